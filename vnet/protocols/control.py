@@ -34,7 +34,9 @@ __all__ = [
     "NetworkGone",
     "NotPeers",
     "PAGE",
+    "PING_INTERVAL",
     "PeerAbsent",
+    "Ping",
     "Rendezvous",
     "Replaced",
     "SetNick",
@@ -63,6 +65,9 @@ MAXIMUM_SIGNAL = 4096
 
 PAGE = 100
 """Members in one page of a synchronisation."""
+
+PING_INTERVAL = 10.0
+"""Seconds between two L{Ping} of a client that is logged in; the mediator takes a client silent for three of them for lost."""
 
 
 def loginTranscript(mediator: bytes, exported: bytes) -> bytes:
@@ -171,6 +176,16 @@ class Logout(amp.Command):
 
     arguments: list[tuple[bytes, amp.Argument]] = []
     response: list[tuple[bytes, amp.Argument]] = []
+    errors = _ERRORS
+
+
+class Ping(amp.Command):
+    """
+    Client to mediator: is the connection alive, and what is the mediator's time (microseconds)?
+    """
+
+    arguments: list[tuple[bytes, amp.Argument]] = []
+    response = [(b"now", amp.Integer())]
     errors = _ERRORS
 
 

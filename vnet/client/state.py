@@ -1,0 +1,154 @@
+# -*- test-case-name: vnet.test.test_client_state -*-
+"""
+What a node remembers between two starts, in C{state.json}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, define, evolve, field, frozen
+
+from vnet.client.files import readPrivate, writePrivate
+from vnet.errors import StateError
+
+__all__ = ["Remembered", "RememberedNetwork", "StateFile"]
+
+_VERSION = 1
+_MAXIMUM_PINS = 65_536
+
+
+@frozen
+class RememberedNetwork:
+    """
+    A network of which this node is a member.
+
+    @ivar name: its name.
+    @ivar secret: the 32-byte master secret in hexadecimal, or L{None} for a network without a password.
+    """
+
+    name: str
+    secret: str | None = field(default=None, repr=False)
+
+
+@frozen
+class Remembered:
+    """
+    The whole memory.
+
+    @ivar mediator: the URL of the mediator, or empty.
+    @ivar online: whether the node logs in by itself at start.
+    @ivar nick: the nickname.
+    @ivar networks: the networks, by their 16-byte identifier in hexadecimal.
+    @ivar pins: the keys of the peers met so far (hexadecimal), by C{realm/address} (realm in hexadecimal).
+    """
+
+    mediator: str = ""
+    online: bool = False
+    nick: str = ""
+    networks: dict[str, RememberedNetwork] = field(factory=dict)
+    pins: dict[str, str] = field(factory=dict)
+
+
+def _parse(content: bytes) -> Remembered:
+    raw = json.loads(content)
+    if raw["version"] > _VERSION:
+        raise _Newer()
+    networks = {str(key): _network(value) for key, value in raw["networks"].items()}
+    pins = {str(key): bytes.fromhex(value).hex() for key, value in raw["pins"].items()}
+    return Remembered(
+        mediator=str(raw["mediator"]),
+        online=bool(raw["online"]),
+        nick=str(raw["nick"]),
+        networks=networks,
+        pins=pins,
+    )
+
+
+class _Newer(Exception):
+    pass
+
+
+def _network(raw: dict[str, Any]) -> RememberedNetwork:
+    secret = raw["secret"]
+    if secret is not None and len(bytes.fromhex(secret)) != 32:
+        raise ValueError("secret")
+    return RememberedNetwork(str(raw["name"]), secret)
+
+
+@define
+class StateFile:
+    """
+    The memory, and the file that holds it.
+    """
+
+    _path: Path
+    remembered: Remembered = field(factory=Remembered)
+
+    def load(self) -> None:
+        """
+        @raise StateError: the file is damaged, or was written by a newer vnet; it is left as it is.
+        """
+        content = readPrivate(self._path)
+        if content is None:
+            return
+        try:
+            self.remembered = _parse(content)
+        except _Newer as error:
+            raise StateError(f"{self._path} was written by a newer vnet: upgrade this one") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StateError(
+                f"the file {self._path} is damaged: put back a copy of it, or move it away and join your networks again"
+            ) from error
+
+    def update(self, **changes: Any) -> None:
+        """
+        Change the memory, on disk first.
+
+        @raise StateError: the disk does not take it; nothing is changed.
+        """
+        changed = evolve(self.remembered, **changes)
+        if changed != self.remembered:
+            content = json.dumps({"version": _VERSION, **asdict(changed)}, indent=1).encode()
+            writePrivate(self._path, content)
+            self.remembered = changed
+
+    def rememberNetwork(self, network: bytes, name: str, secret: bytes | None) -> None:
+        """
+        Keep a network's name and master secret.
+        """
+        known = RememberedNetwork(name, secret.hex() if secret else None)
+        self.update(networks={**self.remembered.networks, network.hex(): known})
+
+    def forgetNetwork(self, network: bytes) -> None:
+        """
+        Drop a network and its secret.
+        """
+        networks = {key: value for key, value in self.remembered.networks.items() if key != network.hex()}
+        self.update(networks=networks)
+
+    def secretOf(self, network: bytes) -> bytes | None:
+        """
+        @return: the 32-byte master secret of a network; L{None} when it has none.
+        """
+        known = self.remembered.networks.get(network.hex())
+        return bytes.fromhex(known.secret) if known and known.secret else None
+
+    def pinned(self, realm: bytes, address: str) -> bytes | None:
+        """
+        @return: the key of the peer that had this address when it was first met.
+        """
+        pin = self.remembered.pins.get(f"{realm.hex()}/{address}")
+        return bytes.fromhex(pin) if pin else None
+
+    def pin(self, realm: bytes, keys: dict[str, bytes]) -> None:
+        """
+        Keep the keys of peers, by address.
+        """
+        pins = dict(self.remembered.pins)
+        pins.update({f"{realm.hex()}/{address}": key.hex() for address, key in keys.items()})
+        while len(pins) > _MAXIMUM_PINS:
+            del pins[next(iter(pins))]
+        self.update(pins=pins)
