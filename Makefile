@@ -1,0 +1,57 @@
+# Each target makes ready what it needs (see tools/bootstrap) and then does its job.
+# To choose: make PYTHON=/opt/python3.13/bin/python3 ...; make test PYTESTFLAGS="-k stun -x"
+
+BIN := .venv/bin
+PYTESTFLAGS ?=
+
+.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench fuzz docs clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' Makefile
+
+run: ready-run ## a mediator, this computer's node and a network
+	@$(BIN)/python -m vnet.run
+
+demo: ready-demo ## two homes behind NATs on this one machine
+	@$(BIN)/python -m vnet.demo
+
+test: ready-test ## all tests; those in namespaces need root
+	@$(BIN)/python -m pytest $(PYTESTFLAGS)
+
+units: ready-units ## the tests that need neither root nor other programs
+	@$(BIN)/python -m pytest --ignore=vnet/test/priv $(PYTESTFLAGS)
+
+check: check-ruff check-format check-mypy check-news check-docs ## style, types, news fragments, docstrings
+
+check-ruff: ready-check
+	@$(BIN)/ruff check .
+
+check-format: ready-check
+	@$(BIN)/ruff format --check .
+
+check-mypy: ready-check
+	@$(BIN)/mypy
+
+check-news: ready-check
+	@$(BIN)/towncrier build --draft >/dev/null
+
+check-docs: ready-check
+	@$(BIN)/python tools/checkdocs.py
+
+bench: ready-bench ## throughput and latency beside the bare link and wireguard-go
+	@$(BIN)/python bench/tunnel.py
+
+fuzz: ready-fuzz ## two million inputs for each decoder
+	@$(BIN)/python -m vnet.test.fuzz
+
+docs: ready-docs ## the API reference, in apidocs/
+	@$(BIN)/pydoctor
+
+clean: ## all that was made here, but not the state of a node
+	rm -rf .venv build dist apidocs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+.PHONY: $(addprefix ready-,run demo test units check bench fuzz docs)
+$(addprefix ready-,run demo test units check bench fuzz docs):
+	@tools/bootstrap $(@:ready-%=%)
