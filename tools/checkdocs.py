@@ -1,7 +1,8 @@
 """
 Reads the docstrings of the public modules with pydoctor and fails on what is wrong with them.
 
-pydoctor knows other libraries only from the network.  Here a link to one is right when the name can be imported.
+pydoctor knows other libraries only from the network.  Here a link to one is right when the name can be
+imported.
 """
 
 import re
