@@ -44,7 +44,7 @@ def isFault(line: str) -> bool:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as output:
-        command = [sys.executable, "-m", "pydoctor", "--quiet", "--quiet", f"--html-output={output}"]
+        command = [sys.executable, "-m", "pydoctor", "--quiet", f"--html-output={output}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     faults = [line for line in (done.stdout + done.stderr).splitlines() if isFault(line)]
     print("\n".join(faults) or "docstrings: no faults")
