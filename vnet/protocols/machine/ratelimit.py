@@ -1,10 +1,10 @@
 # -*- test-case-name: vnet.test.test_ratelimit -*-
 """
-A token bucket for each of many keys, in bounded memory.
+Rates and quotas for each of many keys, in bounded memory.
 
-Each bucket is kept as one number, the time at which it will be full again: the generic cell rate
-algorithm, which decides as a token bucket does.  The table holds at most C{limit} keys; the key
-that was asked for longest ago goes first, and comes back with a full bucket.
+A token bucket is kept as one number, the time at which it will be full again: the generic cell rate
+algorithm, which decides the same.  Each table holds at most C{limit} keys; the key that was asked
+for longest ago goes first, and comes back with nothing used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from ipaddress import IPv6Address
 
-__all__ = ["KeyedLimit", "sourceKey"]
+__all__ = ["KeyedLimit", "KeyedQuota", "sourceKey"]
 
 
 def sourceKey(host: str) -> Hashable:
@@ -65,4 +65,51 @@ class KeyedLimit:
         self._full.move_to_end(key)
         if len(self._full) > self._limit:
             self._full.popitem(last=False)
+        return allowed
+
+
+class KeyedQuota:
+    """
+    At most C{count} permits in each period, for each key.
+
+    A period begins with the first permit after the last one ended, so who was idle gets
+    C{count} at once and then nothing until the period is over.  (A L{KeyedLimit} with that burst
+    would allow twice as many in the first period.)
+    """
+
+    __slots__ = ("_count", "_limit", "_period", "_used")
+
+    def __init__(self, count: int, period: float, limit: int = 65536) -> None:
+        """
+        @param count: permits in one period, at least 1.
+        @param period: its length in seconds, above 0.
+        @param limit: how many keys are remembered, at least 1.  The one whose last request is
+            longest ago is forgotten first.
+        @raise ValueError: one of them is too small.
+        """
+        if count < 1 or period <= 0 or limit < 1:
+            raise ValueError("count and limit must be at least 1, period above 0")
+        self._count = count
+        self._period = period
+        self._limit = limit
+        self._used: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def allow(self, key: Hashable, now: float) -> bool:
+        """
+        Take a permit of the key, if there is one left.
+
+        @param now: seconds on a clock that never goes back.
+        @return: whether there was one.
+        """
+        since, used = self._used.get(key, (now, 0))
+        if now - since >= self._period:
+            since, used = now, 0
+        allowed = used < self._count
+        self._used[key] = (since, used + allowed)
+        self._used.move_to_end(key)
+        if len(self._used) > self._limit:
+            self._used.popitem(last=False)
         return allowed
