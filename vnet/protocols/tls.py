@@ -1,0 +1,275 @@
+# -*- test-case-name: vnet.test.test_tls -*-
+"""
+TLS 1.3 for the control connection, both sides.
+
+The mediator is recognised by the SHA-256 of its key (a pin), or by its name.  With a pin nothing else of the
+certificate counts: neither who signed it, nor its names, nor its dates, because whoever holds the pinned key
+is the mediator.  Without one, the system's certificate authorities and service-identity (RFC 9525) judge it.
+
+The node is recognised by a signature over the TLS exporter (RFC 8446 section 7.5), which binds the login to
+this very connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import extract_patterns
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vnet.errors import VnetError
+from vnet.protocols.control import EXPORTER_LABEL
+
+__all__ = [
+    "CertificateRefused",
+    "ClientCreator",
+    "ServerCreator",
+    "clientOptions",
+    "describeFailure",
+    "exportedKey",
+    "localSpkiHash",
+    "peerSpkiHash",
+    "restrict",
+    "serverOptions",
+    "spkiHash",
+]
+
+_EXPORTED = 32
+
+# X509_verify_cert's errors that people meet, by number (openssl/x509_vfy.h).
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_UNTRUSTED = frozenset({2, 18, 19, 20, 21})
+
+
+class CertificateRefused(VnetError):
+    """
+    The mediator's certificate is not what it should be: the text says why, in one line.
+    """
+
+
+def spkiHash(certificate: x509.Certificate) -> bytes:
+    """
+    What a pin is made of.
+
+    @return: the SHA-256 of the certificate's SubjectPublicKeyInfo in DER, 32 bytes.
+    """
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
+
+
+def exportedKey(transport: Any) -> bytes:
+    """
+    The value of the TLS exporter that a login signs: the same on both sides of one connection,
+    and on no other.
+
+    @param transport: the transport of a protocol whose handshake is complete.
+    @return: 32 bytes.
+    """
+    connection: SSL.Connection = transport.getHandle()
+    return connection.export_keying_material(EXPORTER_LABEL, _EXPORTED, None)
+
+
+def peerSpkiHash(transport: Any) -> bytes:
+    """
+    L{spkiHash} of the certificate that the other side showed.
+
+    @raise CertificateRefused: it showed none.
+    """
+    certificate = transport.getHandle().get_peer_certificate()
+    if certificate is None:
+        raise CertificateRefused("the mediator showed no certificate")
+    return spkiHash(certificate.to_cryptography())
+
+
+def localSpkiHash(transport: Any) -> bytes:
+    """
+    L{spkiHash} of the certificate that this side showed.
+    """
+    return spkiHash(transport.getHandle().get_certificate().to_cryptography())
+
+
+def restrict(context: SSL.Context) -> SSL.Context:
+    """
+    Make a context speak TLS 1.3 and nothing older, without buffers for idle connections or a session cache.
+    """
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    return context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@frozen(eq=False)
+class ServerCreator:
+    """
+    Makes the server's side of connections.
+
+    @ivar _context: the context, which L{restrict} has been applied to.
+    """
+
+    _context: SSL.Context
+
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
+        """
+        @return: a connection for one client.
+        """
+        return SSL.Connection(self._context, None)
+
+
+def serverOptions(key: Any, certificate: x509.Certificate) -> ServerCreator:
+    """
+    Serve one certificate.
+
+    @param key: its private key, of C{cryptography}.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate(crypto.X509.from_cryptography(certificate))
+    context.use_privatekey(key)
+    return ServerCreator(restrict(context))
+
+
+@define(eq=False)
+class _Verification:
+    """
+    Judges the certificate of one connection.
+    """
+
+    _log = Logger()
+
+    _judge: Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]
+    _tls: Any = field(default=None)
+
+    def __call__(
+        self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+    ) -> bool:
+        try:
+            refusal = self._judge(connection, certificate, error, depth, bool(ok))
+        except Exception:
+            # An exception would be lost inside OpenSSL.
+            self._log.failure("while verifying the mediator's certificate")
+            refusal = "the mediator's certificate cannot be read"
+        if refusal is not None:
+            self._tls.failVerification(Failure(CertificateRefused(refusal)))
+        return refusal is None
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@frozen(eq=False)
+class ClientCreator:
+    """
+    Makes the client's side of connections: see L{clientOptions}.
+    """
+
+    _context: SSL.Context
+    _serverName: bytes | None
+    _judge: Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """
+        @return: a connection to one mediator, which fails with L{CertificateRefused}.
+        """
+        connection = SSL.Connection(self._context, None)
+        if self._serverName is not None:
+            connection.set_tlsext_host_name(self._serverName)
+        connection.set_verify(
+            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _Verification(self._judge, tlsProtocol)
+        )
+        return connection
+
+
+def clientOptions(pin: bytes | None, hostname: str) -> ClientCreator:
+    """
+    How a node recognises its mediator.
+
+    @param pin: L{spkiHash} of the mediator's certificate; L{None} to verify its name.
+    @param hostname: the DNS name or IP address of the mediator's URL.
+    @return: what C{wrapClientTLS} takes.
+    """
+    context = restrict(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    isAddress = isIPAddress(hostname) or isIPv6Address(hostname)
+    serverName = None if isAddress else hostname.encode("idna")
+    if pin is not None:
+        return ClientCreator(context, serverName, _judgeByPin(pin))
+    context.set_default_verify_paths()
+    name = hostname if serverName is None else serverName.decode("ascii")
+    return ClientCreator(context, serverName, _judgeByName(name, isAddress))
+
+
+def _judgeByPin(pin: bytes) -> Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]:
+    def judge(
+        connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
+    ) -> str | None:
+        if depth != 0 or hmac.compare_digest(spkiHash(certificate.to_cryptography()), pin):
+            return None
+        return (
+            "the mediator's key is not the one in its URL (the pin after '#' differs): "
+            "another server answers there, or the mediator has a new key; ask its operator for the URL"
+        )
+
+    return judge
+
+
+def _judgeByName(
+    name: str, isAddress: bool
+) -> Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]:
+    def judge(
+        connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
+    ) -> str | None:
+        if not ok:
+            return _chainRefusal(error)
+        if depth != 0:
+            return None
+        try:
+            _verifyName(certificate, name, isAddress)
+        except (VerificationError, CertificateError, ValueError):
+            return f"the mediator's certificate is not for {name}: is this the right host?"
+        return None
+
+    return judge
+
+
+def _verifyName(certificate: crypto.X509, name: str, isAddress: bool) -> None:
+    wanted = IPAddress_ID(name) if isAddress else DNS_ID(name)
+    verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
+
+
+def _chainRefusal(error: int) -> str:
+    if error == _EXPIRED:
+        return (
+            "the mediator's certificate has expired: its operator has to renew it "
+            "(or is this computer's date wrong?)"
+        )
+    if error == _NOT_YET_VALID:
+        return "the mediator's certificate is not valid yet: is this computer's date right?"
+    if error in _UNTRUSTED:
+        return (
+            "the mediator's certificate is from an authority that this computer does not know: "
+            "if it made its own, use the URL that ends with #sha256-"
+        )
+    return f"the mediator's certificate is not valid (OpenSSL's verification error {error})"
+
+
+def describeFailure(failure: Failure) -> str:
+    """
+    Why a connection could not be made or was lost, in one line for a person.
+    """
+    error = failure.value
+    if isinstance(error, SSL.Error):
+        reasons = [str(entry[-1]) for entry in (error.args[0] if error.args else ()) or () if entry]
+        text = ", ".join(filter(None, reasons))
+        return f"TLS failed: {text}" if text else "TLS failed"
+    return " ".join(str(error).split()) or type(error).__name__
