@@ -94,5 +94,5 @@ def guard() -> Iterator[None]:
         _state.guards -= 1
         if not _state.guards:
             while _state.previous:
-                signum, handler = _state.previous.popitem()
-                signal.signal(signum, handler)
+                number, handler = _state.previous.popitem()
+                signal.signal(number, handler)

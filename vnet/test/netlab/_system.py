@@ -21,8 +21,9 @@ __all__ = [
     "batch",
     "configure",
     "execute",
-    "requireTools",
+    "namespaces",
     "removeNamespaces",
+    "requireTools",
     "sweep",
     "unavailable",
 ]
@@ -67,7 +68,10 @@ def execute(argv: list[str], text: str = "") -> str:
     @return: its standard output.
     @raise LabError: it failed.
     """
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=30)
+    # A session of its own: Ctrl-C in a terminal must not reach the commands that clean up.
+    done = subprocess.run(
+        argv, input=text, capture_output=True, text=True, timeout=30, start_new_session=True
+    )
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}\n{text}")
     return done.stdout
@@ -89,11 +93,12 @@ def configure(
 ) -> None:
     """
     Set up a namespace in one process: values below C{/proc/sys/net}, then C{ip} lines, then nft rules.
-    A C{*} in a sysctl stands for every interface there is.
+    A C{*} in a sysctl stands for everything there is, if anything.
     """
     script = ["set -e"]
     for key, value in (sysctls or {}).items():
-        script.append(f"for f in /proc/sys/net/{key}; do echo {value} > $f; done")
+        exists = "[ ! -e $f ] || " if "*" in key else ""
+        script.append(f"for f in /proc/sys/net/{key}; do {exists}echo {value} > $f; done")
     lines = list(commands)
     if lines:
         script += ["ip -batch - <<'END'", *lines, "END"]
@@ -102,7 +107,10 @@ def configure(
     execute(["ip", "netns", "exec", namespace, "sh", "-s"], "\n".join(script) + "\n")
 
 
-def _names() -> list[str]:
+def namespaces() -> list[str]:
+    """
+    The named namespaces there are.
+    """
     try:
         return sorted(path.name for path in NAMESPACES.iterdir())
     except FileNotFoundError:
@@ -129,7 +137,7 @@ def removeNamespaces(prefix: str) -> None:
     """
     Kill what still runs in the namespaces whose names begin so, and delete them with their interfaces.
     """
-    names = [name for name in _names() if name.startswith(prefix)]
+    names = [name for name in namespaces() if name.startswith(prefix)]
     if not names:
         return
     deadline = time.monotonic() + 2
@@ -160,7 +168,7 @@ def sweep() -> list[str]:
     @return: the prefixes removed.
     """
     dead = set()
-    for name in _names():
+    for name in namespaces():
         match = PREFIX.match(name)
         if match and not _alive(int(match[1])):
             dead.add(match[0])
