@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.machine.ratelimit import KeyedLimit, sourceKey
+from vnet.protocols.machine.ratelimit import KeyedLimit, KeyedQuota, sourceKey
 
 
 class KeyedLimitTests(SynchronousTestCase):
@@ -96,6 +96,36 @@ class KeyedLimitTests(SynchronousTestCase):
             else:
                 self.assertTrue(now - refusedSince <= 1 / rate + 1e-6)
             self.assertTrue(allowed <= burst + rate * now + 1e-3)
+
+
+class KeyedQuotaTests(SynchronousTestCase):
+    def test_exact(self) -> None:
+        """A key that asks without end gets exactly its count in each period."""
+        quota = KeyedQuota(100, 1.0)
+        allowed = [quota.allow("a", i / 1024) for i in range(4096)]
+        self.assertEqual([sum(allowed[s : s + 1024]) for s in range(0, 4096, 1024)], [100] * 4)
+
+    def test_atOnce(self) -> None:
+        """The count may be used at once, after any idle time, and no more than it."""
+        quota = KeyedQuota(5, 60.0)
+        for start in (0.0, 60.0, 1e6):
+            self.assertEqual(sum(quota.allow("a", start) for _ in range(9)), 5)
+
+    def test_bounded(self) -> None:
+        """Keys are independent, and the one asked for longest ago is forgotten first."""
+        quota = KeyedQuota(1, 60.0, limit=2)
+        self.assertTrue(quota.allow("a", 0.0))
+        self.assertTrue(quota.allow("b", 0.0))
+        self.assertFalse(quota.allow("a", 1.0))
+        self.assertTrue(quota.allow("c", 1.0))
+        self.assertEqual(len(quota), 2)
+        self.assertFalse(quota.allow("a", 2.0))
+        self.assertTrue(quota.allow("b", 2.0))
+
+    def test_badArguments(self) -> None:
+        """A quota that would allow nothing, or remember nobody, is refused when it is made."""
+        for count, period, size in [(0, 1, 1), (1, 0, 1), (1, 1, 0)]:
+            self.assertRaises(ValueError, KeyedQuota, count, period, size)
 
 
 class SourceKeyTests(SynchronousTestCase):
