@@ -7,10 +7,13 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -65,6 +68,7 @@ class Lab:
     Addresses: public hosts and routers in 198.51.100.0/24 and 2001:db8:ff::/64, homes in 192.168.x.0/24 and
     2001:db8:x::/64, public homes in 203.0.113.0/24, carriers in 10.64.x.0/24.
 
+    @ivar directory: for files of this lab's programs; gone when it closes.
     @ivar internet: the space of the router that connects all of it.
     @ivar name: up to 11 of a-z and 0-9, one lab of a name per process.
     """
@@ -77,6 +81,7 @@ class Lab:
     _homes: Iterator[int] = attrs.field(factory=lambda: iter(range(1, 250)), init=False)
     _names: set[str] = attrs.field(factory=set, init=False)
     _open: bool = attrs.field(default=False, init=False)
+    directory: Path = attrs.field(init=False)
     internet: Space = attrs.field(init=False)
 
     sweep = staticmethod(sweep)
@@ -100,6 +105,8 @@ class Lab:
         self._open = True
         try:
             sweep()
+            with deferred():
+                self.directory = Path(tempfile.mkdtemp(prefix=self.prefix))
             self.internet = self._space("internet")
             batch([f"netns add {self.internet.namespace}"])
             gateway = [f"addr add {WAN[1]}/32 dev lo", f"addr add {WAN6[1]}/128 dev lo"]
@@ -127,6 +134,8 @@ class Lab:
                 self._processes.stopAll()
             finally:
                 removeNamespaces(self.prefix)
+                if (directory := getattr(self, "directory", None)) is not None:
+                    shutil.rmtree(directory, ignore_errors=True)
                 self._cleanup.close()
 
     def addHost(self, name: str, ipv6: bool = True) -> Host:

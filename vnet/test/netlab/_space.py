@@ -146,7 +146,12 @@ class Space:
         return self._processes.start(["ip", "netns", "exec", self.namespace, *argv], **options)
 
     def run(
-        self, argv: Iterable[str], check: bool = True, timeout: float = 30.0, text: str | None = None
+        self,
+        argv: Iterable[str],
+        check: bool = True,
+        timeout: float = 30.0,
+        text: str | None = None,
+        env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """
         Run a program to its end.
@@ -155,7 +160,7 @@ class Space:
         @raise LabError: it takes longer than C{timeout} seconds, or C{check} and it fails.
         """
         command = list(argv)
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env}
         if text is not None:
             pipes["stdin"] = subprocess.PIPE
         process = self.popen(command, **pipes)

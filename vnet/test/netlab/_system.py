@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -161,17 +162,32 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def _directories() -> list[Path]:
+    """
+    The directories of labs of this user.
+    """
+    found = []
+    for path in Path(tempfile.gettempdir()).glob("vnl-*"):
+        with suppress(OSError):
+            if path.lstat().st_uid == os.geteuid():
+                found.append(path)
+    return found
+
+
 def sweep() -> list[str]:
     """
-    Remove the namespaces of labs whose process is dead.
+    Remove the namespaces and directories of labs whose process is dead.
 
     @return: the prefixes removed.
     """
     dead = set()
-    for name in namespaces():
+    for name in [*namespaces(), *(path.name for path in _directories())]:
         match = PREFIX.match(name)
         if match and not _alive(int(match[1])):
             dead.add(match[0])
     for prefix in dead:
         removeNamespaces(prefix)
+        for path in _directories():
+            if path.name.startswith(prefix):
+                shutil.rmtree(path, ignore_errors=True)
     return sorted(dead)

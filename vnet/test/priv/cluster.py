@@ -1,0 +1,84 @@
+"""
+A mediator and nodes as real programs in a L{Lab}, steered by the commands that users have.
+
+    with Cluster("join") as cluster:
+        cluster.startMediator()
+        alice, bob = cluster.addNode("alice"), cluster.addNode("bob")
+        alice.login()
+        alice.create("family", "secret")
+        ...
+
+Each program writes a log of its own; an exception that leaves the block carries the ends of all of them.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+from vnet.test.netlab import Home, Host, Lab
+from vnet.test.priv.daemons import CommandFailed, Daemon, Mediator, Node, waitUntil
+
+__all__ = ["Cluster", "CommandFailed", "Daemon", "Mediator", "Node", "waitUntil"]
+
+
+@attrs.define(eq=False)
+class Cluster:
+    """
+    A lab with programs of vnet in it, their states and logs in its directory: a context manager.
+
+    @ivar lab: where homes and hosts are added.
+    """
+
+    name: str
+    lab: Lab = attrs.field(init=False)
+    mediator: Mediator | None = attrs.field(default=None, init=False)
+    daemons: list[Daemon] = attrs.field(factory=list, init=False)
+
+    def __enter__(self) -> Self:
+        self.lab = Lab(self.name).__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(value, Exception):
+            value.add_note(self.logs())
+        self.lab.close()
+
+    def startMediator(self, *options: str, host: Host | None = None, name: str = "mediator") -> Mediator:
+        """
+        Start a mediator on a host, by default on a new public one.
+        """
+        host = host or self.lab.addHost(name)
+        options = (f"--host={host.address}", *options)
+        mediator = Mediator(name, host, self.lab.directory / name, "vnet-mediator", list(options))
+        self.daemons.append(mediator)
+        mediator.start()
+        self.mediator = mediator
+        return mediator
+
+    def addNode(self, name: str, *options: str, where: Home | Host | None = None, start: bool = True) -> Node:
+        """
+        Start a node on a host, by default on the host of a new home behind a port-restricted NAT.
+
+        @param options: for C{vnet-client}.
+        """
+        where = where or self.lab.addHome(name)
+        host = where.host if isinstance(where, Home) else where
+        home = where if isinstance(where, Home) else None
+        state = self.lab.directory / name
+        options = (f"--socket={state / 'control.sock'}", *options)
+        node = Node(name, host, state, "vnet-client", list(options), self.mediator, home)
+        self.daemons.append(node)
+        if start:
+            node.start()
+        return node
+
+    def logs(self) -> str:
+        """
+        The ends of all logs.
+        """
+        return "\n".join(f"--- {daemon.name}\n{daemon.tail()}" for daemon in self.daemons)
