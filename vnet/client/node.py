@@ -1,0 +1,509 @@
+# -*- test-case-name: vnet.test.test_node -*-
+"""
+The node: one computer in the overlay.  It joins session, view, peers, puncher and data plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from vnet import __version__
+from vnet.client.dataplane.forwarder import Forwarder
+from vnet.client.identity import Identity, tunnelKey
+from vnet.client.memberships import Memberships
+from vnet.client.peer import Attempt, Peer, PeerContext
+from vnet.client.peers import Peers
+from vnet.client.report import describeNat, describeNetworks
+from vnet.client.session import Session
+from vnet.client.state import StateFile
+from vnet.client.sync import NetworkView, synchronise
+from vnet.client.tunnels import TunnelTable
+from vnet.client.welcome import Welcome
+from vnet.errors import DecodeError, Refused, Unreachable, VnetError
+from vnet.interfaces import IDatagramPort, IDevice, INode
+from vnet.protocols import control
+from vnet.protocols.codec.names import validateNick
+from vnet.protocols.codec.url import MediatorUrl, parseInvite, parseMediatorUrl
+from vnet.protocols.controlclient import Credentials
+from vnet.protocols.machine import wireguardevents as events
+from vnet.protocols.machine.sealing import Sealer
+from vnet.protocols.machine.wireguard import WireGuard
+from vnet.protocols.punch import Puncher
+
+__all__ = ["Node", "NodeParts"]
+
+_TRAFFIC_INTERVAL = 5.0
+_LOGOUT_TIMEOUT = 2.0
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class NodeParts:
+    """
+    What a node is made of.
+
+    @ivar clock: the reactor's clock, CLOCK_BOOTTIME.
+    @ivar endpointFor: makes the endpoint, with TLS, of a mediator.
+    @ivar deriveMaster: Argon2id off the reactor thread.
+    """
+
+    clock: IReactorTime
+    identity: Identity
+    state: StateFile
+    device: IDevice
+    port: IDatagramPort
+    wireguard: WireGuard
+    puncher: Puncher
+    sealer: Sealer
+    endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
+    deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
+
+
+def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Deferred[T]]:
+    """
+    Let a coroutine method give a L{Deferred}.
+    """
+
+    def call(*arguments: Any) -> Deferred[T]:
+        return Deferred.fromCoroutine(method(*arguments))
+
+    return call
+
+
+@implementer(INode)
+@define(eq=False)
+class Node:
+    """
+    One node.
+
+    @ivar whenChanged: called, without arguments, when something changed that a user may see.
+    """
+
+    parts: NodeParts
+    whenChanged: Callable[[], None] = field(default=lambda: None)
+    _log: Logger = field(factory=Logger)
+    session: Session | None = field(default=None, init=False)
+    view: NetworkView = field(factory=NetworkView, init=False)
+    welcome: Welcome | None = field(default=None, init=False)
+    _synchronising: bool = field(default=False, init=False)
+    _awaiting: list[Deferred[None]] = field(factory=list, init=False)
+    _stale: bool = field(default=False, init=False)
+    _error: str = field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        parts = self.parts
+        self.forwarder = Forwarder(
+            parts.device,
+            parts.port,
+            parts.wireguard,
+            parts.clock,
+            stunReceived=parts.puncher.datagramReceived,
+            wireguardEvent=self._tunnelEvent,
+            wanted=self._wanted,
+        )
+        self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
+        self.memberships = Memberships(parts.state, self.view, self, parts.deriveMaster)
+        context = PeerContext(
+            clock=parts.clock,
+            ownKey=parts.identity.publicKey,
+            tunnels=self.tunnels,
+            connect=self._connect,
+            askRendezvous=self._askRendezvous,
+            sendSignal=self._sendSignal,
+            reachable=lambda: self.online,
+            changed=self._changed,
+        )
+        self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
+        self._traffic: LoopingCall = LoopingCall(self._noteTraffic)
+        self._traffic.clock = parts.clock
+        self._carried: dict[bytes, int] = {}
+
+    # The life of the node.
+
+    def start(self) -> None:
+        """
+        Begin: device and port are open.  Log in if the user wanted that when the node last ran.
+        """
+        self.forwarder.start()
+        self._traffic.start(_TRAFFIC_INTERVAL, now=False)
+        remembered = self.parts.state.remembered
+        if remembered.online and remembered.mediator:
+            self._openSession(parseMediatorUrl(remembered.mediator))
+
+    async def stop(self) -> None:
+        """
+        Log out, so that peers know at once, and close everything.
+        """
+        await self._closeSession()
+        self.peers.clear()
+        if self._traffic.running:
+            self._traffic.stop()
+        self.forwarder.stop()
+
+    @property
+    def online(self) -> bool:
+        """Whether the mediator is connected."""
+        return self.session is not None and self.session.online
+
+    def _openSession(self, url: MediatorUrl) -> Session:
+        self._error = ""
+        self.session = Session(self.parts.clock, self.parts.endpointFor(url), self._credentials, self)
+        self.session.start()
+        return self.session
+
+    async def _closeSession(self) -> None:
+        session, self.session = self.session, None
+        if session is None:
+            return
+        if session.online:
+            leaving = Deferred.fromCoroutine(session.call(control.Logout))
+            leaving.addTimeout(_LOGOUT_TIMEOUT, self.parts.clock)
+            await leaving.addErrback(lambda _: None)
+        session.stop()
+
+    def _credentials(self) -> Credentials:
+        identity = self.parts.identity
+        return Credentials(identity.publicKey, identity.sign, self.parts.state.remembered.nick, f"vnet {__version__}")
+
+    # What the session says.
+
+    def sessionOnline(self, welcome: Welcome) -> None:
+        """
+        This node is logged in.
+
+        @raise vnet.errors.ConfigurationError: the overlay's addresses collide with this computer's.
+        """
+        if self.welcome is not None and self.welcome.realm != welcome.realm:
+            self.peers.clear()
+            self.view.clear()
+        self.parts.device.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
+        self.forwarder.setOwnAddresses(welcome.address, welcome.address6)
+        self.welcome, self._error = welcome, ""
+        self.parts.puncher.setServers(welcome.stun)
+        self._synchronise()
+        self._changed()
+
+    def sessionLost(self, reason: str) -> None:
+        """
+        The mediator is lost: all tunnels stay, and are checked.
+        """
+        self._log.info("{reason}", reason=reason)
+        self.peers.checkAll()
+        self._changed()
+
+    def sessionReplaced(self) -> None:
+        """
+        Another computer has this node's key.
+        """
+        self._error = self.session.error if self.session is not None else ""
+        self._log.warn("{error}", error=self._error)
+        self.session = None
+        self.peers.clear()
+        self.view.clear()
+        self._changed()
+
+    def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
+        """
+        One network changed.
+        """
+        if not self.view.applyChange(network, version, members):
+            self._synchronise()
+        elif self.welcome is not None:
+            for key in {raw["key"] for raw in members} - {self.parts.identity.publicKey}:
+                self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
+            self._changed()
+
+    def networkGone(self, network: bytes) -> None:
+        """
+        This node is out of a network.
+        """
+        self.memberships.forget(network)
+        self._reconcile()
+
+    def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
+        """
+        Connect to a peer.
+        """
+        self.peers.rendezvous(peer, start, startAt)
+
+    def signal(self, peer: bytes, sealed: bytes) -> None:
+        """
+        A signal came.
+        """
+        try:
+            plaintext = self.parts.sealer.open(peer, sealed)
+        except DecodeError:
+            self._log.debug("a signal that its sender did not seal was dropped")
+            return
+        self.peers.signal(peer, plaintext)
+
+    def _synchronise(self) -> Deferred[None]:
+        """
+        Ask for what changed; once more if something changes meanwhile.
+
+        @return: fires when this node is in step, or the mediator cannot be reached.
+        """
+        done: Deferred[None] = Deferred()
+        self._awaiting.append(done)
+        if not self._synchronising:
+            self._synchronising = True
+            Deferred.fromCoroutine(self._keepInStep()).addErrback(
+                lambda failure: self._log.failure("while synchronising", failure)
+            )
+        else:
+            self._stale = True
+        return done
+
+    async def _keepInStep(self) -> None:
+        self._stale = True
+        try:
+            while self._stale:
+                self._stale = False
+                await synchronise(self.view, self.ask)
+                self._reconcile(reconnected=True)
+        except VnetError as error:
+            self._log.info("not in step with the mediator: {error}", error=error)
+        finally:
+            self._synchronising = False
+            awaiting, self._awaiting = self._awaiting, []
+            for each in awaiting:
+                each.callback(None)
+
+    def _reconcile(self, reconnected: bool = False) -> None:
+        if self.welcome is not None:
+            members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
+            self.peers.reconcile(members, self.welcome)
+            if reconnected:
+                self.peers.reconnected()
+        self._changed()
+
+    # What peers need.
+
+    async def ask(self, command: Any, **arguments: Any) -> dict[str, Any]:
+        """
+        Ask the mediator.
+
+        @raise Refused: it refuses.
+        @raise Unreachable: it is not there.
+        """
+        if self.session is None:
+            raise Unreachable(self._error or "this node is not logged in: 'vnet login URL' first")
+        return await self.session.call(command, **arguments)
+
+    def _tell(self, command: Any, **arguments: Any) -> None:
+        """
+        Tell the mediator; if that fails, somebody's timer tries again.
+        """
+        told = Deferred.fromCoroutine(self.ask(command, **arguments))
+        told.addErrback(lambda failure: failure.trap(VnetError))
+
+    def _askRendezvous(self, key: bytes) -> None:
+        self._tell(control.Connect, peer=key)
+
+    def _sendSignal(self, key: bytes, plaintext: bytes) -> None:
+        self._tell(control.ForwardSignal, peer=key, sealed=self.parts.sealer.seal(key, plaintext))
+
+    def _presharedKeys(self, key: bytes) -> tuple[bytes, ...]:
+        return self.memberships.presharedKeys(self.parts.identity.publicKey, key)
+
+    def _connect(self, key: bytes, **options: Any) -> Attempt:
+        return self.parts.puncher.connect(key, **options)
+
+    def _tunnelEvent(self, event: object) -> None:
+        key = getattr(event, "publicKey", b"")
+        peer = self.peers.byTunnelKey(key)
+        if peer is None:
+            return
+        if isinstance(event, events.SessionEstablished):
+            peer.sessionEstablished()
+        elif isinstance(event, events.HandshakeFailed):
+            peer.handshakeFailed()
+        elif isinstance(event, events.EndpointMoved):
+            peer.endpointMoved(event.address)
+
+    def _wanted(self, key: bytes) -> None:
+        peer = self.peers.byTunnelKey(key)
+        if peer is not None:
+            peer.wanted()
+
+    def _noteTraffic(self) -> None:
+        """
+        Tell the peers whose tunnel carried something: their paths are checked more often.
+        """
+        carried: dict[bytes, int] = {}
+        for peer in self.peers.all():
+            if peer.active:
+                status = self.tunnels.status(peer.tunnelKey)
+                carried[peer.key] = status.rxBytes + status.txBytes
+                if carried[peer.key] != self._carried.get(peer.key):
+                    peer.noteTraffic()
+        self._carried = carried
+
+    def _changed(self) -> None:
+        self.whenChanged()
+
+    # What users ask.
+
+    @_deferred
+    async def login(self, url: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._login(_parsed(parseMediatorUrl, url))
+        return self._status()
+
+    async def _login(self, url: MediatorUrl) -> None:
+        remembered = self.parts.state.remembered
+        if self.session is not None and remembered.mediator == str(url):
+            await self.session.outcome()
+            return
+        before = remembered.mediator if self.session is not None else ""
+        await self._closeSession()
+        try:
+            await self._openSession(url).outcome()
+        except VnetError:
+            await self._closeSession()
+            if before:
+                self._openSession(parseMediatorUrl(before))
+            raise
+        self.parts.state.update(mediator=str(url), online=True)
+
+    @_deferred
+    async def logout(self) -> dict[str, Any]:
+        """See L{INode}."""
+        self.parts.state.update(online=False)
+        await self._closeSession()
+        self.peers.clear()
+        self.view.clear()
+        self._changed()
+        return self._status()
+
+    @_deferred
+    async def status(self) -> dict[str, Any]:
+        """See L{INode}."""
+        return self._status()
+
+    def _status(self) -> dict[str, Any]:
+        welcome, session = self.welcome, self.session
+        return {
+            "state": "offline" if session is None else "online" if session.online else "connecting",
+            "clientId": self.parts.identity.clientId,
+            "nick": self.parts.state.remembered.nick,
+            "address": welcome.address if welcome else None,
+            "address6": welcome.address6 if welcome else None,
+            "mediator": self.parts.state.remembered.mediator or None,
+            "udpPort": self.parts.port.port,
+            "nat": describeNat(self.parts.puncher.natReport()),
+            "error": (session.error if session is not None else self._error) or None,
+        }
+
+    @_deferred
+    async def create(self, name: str, password: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        await self.memberships.create(name, password, self._realm())
+        return await self._entered(name)
+
+    @_deferred
+    async def join(self, name: str, password: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        await self.memberships.join(name, password, self._realm())
+        return await self._entered(name)
+
+    @_deferred
+    async def joinInvite(self, link: str) -> dict[str, Any]:
+        """See L{INode}."""
+        invite = _parsed(parseInvite, link)
+        await self._login(invite.mediator)
+        await self.memberships.joinWithSecret(invite)
+        return await self._entered(invite.network)
+
+    def _realm(self) -> bytes:
+        if self.welcome is None or self.session is None:
+            raise Unreachable(self._error or "this node is not logged in: 'vnet login URL' first")
+        return self.welcome.realm
+
+    async def _entered(self, name: str) -> dict[str, Any]:
+        await self._synchronise()
+        return {"network": name}
+
+    @_deferred
+    async def leave(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self.memberships.leave(name)
+        self._reconcile()
+        return {"network": name}
+
+    @_deferred
+    async def invite(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        return {"link": self.memberships.invite(name)}
+
+    @_deferred
+    async def networks(self) -> dict[str, Any]:
+        """See L{INode}."""
+        return {"networks": describeNetworks(self.view, self.memberships.joined, self.peers, self.online)}
+
+    @_deferred
+    async def peer(self, nameOrAddress: str) -> dict[str, Any]:
+        """See L{INode}."""
+        return self._find(nameOrAddress).describeFully()
+
+    @_deferred
+    async def ping(self, nameOrAddress: str) -> dict[str, Any]:
+        """See L{INode}."""
+        peer = self._find(nameOrAddress)
+        if self.welcome is None or peer.path is None:
+            peer.wanted()
+            raise Refused(f"no path to {nameOrAddress}: {peer.why()}")
+        seconds = await self.forwarder.echo(peer.tunnelKey, self.welcome.address, peer.member.address)
+        return {"latencyMs": round(seconds * 1000, 3)}
+
+    def _find(self, nameOrAddress: str) -> Peer:
+        found = self.peers.find(nameOrAddress)
+        if not found:
+            raise Refused(f"no peer is named {nameOrAddress!r} or has that address: see 'vnet list'")
+        if len(found) > 1:
+            raise Refused(f"{len(found)} peers are named {nameOrAddress!r}: use the address of one")
+        return found[0]
+
+    @_deferred
+    async def netcheck(self) -> dict[str, Any]:
+        """See L{INode}."""
+        return describeNat(self.parts.puncher.natReport())
+
+    @_deferred
+    async def setNick(self, nick: str) -> dict[str, Any]:
+        """See L{INode}."""
+        nick = _parsed(validateNick, nick)
+        if self.session is not None:
+            await self.ask(control.SetNick, nick=nick)
+        self.parts.state.update(nick=nick)
+        return self._status()
+
+    @_deferred
+    async def goOnline(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self.memberships.setOnline(name, True)
+        await self._synchronise()
+        return {"network": name}
+
+    @_deferred
+    async def goOffline(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self.memberships.setOnline(name, False)
+        self._reconcile()
+        return {"network": name}
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except DecodeError as error:
+        raise Refused(str(error)) from error

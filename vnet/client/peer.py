@@ -1,0 +1,401 @@
+# -*- test-case-name: vnet.test.test_client_peer -*-
+"""
+One peer: the path to it, the tunnel on that path, and what a user is told of both.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from vnet.client.sync import Member
+from vnet.errors import DecodeError
+from vnet.protocols.codec import signal as signals
+from vnet.protocols.machine.agent import Alive, ConsentLost, Dead, Failed, Path, Selected
+from vnet.protocols.machine.wireguard import PeerStatus
+from vnet.values import Address, Candidate
+
+__all__ = ["Attempt", "Peer", "PeerContext", "Tunnels"]
+
+_FALLBACK = 1.0
+_FIRST_RETRY = 3.0
+_LONGEST_RETRY = 60.0
+_WANTED_INTERVAL = 3.0
+
+
+class Attempt(Protocol):
+    """
+    One attempt of the puncher at a path to one peer, and the path that it found.
+    """
+
+    selected: Path | None
+    tried: tuple[Address, ...]
+    heard: bool
+
+    credentials: signals.Credentials
+    candidates: tuple[Candidate, ...]
+
+    def remoteSignal(self, credentials: signals.Credentials, candidates: tuple[Candidate, ...]) -> None: ...
+    def check(self) -> None: ...
+    def noteTraffic(self) -> None: ...
+    def addressHeard(self, address: Address) -> None: ...
+    def close(self) -> None: ...
+
+
+class Tunnels(Protocol):
+    """
+    What a peer needs of the WireGuard machine and its forwarder.
+    """
+
+    def setEndpoint(self, publicKey: bytes, address: Address | None) -> None: ...
+    def initiate(self, publicKey: bytes) -> None: ...
+    def reset(self, publicKey: bytes) -> None: ...
+    def status(self, publicKey: bytes) -> PeerStatus: ...
+
+
+@frozen
+class PeerContext:
+    """
+    What all peers of a node share.
+
+    @ivar ownKey: this node's Ed25519 key.
+    @ivar connect: begin an attempt: C{connect(key, controlling, startAt, onEvent, onCandidates)}.
+    @ivar askRendezvous: ask the mediator for a start time with a peer.
+    @ivar sendSignal: seal and send the plaintext of a signal to a peer.
+    @ivar reachable: whether the mediator is connected.
+    @ivar changed: something that a user sees changed.
+    """
+
+    clock: IReactorTime
+    ownKey: bytes
+    tunnels: Tunnels
+    connect: Callable[..., Attempt]
+    askRendezvous: Callable[[bytes], None]
+    sendSignal: Callable[[bytes, bytes], None]
+    reachable: Callable[[], bool]
+    changed: Callable[[], None]
+
+
+@define(eq=False)
+class Peer:
+    """
+    One peer.
+
+    @ivar member: the latest word of the mediator.
+    @ivar tunnelKey: its WireGuard static key, 32 bytes.
+    @ivar refused: why this node will not talk to it; empty when it will.
+    @ivar warm: whether a path is kept ready without traffic.
+    @ivar addresses: its addresses in canonical form, once they are in the tables.
+    """
+
+    context: PeerContext
+    member: Member
+    tunnelKey: bytes
+    refused: str = ""
+    warm: bool = True
+    addresses: tuple[str, ...] = ()
+    _attempt: Attempt | None = field(default=None, init=False)
+    _previous: Attempt | None = field(default=None, init=False)
+    _start: int = field(default=0, init=False)
+    _timer: IDelayedCall | None = field(default=None, init=False)
+    _failures: int = field(default=0, init=False)
+    _failure: str = field(default="", init=False)
+    _answers: bool = field(default=False, init=False)
+    _lastAsked: float = field(default=float("-inf"), init=False)
+    _initiated: bool = field(default=False, init=False)
+
+    @property
+    def key(self) -> bytes:
+        """The peer's Ed25519 key."""
+        return self.member.key
+
+    @property
+    def controlling(self) -> bool:
+        """Whether this node has the controlling role of ICE."""
+        return self.context.ownKey < self.key
+
+    @property
+    def path(self) -> Path | None:
+        """The path in use, if one is known to work."""
+        for attempt in (self._attempt, self._previous):
+            if attempt is not None and attempt.selected is not None:
+                return attempt.selected
+        return None
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a path, or an attempt at one."""
+        return self._attempt is not None
+
+    def begin(self) -> None:
+        """
+        The peer has just become known.
+        """
+        if self.member.state == "online":
+            self._seek()
+
+    def update(self, member: Member) -> None:
+        """
+        The mediator describes the peer anew.
+        """
+        before, self.member = self.member.state, member
+        if member.state == before:
+            return
+        if member.state == "offline":
+            self._tearDown()
+        elif self.path is not None:
+            self.check()
+        elif member.state == "online":
+            self._failures = 0
+            self._seek()
+        self.context.changed()
+
+    def check(self) -> None:
+        """
+        Is the path alive?  The answer comes as an event.
+        """
+        if self._attempt is not None and self._attempt.selected is not None:
+            self._attempt.check()
+
+    def reconnected(self) -> None:
+        """
+        The mediator is back.
+        """
+        if self.member.state == "online" and self.path is None:
+            self._failures = 0
+            self._seek()
+
+    def wanted(self) -> None:
+        """
+        The operating system has traffic for the peer, and there is no path.
+        """
+        recently = self.context.clock.seconds() - self._lastAsked < _WANTED_INTERVAL
+        if self.path is None and not recently and self.member.state == "online":
+            self._ask()
+
+    def _seek(self) -> None:
+        """
+        Get a path: one side asks at once, the other only if nothing comes of that.
+        """
+        if self.refused or not self.warm:
+            return
+        if self.controlling:
+            self._ask()
+        else:
+            self._schedule(_FALLBACK)
+
+    def _ask(self) -> None:
+        if self.refused or not self.context.reachable():
+            return
+        self._lastAsked = self.context.clock.seconds()
+        self.context.askRendezvous(self.key)
+        self._schedule(self._retryDelay())
+
+    def _retryDelay(self) -> float:
+        delay: float = min(_FIRST_RETRY * 2**self._failures, _LONGEST_RETRY)
+        return delay * random.uniform(0.8, 1.2) + (10.0 if self._attempt is not None else 0.0)
+
+    def _schedule(self, delay: float) -> None:
+        self._cancel()
+        self._timer = self.context.clock.callLater(delay, self._retry)
+
+    def _cancel(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _retry(self) -> None:
+        self._timer = None
+        if self.member.state == "online" and self.path is None:
+            self._failures += 1
+            self._ask()
+
+    def rendezvous(self, start: int, startAt: float) -> None:
+        """
+        The mediator gave both sides a start time.
+
+        @param start: as the mediator wrote it, for the signals; C{startAt} the same on this node's clock.
+        """
+        if self.refused or start == self._start:
+            return
+        if self._previous is not None:
+            self._previous.close()
+        self._previous = self._attempt
+        if self._previous is not None and self._previous.selected is None:
+            self._previous.close()
+            self._previous = None
+        self._start, self._initiated = start, False
+        self._attempt = self.context.connect(
+            self.key,
+            controlling=self.controlling,
+            startAt=startAt,
+            onEvent=self.punchEvent,
+            onCandidates=self._sendSignal,
+        )
+        self._sendSignal()
+        self._schedule(self._retryDelay())
+
+    def _sendSignal(self) -> None:
+        if self._attempt is not None:
+            signal = signals.Signal(self._start, self._attempt.credentials, self._attempt.candidates)
+            self.context.sendSignal(self.key, signals.encode(signal))
+
+    def signal(self, plaintext: bytes) -> None:
+        """
+        An authentic signal of the peer came.
+
+        @raise DecodeError: it is malformed.
+        """
+        signal = signals.decode(plaintext)
+        if self._attempt is None or signal.start != self._start:
+            raise DecodeError("a signal for another rendezvous")
+        self._attempt.remoteSignal(signal.credentials, signal.candidates)
+
+    def punchEvent(self, attempt: Attempt, event: object) -> None:
+        """
+        The puncher has news of one of the attempts.
+        """
+        if attempt is self._previous:
+            if isinstance(event, ConsentLost | Dead | Failed):
+                self._dropPrevious()
+        elif attempt is not self._attempt:
+            return
+        elif isinstance(event, Selected):
+            self._selected(event.path)
+        elif isinstance(event, Alive):
+            self._failure = ""
+        elif isinstance(event, Dead):
+            self._pathDied("the path did not answer any more")
+        elif isinstance(event, Failed):
+            self._pathDied(event.reason)
+        self.context.changed()
+
+    def _dropPrevious(self) -> None:
+        previous, self._previous = self._previous, None
+        if previous is not None:
+            previous.close()
+
+    def _selected(self, path: Path) -> None:
+        self._dropPrevious()
+        self._cancel()
+        self._failures, self._failure = 0, ""
+        self.context.tunnels.setEndpoint(self.tunnelKey, path.address)
+        if self.controlling and not self._initiated:
+            self._initiated = True
+            self.context.tunnels.initiate(self.tunnelKey)
+
+    def _pathDied(self, reason: str) -> None:
+        self._failure = reason
+        if self._previous is not None and self._previous.selected is not None:
+            self._closeAttempt()
+            self._attempt, self._previous = self._previous, None
+            return
+        self._closeAttempt()
+        self.context.tunnels.setEndpoint(self.tunnelKey, None)
+        if self.member.state == "lost":
+            self._tearDown()
+        elif self.member.state == "online":
+            self._schedule(self._retryDelay())
+
+    def _closeAttempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.close()
+
+    def _tearDown(self) -> None:
+        self._cancel()
+        self._dropPrevious()
+        self._closeAttempt()
+        self._answers = False
+        self.context.tunnels.reset(self.tunnelKey)
+
+    def close(self) -> None:
+        """
+        The peer is none any more.
+        """
+        self._cancel()
+        self._dropPrevious()
+        self._closeAttempt()
+
+    def sessionEstablished(self) -> None:
+        """The tunnel is up."""
+        self._answers, self._failure = True, ""
+        self.context.changed()
+
+    def handshakeFailed(self) -> None:
+        """The tunnel's handshake got no answer for 90 seconds."""
+        self._answers = False
+        self._failure = "the tunnel's handshake is not answered: the other side may know another network password or key"
+        self.context.changed()
+
+    def endpointMoved(self, address: Address) -> None:
+        """The tunnel hears the peer from another address."""
+        if self._attempt is not None:
+            self._attempt.addressHeard(address)
+
+    def noteTraffic(self) -> None:
+        """The tunnel carried traffic lately."""
+        if self._attempt is not None:
+            self._attempt.noteTraffic()
+
+    @property
+    def state(self) -> str:
+        """
+        C{"online"}, C{"offline"}, C{"lost"} or C{"unreachable"}, as a user sees it.
+        """
+        if self.refused:
+            return "unreachable"
+        if self.member.state == "lost":
+            return "lost" if self.path is not None else "offline"
+        if self.member.state == "online" and self.path is None and self._failures:
+            return "unreachable"
+        return self.member.state
+
+    def describe(self) -> dict[str, Any]:
+        """
+        @return: the JSON value of the peer in a list.
+        """
+        return {
+            "clientId": self.key.hex(),
+            "nick": self.member.nick,
+            "address": self.member.address,
+            "address6": self.member.address6,
+            "state": self.state,
+            "path": "direct" if self.path is not None and self._answers else "none",
+        }
+
+    def describeFully(self) -> dict[str, Any]:
+        """
+        @return: the JSON value of C{vnet peer}.
+        """
+        status, path = self.context.tunnels.status(self.tunnelKey), self.path
+        endpoint = status.endpoint if path is not None else None
+        age = None if status.lastHandshake is None else self.context.clock.seconds() - status.lastHandshake
+        return {
+            **self.describe(),
+            "endpoint": str(endpoint) if endpoint else None,
+            "latencyMs": round(path.rtt * 1000, 2) if path is not None else None,
+            "transport": "udp" if path is not None else None,
+            "lastHandshake": None if age is None else round(age, 1),
+            "rxBytes": status.rxBytes,
+            "txBytes": status.txBytes,
+            "why": self.why(),
+        }
+
+    def why(self) -> str | None:
+        """
+        Why there is no direct path; L{None} when there is one.
+        """
+        if self.refused:
+            return self.refused
+        if self.path is not None and self._answers:
+            return None
+        if self.member.state == "offline":
+            return "the peer is offline"
+        if self.path is not None:
+            return self._failure or "a path was found; the tunnel's handshake is under way"
+        return self._failure or "looking for a path"

@@ -1,0 +1,252 @@
+# -*- test-case-name: vnet.test.test_client_peers -*-
+"""
+All peers of a node: the table that follows its view of the networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from vnet.client.identity import tunnelKey
+from vnet.client.peer import Peer, PeerContext
+from vnet.client.sync import Member
+from vnet.client.welcome import Welcome, memberAddressesIn
+from vnet.errors import DecodeError
+
+__all__ = ["MemberTable", "Peers"]
+
+_WARM = 64
+_MAXIMUM_EARLY = 64
+_EARLY_SIGNALS = 8
+_EARLY_LIFETIME = 10.0
+
+
+class MemberTable(Protocol):
+    """
+    Where tunnels and addresses of peers are put.
+    """
+
+    def add(self, tunnelKey: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None: ...
+    def setPresharedKeys(self, tunnelKey: bytes, presharedKeys: Iterable[bytes]) -> None: ...
+    def remove(self, tunnelKey: bytes) -> None: ...
+
+
+class Pins(Protocol):
+    """
+    The keys of the peers met so far.
+    """
+
+    def pinned(self, realm: bytes, address: str) -> bytes | None: ...
+    def pin(self, realm: bytes, keys: dict[str, bytes]) -> None: ...
+
+
+@define
+class _Early:
+    """
+    What came for a peer before this node knew of it.
+    """
+
+    expires: float
+    rendezvous: tuple[int, float] | None = None
+    signals: list[bytes] = field(factory=list)
+
+
+@define(eq=False)
+class Peers:
+    """
+    The peers, by their Ed25519 key, by the key of their tunnel and by name or address.
+    """
+
+    _context: PeerContext
+    _table: MemberTable
+    _pins: Pins
+    _presharedKeys: Callable[[bytes], tuple[bytes, ...]]
+    _log: Logger = field(factory=Logger)
+    _peers: dict[bytes, Peer] = field(factory=dict, init=False)
+    _byTunnelKey: dict[bytes, Peer] = field(factory=dict, init=False)
+    _owners: dict[str, bytes] = field(factory=dict, init=False)
+    _warm: int = field(default=0, init=False)
+    _early: dict[bytes, _Early] = field(factory=dict, init=False)
+
+    def get(self, key: bytes) -> Peer | None:
+        """
+        @return: the peer with this Ed25519 key.
+        """
+        return self._peers.get(key)
+
+    def byTunnelKey(self, key: bytes) -> Peer | None:
+        """
+        @return: the peer with this WireGuard key.
+        """
+        return self._byTunnelKey.get(key)
+
+    def find(self, nameOrAddress: str) -> list[Peer]:
+        """
+        @return: the peers with this address, client id, or nickname.
+        """
+        found = [
+            peer
+            for peer in self._peers.values()
+            if nameOrAddress.lower() in (peer.member.address, peer.member.address6, peer.key.hex())
+        ]
+        return found or [peer for peer in self._peers.values() if peer.member.nick == nameOrAddress]
+
+    def reconcile(self, members: dict[bytes, Member], welcome: Welcome) -> None:
+        """
+        Follow the view: new peers, those that changed, those that are gone.
+        """
+        for key in [key for key in self._peers if key not in members]:
+            self._remove(key)
+        fresh = [self._add(member, welcome) for key, member in members.items() if key not in self._peers]
+        for key, member in members.items():
+            peer = self._peers.get(key)
+            if peer is not None:
+                self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(key))
+                peer.update(member)
+        self._pin(welcome, [peer for peer in fresh if peer is not None and not peer.refused])
+        for peer in fresh:
+            if peer is not None:
+                peer.begin()
+                self._replay(peer)
+
+    def updateOne(self, key: bytes, member: Member | None, welcome: Welcome) -> None:
+        """
+        Follow the view where one member changed; L{None}: it is no peer any more.
+        """
+        peer = self._peers.get(key)
+        if member is None:
+            self._remove(key)
+        elif peer is not None:
+            self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(key))
+            peer.update(member)
+        else:
+            added = self._add(member, welcome)
+            if added is not None:
+                self._pin(welcome, [] if added.refused else [added])
+                added.begin()
+                self._replay(added)
+
+    def _add(self, member: Member, welcome: Welcome) -> Peer | None:
+        try:
+            address, address6 = memberAddressesIn(welcome, member.address, member.address6)
+            key = tunnelKey(member.key)
+        except DecodeError as error:
+            self._log.warn("the mediator named a member that cannot be one: {error}", error=error)
+            return None
+        refused = self._conflict(member, address, address6, welcome)
+        peer = Peer(self._context, member, key, refused, warm=self._warm < _WARM)
+        self._warm += peer.warm
+        self._peers[member.key] = self._byTunnelKey[key] = peer
+        if refused:
+            self._log.warn("{nick} is refused: {refused}", nick=member.nick, refused=refused)
+        else:
+            peer.addresses = (address, address6)
+            self._owners[address] = self._owners[address6] = member.key
+            self._table.add(key, address, address6, self._presharedKeys(member.key))
+        return peer
+
+    def _conflict(self, member: Member, address: str, address6: str, welcome: Welcome) -> str:
+        for each in (address, address6):
+            pinned = self._pins.pinned(welcome.realm, each)
+            if pinned is not None and pinned != member.key:
+                return (
+                    f"the mediator gives {each} to another key than when this node first met it: "
+                    "either the peer lost its key, or someone poses as it"
+                )
+            if each in self._owners:
+                return f"the mediator gives {each} to two members"
+        return ""
+
+    def _pin(self, welcome: Welcome, peers: Iterable[Peer]) -> None:
+        pins: dict[str, bytes] = {}
+        for peer in peers:
+            for address in (peer.member.address, peer.member.address6):
+                if self._pins.pinned(welcome.realm, address) is None:
+                    pins[address] = peer.key
+        if pins:
+            self._pins.pin(welcome.realm, pins)
+
+    def _remove(self, key: bytes) -> None:
+        peer = self._peers.pop(key, None)
+        if peer is not None:
+            self._byTunnelKey.pop(peer.tunnelKey, None)
+            self._warm -= peer.warm
+            peer.close()
+            if not peer.refused:
+                for address in peer.addresses:
+                    self._owners.pop(address, None)
+                self._table.remove(peer.tunnelKey)
+
+    def rendezvous(self, key: bytes, start: int, startAt: float) -> None:
+        """
+        The mediator calls a rendezvous, perhaps with a peer of which this node hears only next.
+        """
+        peer = self._peers.get(key)
+        if peer is not None:
+            peer.rendezvous(start, startAt)
+        else:
+            self._earlyFor(key).rendezvous = (start, startAt)
+
+    def signal(self, key: bytes, plaintext: bytes) -> None:
+        """
+        An authentic signal came.
+        """
+        peer = self._peers.get(key)
+        if peer is None:
+            early = self._earlyFor(key)
+            if len(early.signals) < _EARLY_SIGNALS:
+                early.signals.append(plaintext)
+            return
+        try:
+            peer.signal(plaintext)
+        except DecodeError as error:
+            self._log.debug("a signal was dropped: {error}", error=error)
+
+    def _earlyFor(self, key: bytes) -> _Early:
+        now = self._context.clock.seconds()
+        for stale in [each for each, early in self._early.items() if early.expires < now]:
+            del self._early[stale]
+        while len(self._early) >= _MAXIMUM_EARLY:
+            del self._early[next(iter(self._early))]
+        return self._early.setdefault(key, _Early(now + _EARLY_LIFETIME))
+
+    def _replay(self, peer: Peer) -> None:
+        early = self._early.pop(peer.key, None)
+        if early is None or early.expires < self._context.clock.seconds():
+            return
+        if early.rendezvous is not None:
+            peer.rendezvous(*early.rendezvous)
+        for plaintext in early.signals:
+            self.signal(peer.key, plaintext)
+
+    def checkAll(self) -> None:
+        """
+        The mediator is lost: keep all tunnels, and see which of them are alive.
+        """
+        for peer in self._peers.values():
+            peer.check()
+
+    def reconnected(self) -> None:
+        """
+        The mediator is back.
+        """
+        for peer in self._peers.values():
+            peer.reconnected()
+
+    def all(self) -> Iterable[Peer]:
+        """
+        @return: each peer.
+        """
+        return tuple(self._peers.values())
+
+    def clear(self) -> None:
+        """
+        Forget all: this node logs out.
+        """
+        for key in list(self._peers):
+            self._remove(key)
+        self._early.clear()

@@ -1,0 +1,289 @@
+# -*- test-case-name: vnet.test.test_client_session -*-
+"""
+The node's session with its mediator: connect, log in, stay, and come back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from attrs import define, field, frozen
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from vnet.client.welcome import Welcome, parseWelcome
+from vnet.errors import Refused, Unreachable, VnetError
+from vnet.protocols import control
+from vnet.protocols.controlclient import ControlClient, ControlClientFactory, Credentials
+from vnet.protocols.tls import describeFailure, exportedKey, peerSpkiHash
+
+__all__ = ["MediatorClock", "Session", "SessionOwner"]
+
+_SHORTEST_RETRY = 0.5
+_LONGEST_RETRY = 30.0
+_ATTEMPT_TIMEOUT = 20.0
+
+_FINAL: tuple[type[Exception], ...] = (
+    control.Denied,
+    control.TooMany,
+    control.Busy,
+    control.Storage,
+    control.NotPeers,
+    control.PeerAbsent,
+    control.LoginFailed,
+)
+
+
+class SessionOwner(Protocol):
+    """
+    Who owns a session and is told what happens in it.
+    """
+
+    def sessionOnline(self, welcome: Welcome) -> None:
+        """This node is logged in."""
+
+    def sessionLost(self, reason: str) -> None:
+        """The connection was lost after a login; the session goes on trying."""
+
+    def sessionReplaced(self) -> None:
+        """Another computer logged in with this node's key; the session has stopped."""
+
+    def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
+        """See L{control.MemberChanged}."""
+
+    def networkGone(self, network: bytes) -> None:
+        """See L{control.NetworkGone}."""
+
+    def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
+        """Connect to this peer, beginning at C{startAt} of this node's clock, which is C{start} of the mediator's."""
+
+    def signal(self, peer: bytes, sealed: bytes) -> None:
+        """See L{control.Signal}."""
+
+
+@define
+class MediatorClock:
+    """
+    Where the mediator's clock stands beside ours, from the exchange with the shortest round trip so far.
+    """
+
+    _offset: float | None = None
+    _roundTrip: float = 3600.0
+
+    def observe(self, sent: float, received: float, mediator: int) -> None:
+        """
+        An exchange took place.
+
+        @param mediator: the mediator's clock in it, microseconds.
+        """
+        if received - sent <= self._roundTrip:
+            self._roundTrip = received - sent
+            self._offset = (sent + received) / 2 - mediator / 1e6
+
+    def local(self, mediator: int, latest: float) -> float:
+        """
+        A time of the mediator's clock, in ours; never later than C{latest}.
+        """
+        return latest if self._offset is None else min(mediator / 1e6 + self._offset, latest)
+
+
+@frozen
+class _Watched:
+    """
+    An endpoint whose failures are seen, too.
+    """
+
+    _endpoint: IStreamClientEndpoint
+    _failed: Callable[[Failure], None]
+
+    def connect(self, factory: Any) -> Deferred[IProtocol]:
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+
+        def failed(failure: Failure) -> Failure:
+            self._failed(failure)
+            return failure
+
+        return connecting.addErrback(failed)
+
+
+def jitter() -> float:
+    """
+    @return: seconds to add to a delay, so that a crowd of nodes does not come back at once.
+    """
+    return random.uniform(0.0, 0.5)
+
+
+@define(eq=False)
+class Session:
+    """
+    The session with one mediator.
+
+    @ivar welcome: what the last login gave; L{None} before.
+    @ivar online: whether this node is logged in now.
+    @ivar error: why it is not, one line; empty when it is.
+    """
+
+    _clock: IReactorTime
+    _endpoint: IStreamClientEndpoint
+    _credentials: Callable[[], Credentials]
+    _owner: SessionOwner
+    _log: Logger = field(factory=Logger)
+    welcome: Welcome | None = field(default=None, init=False)
+    online: bool = field(default=False, init=False)
+    error: str = field(default="", init=False)
+    _service: ClientService | None = field(default=None, init=False)
+    _protocol: ControlClient | None = field(default=None, init=False)
+    _mediatorClock: MediatorClock = field(factory=MediatorClock, init=False)
+    _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
+
+    def start(self) -> None:
+        """
+        Connect, and keep connected until L{stop}.
+        """
+        factory = ControlClientFactory(self._clock, self)
+        self._service = ClientService(
+            _Watched(self._endpoint, self._attemptFailed),  # type: ignore[arg-type]
+            factory,
+            retryPolicy=backoffPolicy(_SHORTEST_RETRY, _LONGEST_RETRY, 1.6, jitter),
+            clock=self._clock,
+            prepareConnection=self._prepare,
+        )
+        self._service.startService()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Disconnect; the session cannot be used again.
+        """
+        service, self._service = self._service, None
+        self._settle(Failure(Unreachable("stopped")))
+        self.online = False
+        if service is None:
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        return cast("Deferred[None]", service.stopService())
+
+    def outcome(self) -> Deferred[Welcome]:
+        """
+        Fires at the next login; fails with L{Refused} or L{Unreachable} when the next attempt fails.
+        """
+        waiting: Deferred[Welcome] = Deferred()
+        if self.online and self.welcome is not None:
+            waiting.callback(self.welcome)
+        else:
+            self._waiting.append(waiting)
+            waiting.addTimeout(_ATTEMPT_TIMEOUT, self._clock, self._tooLong)
+        return waiting
+
+    def _tooLong(self, result: Any, timeout: float) -> Any:
+        raise Unreachable(f"the mediator did not let this node in within {timeout:.0f} seconds")
+
+    async def call(self, command: type[amp.Command], **arguments: Any) -> dict[str, Any]:
+        """
+        Ask the mediator.
+
+        @raise Refused: it refuses; the text says why.
+        @raise Unreachable: it is not there.
+        """
+        protocol = self._protocol
+        if protocol is None or not self.online:
+            raise Unreachable(self.error or "the mediator is not connected: trying again")
+        sent = self._clock.seconds()
+        try:
+            answer = await protocol.call(command, **arguments)
+        except _FINAL as error:
+            raise Refused(str(error)) from error
+        except Exception as error:
+            raise Unreachable(f"the mediator did not answer: {error}") from error
+        if command is control.Ping:
+            self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
+        return answer
+
+    def _prepare(self, protocol: IProtocol) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._logIn(_unwrap(protocol)))
+
+    async def _logIn(self, protocol: ControlClient) -> None:
+        try:
+            await protocol.whenSecure()
+            sent = self._clock.seconds()
+            answer = await protocol.login(
+                self._credentials(), peerSpkiHash(protocol.transport), exportedKey(protocol.transport)
+            )
+            self._mediatorClock = MediatorClock()
+            self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
+            welcome = parseWelcome(answer, protocol.transport.getPeer().host)
+            self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
+            self._owner.sessionOnline(welcome)
+        except Exception:
+            failure = Failure()
+            self._protocol, self.online = None, False
+            self._attemptFailed(failure)
+            if protocol.transport is not None:
+                protocol.transport.abortConnection()
+            failure.raiseException()
+        self._settle(welcome)
+
+    def _attemptFailed(self, failure: Failure) -> None:
+        error = failure.value
+        refused = isinstance(error, control.LoginFailed | VnetError)
+        self.error = str(error) if refused else describeFailure(failure)
+        self._settle(Failure(Refused(self.error) if refused else Unreachable(self.error)))
+
+    def _settle(self, result: Welcome | Failure) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.called:
+                each.callback(result)  # type: ignore[arg-type]
+
+    def disconnected(self, reason: Failure) -> None:
+        """
+        The control connection is lost.
+        """
+        if self._protocol is not None:
+            self._protocol = None
+            if self.online:
+                self.online = False
+                self.error = f"the connection to the mediator was lost: {describeFailure(reason)}"
+                self._owner.sessionLost(self.error)
+
+    def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
+        """Hand on a change."""
+        self._owner.memberChanged(network, version, members)
+
+    def networkGone(self, network: bytes) -> None:
+        """Hand on the end of a membership."""
+        self._owner.networkGone(network)
+
+    def rendezvous(self, peer: bytes, start: int, now: int) -> None:
+        """Hand on a rendezvous, in time of our own clock."""
+        current = self._clock.seconds()
+        latest = current + max(0.0, min((start - now) / 1e6, 5.0))
+        self._owner.rendezvous(peer, start, self._mediatorClock.local(start, latest))
+
+    def signal(self, peer: bytes, sealed: bytes) -> None:
+        """Hand on a signal."""
+        self._owner.signal(peer, sealed)
+
+    def replaced(self, byYou: bool) -> None:
+        """
+        Another session with this key: either we took over, or we were replaced and stop.
+        """
+        if byYou:
+            self._log.warn("this login ended another session with the same key")
+            return
+        self.error = "another computer logged in with this node's key: make sure that only one has it, then log in again"
+        self.online = False
+        self.stop()
+        self._owner.sessionReplaced()
+
+
+def _unwrap(protocol: IProtocol) -> ControlClient:
+    while not isinstance(protocol, ControlClient):
+        protocol = protocol._wrappedProtocol if hasattr(protocol, "_wrappedProtocol") else protocol.wrappedProtocol  # type: ignore[attr-defined]
+    return protocol

@@ -1,0 +1,101 @@
+# -*- test-case-name: vnet.test.test_client_tunnels -*-
+"""
+The tunnels of a node: its WireGuard machine and the forwarder's member table, kept in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+
+from vnet.client.dataplane.forwarder import Forwarder
+from vnet.protocols.machine.wireguard import PeerStatus, WireGuard
+from vnet.values import Address
+
+__all__ = ["TunnelTable"]
+
+
+@define
+class _Entry:
+    address: str
+    address6: str
+    presharedKeys: tuple[bytes, ...]
+
+
+@define(eq=False)
+class TunnelTable:
+    """
+    Adds, changes and removes tunnels.
+    """
+
+    _clock: IReactorTime
+    _wireguard: WireGuard
+    _forwarder: Forwarder
+    _entries: dict[bytes, _Entry] = field(factory=dict, init=False)
+
+    def add(self, tunnelKey: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
+        """
+        Let a peer have these two addresses, and no other, inside the overlay.
+        """
+        self._entries[tunnelKey] = entry = _Entry(address, address6, tuple(presharedKeys))
+        self._addPeer(tunnelKey, entry)
+        self._forwarder.addMember(tunnelKey, address, address6)
+
+    def _addPeer(self, tunnelKey: bytes, entry: _Entry) -> None:
+        self._wireguard.addPeer(
+            tunnelKey,
+            allowedIps=(f"{entry.address}/32", f"{entry.address6}/128"),
+            presharedKeys=entry.presharedKeys,
+        )
+
+    def setPresharedKeys(self, tunnelKey: bytes, presharedKeys: Iterable[bytes]) -> None:
+        """
+        Change the preshared keys; the next handshake uses them.
+        """
+        entry, keys = self._entries.get(tunnelKey), tuple(presharedKeys)
+        if entry is not None and entry.presharedKeys != keys:
+            entry.presharedKeys = keys
+            self._wireguard.setPresharedKeys(tunnelKey, keys)
+
+    def remove(self, tunnelKey: bytes) -> None:
+        """
+        End a tunnel and wipe its keys.
+        """
+        if self._entries.pop(tunnelKey, None) is not None:
+            self._forwarder.removeMember(tunnelKey)
+            self._wireguard.removePeer(tunnelKey)
+
+    def reset(self, tunnelKey: bytes) -> None:
+        """
+        Wipe a tunnel's session; the peer remains known.
+        """
+        entry = self._entries.get(tunnelKey)
+        if entry is not None:
+            self._wireguard.removePeer(tunnelKey)
+            self._addPeer(tunnelKey, entry)
+
+    def setEndpoint(self, tunnelKey: bytes, address: Address | None) -> None:
+        """
+        Where the tunnel's datagrams go from now on.
+        """
+        if tunnelKey in self._entries:
+            self._wireguard.setEndpoint(tunnelKey, address)
+            self._forwarder.flush()
+
+    def initiate(self, tunnelKey: bytes) -> None:
+        """
+        Begin a handshake.
+        """
+        if tunnelKey in self._entries:
+            self._wireguard.initiate(tunnelKey, self._clock.seconds())
+            self._forwarder.flush()
+
+    def status(self, tunnelKey: bytes) -> PeerStatus:
+        """
+        @return: what the machine knows of the tunnel.
+        """
+        if tunnelKey not in self._entries:
+            return PeerStatus(lastHandshake=None, rxBytes=0, txBytes=0, endpoint=None, established=False)
+        return self._wireguard.peerStatus(tunnelKey)

@@ -1,0 +1,124 @@
+# -*- test-case-name: vnet.test.test_client_welcome -*-
+"""
+What a login gives, checked: a mediator must not be able to talk a node into routing anything but an overlay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from vnet.errors import DecodeError, Refused
+from vnet.values import Address
+
+__all__ = ["Welcome", "memberAddressesIn", "parseAddress", "parseWelcome"]
+
+_MAXIMUM_SERVERS = 8
+_SHORTEST_PREFIX = 8
+_LONGEST_PREFIX = 24
+_RESERVED = tuple(
+    ipaddress.IPv4Network(block)
+    for block in ("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3")
+)
+_UNIQUE_LOCAL = ipaddress.IPv6Network("fd00::/8")
+
+
+@frozen
+class Welcome:
+    """
+    This node's place in the overlay.
+
+    @ivar realm: 16 bytes that name the mediator for ever.
+    @ivar epoch: the mediator's epoch of versions.
+    @ivar address: the IPv4 address; C{pool} the block that it is from, in CIDR form.
+    @ivar address6: the IPv6 address; C{pool6} the unique local /48 that it is from.
+    @ivar stun: the STUN servers.
+    @ivar relays: C{(uri, username, credential)} of each relay.
+    """
+
+    realm: bytes
+    epoch: bytes
+    address: str
+    pool: str
+    address6: str
+    pool6: str
+    stun: tuple[Address, ...]
+    relays: tuple[tuple[str, str, str], ...]
+
+
+def parseAddress(text: str, mediatorHost: str) -> Address:
+    """
+    Read C{"IP:PORT"}, C{"[IP6]:PORT"} or C{":PORT"}, which means the mediator's own host.
+
+    @raise DecodeError: the text is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    try:
+        number = int(port)
+        literal = host.removeprefix("[").removesuffix("]") or mediatorHost
+        address = ipaddress.ip_address(literal)
+    except ValueError as error:
+        raise DecodeError("not an address and a port") from error
+    if not colon or not 0 < number < 65536:
+        raise DecodeError("not an address and a port")
+    mapped = getattr(address, "ipv4_mapped", None)
+    return Address(str(mapped or address), number)
+
+
+def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
+    """
+    Check what the mediator gave.
+
+    @param mediatorHost: the IP address at which the mediator was reached.
+    @raise Refused: it is no place that this node would take.
+    """
+    try:
+        pool = ipaddress.IPv4Network(answer["pool"])
+        pool6 = ipaddress.IPv6Network(answer["pool6"])
+        address = ipaddress.IPv4Address(answer["address"])
+        address6 = ipaddress.IPv6Address(answer["address6"])
+        stun = tuple(parseAddress(text, mediatorHost) for text in answer["stun"][:_MAXIMUM_SERVERS])
+    except ValueError as error:
+        raise Refused(f"the mediator gave an address that is none: {error}") from error
+    if not _SHORTEST_PREFIX <= pool.prefixlen <= _LONGEST_PREFIX or any(pool.overlaps(block) for block in _RESERVED):
+        raise Refused(f"the mediator's address block {pool} may collide with other networks: its operator has to choose another --pool")
+    if pool6.prefixlen != 48 or not pool6.subnet_of(_UNIQUE_LOCAL):
+        raise Refused(f"the mediator's IPv6 block {pool6} is no unique local /48")
+    if address not in pool or address6 not in pool6 or len(answer["realm"]) != 16:
+        raise Refused("the mediator gave an address outside of its own block")
+    relays = tuple((r["uri"], r["username"], r["credential"]) for r in answer["relays"][:_MAXIMUM_SERVERS])
+    return Welcome(
+        realm=answer["realm"],
+        epoch=answer["epoch"],
+        address=str(address),
+        pool=str(pool),
+        address6=str(address6),
+        pool6=str(pool6),
+        stun=stun,
+        relays=relays,
+    )
+
+
+def memberAddressesIn(welcome: Welcome, address: str, address6: str) -> tuple[str, str]:
+    """
+    Check the addresses of a member.
+
+    @return: both in canonical form.
+    @raise DecodeError: they are none, lie outside of the overlay's blocks, or are this node's own.
+    """
+    try:
+        ipv4, ipv6 = ipaddress.IPv4Address(address), ipaddress.IPv6Address(address6)
+    except ValueError as error:
+        raise DecodeError("the mediator gave a member an address that is none") from error
+    inside: Sequence[bool] = (
+        ipv4 in ipaddress.IPv4Network(welcome.pool),
+        ipv6 in ipaddress.IPv6Network(welcome.pool6),
+        str(ipv4) != welcome.address,
+        str(ipv6) != welcome.address6,
+    )
+    if not all(inside):
+        raise DecodeError("the mediator gave a member an address outside of its block")
+    return str(ipv4), str(ipv6)
