@@ -1,0 +1,85 @@
+# -*- test-case-name: vnet.test.test_wgcodec -*-
+"""
+The header of a WireGuard transport message (whitepaper section 5.4.6), 16 bytes, little-endian::
+
+     0               4               8                               16
+    +---------------+---------------+-------------------------------+
+    | type = 4      | receiver      | counter                       |
+    +---------------+---------------+-------------------------------+
+    | the inner packet, padded with zeros and sealed  (n + 16)  ...
+    +-----------------------------------------------------------
+
+The least message is 32 bytes: a keepalive, that seals nothing.  The AEAD's nonce is four zero bytes and the
+counter as it stands in the header.
+
+The data path does not call L{decodeTransport} for each packet: it compares L{headerPrefix} and slices.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import attrs
+
+from vnet.errors import DecodeError
+
+__all__ = [
+    "HEADER_SIZE",
+    "OVERHEAD",
+    "TRANSPORT_TYPE",
+    "TransportHeader",
+    "decodeTransport",
+    "encodeTransport",
+    "headerPrefix",
+]
+
+HEADER_SIZE = 16
+
+#: What the tunnel adds to an inner packet: the header and the tag.  Also the size of a keepalive.
+OVERHEAD = 32
+
+#: The first four bytes of each transport message.
+TRANSPORT_TYPE = b"\x04\x00\x00\x00"
+
+_HEADER = Struct("<IIQ")
+_PREFIX = Struct("<II")
+
+
+@attrs.frozen
+class TransportHeader:
+    """
+    @ivar receiver: the index that the receiver gave itself in the handshake, 32 bits.
+    @ivar counter: 64 bits.
+    """
+
+    receiver: int
+    counter: int
+
+
+def decodeTransport(data: bytes) -> TransportHeader:
+    """
+    Read the header of one transport message.
+
+    @param data: a whole datagram.
+    @raise DecodeError: when this is no transport message.
+    """
+    if len(data) < OVERHEAD:
+        raise DecodeError("a transport message has at least 32 bytes")
+    kind, receiver, counter = _HEADER.unpack_from(data)
+    if kind != 4:
+        raise DecodeError("not a transport message")
+    return TransportHeader(receiver, counter)
+
+
+def encodeTransport(header: TransportHeader) -> bytes:
+    """
+    Write the 16 bytes that precede the sealed packet.
+    """
+    return _HEADER.pack(4, header.receiver, header.counter)
+
+
+def headerPrefix(receiver: int) -> bytes:
+    """
+    The first 8 bytes of the header: all that one keypair's messages have in common.
+    """
+    return _PREFIX.pack(4, receiver)

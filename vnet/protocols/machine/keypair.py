@@ -1,0 +1,190 @@
+# -*- test-case-name: vnet.test.test_keypair -*-
+"""
+The keys of one WireGuard session (whitepaper sections 5.4.5 and 6.2), and the three that a peer may have
+at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from vnet.protocols.codec.transport import headerPrefix
+from vnet.protocols.machine.noise import TransportKeys
+from vnet.protocols.machine.replay import ReplayWindow
+
+if TYPE_CHECKING:
+    from vnet.protocols.machine.session import Session
+
+__all__ = [
+    "REJECT_AFTER_MESSAGES",
+    "REJECT_AFTER_TIME",
+    "REKEY_AFTER_MESSAGES",
+    "REKEY_AFTER_TIME",
+    "Keypair",
+    "Keypairs",
+]
+
+#: Counters from which a session asks for the next one, and at which it ends.
+REKEY_AFTER_MESSAGES = 2**60
+REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
+
+#: The same as seconds of age.
+REKEY_AFTER_TIME = 120.0
+REJECT_AFTER_TIME = 180.0
+
+_Cipher = Callable[[bytes, bytes, None], bytes]
+
+
+class Keypair:
+    """
+    One session: a key for each direction, with the counters.
+
+    @ivar session: whose it is.
+    @ivar localIndex: by which the peer addresses us.
+    @ivar prefix: the first 8 bytes of each message that we send.
+    @ivar seal: the cipher of what we send: nonce, plaintext, L{None}.
+    @ivar open: the cipher of what we receive; raises C{InvalidTag}.
+    @ivar sent: the next counter to send.
+    @ivar isInitiator: whether we began the handshake, so that it is on us to rekey by age.
+    @ivar createdAt: seconds.
+    """
+
+    __slots__ = (
+        "accept",
+        "createdAt",
+        "isInitiator",
+        "localIndex",
+        "open",
+        "prefix",
+        "replay",
+        "seal",
+        "sent",
+        "session",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        localIndex: int,
+        remoteIndex: int,
+        keys: TransportKeys,
+        isInitiator: bool,
+        now: float,
+    ) -> None:
+        """
+        @param keys: wiped here; only the ciphers keep them, and cleanse them when they are freed.
+        """
+        self.session = session
+        self.localIndex = localIndex
+        self.prefix = headerPrefix(remoteIndex)
+        self.seal: _Cipher = ChaCha20Poly1305(keys.send).encrypt
+        self.open: _Cipher = ChaCha20Poly1305(keys.receive).decrypt
+        keys.wipe()
+        self.sent = 0
+        self.replay = ReplayWindow()
+        self.accept = self.replay.accept
+        self.isInitiator = isInitiator
+        self.createdAt = now
+
+    def isAlive(self, now: float) -> bool:
+        """
+        Whether the session is young enough to send and to receive.
+        """
+        return now - self.createdAt < REJECT_AFTER_TIME
+
+    def canSend(self, count: int, now: float) -> bool:
+        """
+        Whether C{count} more messages may be sent.
+        """
+        return self.sent + count <= REJECT_AFTER_MESSAGES and now - self.createdAt < REJECT_AFTER_TIME
+
+    def wantsRekey(self, now: float) -> bool:
+        """
+        Whether it is time to hand-shake anew, after sending.
+        """
+        if self.sent > REKEY_AFTER_MESSAGES:
+            return True
+        return self.isInitiator and now - self.createdAt >= REKEY_AFTER_TIME
+
+    def erase(self) -> None:
+        """
+        Let go of the ciphers.  The keypair may not be used again.
+        """
+        self.seal = self.open = _erased
+
+
+def _erased(nonce: bytes, data: bytes, associated: None) -> bytes:
+    raise RuntimeError("the keys of this session have been erased")
+
+
+class Keypairs:
+    """
+    The sessions of one peer.
+
+    @ivar current: what we send with.
+    @ivar previous: what may still be on its way to us.
+    @ivar next: as a responder, a session that the peer has not yet confirmed by a message: not to be sent
+        with.
+    """
+
+    def __init__(self, forget: Callable[[int], None]) -> None:
+        """
+        @param forget: called with the index of each keypair that goes.
+        """
+        self._forget = forget
+        self.current: Keypair | None = None
+        self.previous: Keypair | None = None
+        self.next: Keypair | None = None
+
+    def __iter__(self) -> Iterator[Keypair]:
+        return (keypair for keypair in (self.previous, self.current, self.next) if keypair is not None)
+
+    def addInitiated(self, keypair: Keypair) -> None:
+        """
+        A handshake that we began is complete: its keys can be used at once.
+        """
+        if self.next is not None:
+            retired, self.next = self.next, None
+            self._drop(self.current)
+        else:
+            retired = self.current
+        self._drop(self.previous)
+        self.previous = retired
+        self.current = keypair
+
+    def addResponded(self, keypair: Keypair) -> None:
+        """
+        We have answered a handshake: its keys wait until the peer has used them.
+        """
+        self._drop(self.next)
+        self.next = keypair
+        self._drop(self.previous)
+        self.previous = None
+
+    def confirm(self, keypair: Keypair) -> bool:
+        """
+        An authentic message has come under C{keypair}.
+
+        @return: whether that has made it the current one.
+        """
+        if keypair is not self.next:
+            return False
+        self._drop(self.previous)
+        self.previous, self.current, self.next = self.current, keypair, None
+        return True
+
+    def erase(self) -> None:
+        """
+        Erase all of them.
+        """
+        for keypair in self:
+            self._drop(keypair)
+        self.current = self.previous = self.next = None
+
+    def _drop(self, keypair: Keypair | None) -> None:
+        if keypair is not None:
+            self._forget(keypair.localIndex)
+            keypair.erase()

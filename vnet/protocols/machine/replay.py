@@ -1,0 +1,58 @@
+# -*- test-case-name: vnet.test.test_replay -*-
+"""
+The anti-replay window of RFC 6479: a ring of blocks, so that moving on never shifts bits.
+"""
+
+from __future__ import annotations
+
+__all__ = ["WINDOW", "ReplayWindow"]
+
+#: Bits of the ring.
+_BITS = 8192
+
+#: How far behind the greatest counter a packet may be: the ring less one block of 64 bits, as in the kernel.
+WINDOW = _BITS - 64
+
+# The ring is kept in bytes, since small numbers cost no allocation.
+_BLOCKS = _BITS // 8
+_BLOCK_MASK = _BLOCKS - 1
+
+
+class ReplayWindow:
+    """
+    Which counters have been seen, of one key.
+
+    @ivar greatest: the greatest counter accepted, or -1.
+    """
+
+    __slots__ = ("_ring", "greatest")
+
+    def __init__(self) -> None:
+        self.greatest = -1
+        self._ring = bytearray(_BLOCKS)
+
+    def accept(self, counter: int) -> bool:
+        """
+        Mark a counter as seen.  To be called only when its packet is authentic.
+
+        @return: whether it is new and inside the window.
+        """
+        block = counter >> 3
+        ring = self._ring
+        greatest = self.greatest
+        if counter > greatest:
+            ahead = block - (greatest >> 3)
+            if ahead >= _BLOCKS:
+                ring[:] = bytes(_BLOCKS)
+            elif ahead:
+                for fresh in range(block - ahead + 1, block + 1):
+                    ring[fresh & _BLOCK_MASK] = 0
+            self.greatest = counter
+        elif greatest - counter > WINDOW:
+            return False
+        slot = block & _BLOCK_MASK
+        bit = 1 << (counter & 7)
+        if ring[slot] & bit:
+            return False
+        ring[slot] |= bit
+        return True

@@ -1,0 +1,311 @@
+# -*- test-case-name: vnet.test.test_wireguard -*-
+"""
+WireGuard, as one datagram machine for all peers of a node.
+
+The protocol is that of the whitepaper (U{https://www.wireguard.com/papers/wireguard.pdf}), byte for
+byte.  The machine has the five verbs of each datagram machine: L{WireGuard.receive},
+L{WireGuard.datagramsToSend}, L{WireGuard.deadline}, L{WireGuard.timerFired} and L{WireGuard.nextEvent}.
+It has no clock, no socket and no randomness of its own.
+
+What is not authentic is dropped without an answer, and counted in L{WireGuard.counters}.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+from vnet.errors import DecodeError
+from vnet.protocols.codec.handshake import CookieReply, Initiation, decodeHandshake
+from vnet.protocols.machine.allowedips import AllowedIps
+from vnet.protocols.machine.device import Device
+from vnet.protocols.machine.gate import HandshakeGate
+from vnet.protocols.machine.indices import IndexTable
+from vnet.protocols.machine.keypair import Keypair
+from vnet.protocols.machine.noise import StaticKey, openInitiation
+from vnet.protocols.machine.opening import Opener, isTransport
+from vnet.protocols.machine.schedule import Schedule
+from vnet.protocols.machine.session import Session
+from vnet.protocols.machine.timestamps import Timestamps
+from vnet.protocols.machine.wireguardevents import (
+    EndpointMoved,
+    HandshakeFailed,
+    PacketsReceived,
+    PeerStatus,
+    SessionEstablished,
+    SessionExpired,
+    WireGuardEvent,
+)
+from vnet.values import Address
+
+__all__ = [
+    "EndpointMoved",
+    "HandshakeFailed",
+    "PacketsReceived",
+    "PeerStatus",
+    "SessionEstablished",
+    "SessionExpired",
+    "WireGuard",
+    "WireGuardEvent",
+]
+
+
+class WireGuard:
+    """
+    The tunnels of one node.
+
+    Methods that name a peer raise C{KeyError} when there is no such peer.
+
+    @ivar publicKey: our own, 32 bytes.
+    @ivar counters: how many datagrams and packets have been dropped, by reason.
+    """
+
+    def __init__(
+        self,
+        privateKey: bytes,
+        *,
+        random: Callable[[int], bytes],
+        wallClock: Callable[[], int],
+        mtu: int = 1400,
+        maxPeers: int = 4096,
+    ) -> None:
+        """
+        @param privateKey: 32 bytes of X25519.  It remains the caller's: this does not wipe it.
+        @param random: gives so many secret random bytes, like C{os.urandom}; each time a new object,
+            since what it gives is wiped after use.
+        @param wallClock: nanoseconds since 1970, like C{time.time_ns}; for the timestamps of initiations
+            only.
+        @param mtu: of the inner interface: padding goes no further.
+        @param maxPeers: how many peers there may be.
+        """
+        static = StaticKey(privateKey)
+        indices: IndexTable[Keypair | Session] = IndexTable(random)
+        self._device = Device(static, random, Timestamps(wallClock), mtu, indices)
+        self._maxPeers = maxPeers
+        self._peers: dict[bytes, Session] = {}
+        self._allowed: AllowedIps[Session] = AllowedIps()
+        self._schedule: Schedule[Session] = Schedule()
+        self._moved: dict[Session, None] = {}
+        self._gate = HandshakeGate(self._device)
+        self._opener = Opener(self._device, self._allowed, self._reschedule)
+        self.publicKey = static.public
+
+    @property
+    def counters(self) -> Counter[str]:
+        """
+        How much has been dropped, by reason.
+        """
+        return self._device.counters
+
+    # Peers
+
+    def addPeer(
+        self,
+        publicKey: bytes,
+        *,
+        allowedIps: Sequence[str],
+        presharedKeys: Sequence[bytes] = (),
+        endpoint: Address | None = None,
+    ) -> None:
+        """
+        Make a peer known, or change all of this of one that is.  Its sessions stay.
+
+        @param allowedIps: prefixes whose addresses are the peer's; taken from other peers that have the
+            same prefix.
+        @param presharedKeys: of 32 bytes each, in the order in which to use them, the first 16 at most;
+            the peer's handshakes must use one of them.  None means 32 zero bytes.
+        @param endpoint: where the peer is, or L{None} for where it was.
+        @raise ValueError: a key is of the wrong size or of low order, a prefix is none, or there are too
+            many peers.
+        """
+        for prefix in allowedIps:
+            ip_network(prefix, strict=False)
+        session = self._peers.get(publicKey)
+        if session is None:
+            if len(self._peers) >= self._maxPeers:
+                raise ValueError(f"there are {self._maxPeers} peers already")
+            session = Session(self._device, publicKey)
+        session.handshake.setPresharedKeys(presharedKeys)
+        self._peers[publicKey] = session
+        self._allowed.discard(session.allowedIps, session)
+        session.allowedIps = tuple(allowedIps)
+        for prefix in allowedIps:
+            self._allowed.add(prefix, session)
+        if endpoint is not None:
+            self.setEndpoint(publicKey, endpoint)
+
+    def setPresharedKeys(self, publicKey: bytes, keys: Sequence[bytes]) -> None:
+        """
+        Use other preshared keys from the next handshake on: see L{addPeer}.
+        """
+        self._peers[publicKey].handshake.setPresharedKeys(keys)
+
+    def setEndpoint(self, publicKey: bytes, addr: Address | None) -> None:
+        """
+        Send to this address from now on.  A handshake that is under way starts again there.
+
+        @param addr: L{None} when it is not known any more: packets wait, then, until it is.
+        """
+        session = self._peers[publicKey]
+        if session.endpoint != addr:
+            session.endpoint = addr
+            self._moved[session] = None
+
+    def removePeer(self, publicKey: bytes) -> None:
+        """
+        Forget a peer and erase all its keys.
+        """
+        session = self._peers.pop(publicKey)
+        self._allowed.discard(session.allowedIps, session)
+        self._moved.pop(session, None)
+        self._schedule.update(session, None)
+        session.erase()
+
+    def peerFor(self, destination: bytes | str | IPv4Address | IPv6Address) -> bytes | None:
+        """
+        Whose an inner address is: the longest prefix decides.
+
+        @param destination: 4 or 16 bytes as they stand in a packet (which is fast), an IP address, or its
+            text.
+        @return: the peer's public key.
+        """
+        if not isinstance(destination, bytes):
+            network = ip_network(destination)
+            destination = network.network_address.packed
+        session = self._allowed.find(destination)
+        return None if session is None else session.publicKey
+
+    def peerStatus(self, publicKey: bytes) -> PeerStatus:
+        """
+        What is to be known of a peer.
+        """
+        return self._peers[publicKey].status()
+
+    # To a peer
+
+    def send(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> None:
+        """
+        Send inner IP packets to one peer.  Where there is no session, at most 128 packets wait for one.
+        """
+        session = self._peers[publicKey]
+        session.send(packets, now)
+        self._reschedule(session)
+
+    def initiate(self, publicKey: bytes, now: float) -> None:
+        """
+        Begin a handshake now, in place of any that is under way: when a path was found, say.
+        """
+        session = self._peers[publicKey]
+        session.initiate(now)
+        self._reschedule(session)
+
+    def keepalive(self, publicKey: bytes, now: float) -> None:
+        """
+        Send a packet with nothing in it; where there is no session, begin a handshake.
+        """
+        session = self._peers[publicKey]
+        session.keepalive(now)
+        self._reschedule(session)
+
+    # The five verbs
+
+    def receive(self, data: bytes, addr: Address, now: float) -> None:
+        """
+        A datagram has come.
+        """
+        self.receiveBatch(((data, addr),), now)
+
+    def receiveBatch(self, datagrams: Sequence[tuple[bytes, Address]], now: float) -> None:
+        """
+        Datagrams have come, in this order.
+        """
+        place = 0
+        while place < len(datagrams):
+            data, addr = datagrams[place]
+            if isTransport(data):
+                place = self._opener.open(datagrams, place, now)
+            else:
+                self._receiveHandshake(data, addr, now)
+                place += 1
+
+    def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
+        """
+        Take what is to be sent.
+        """
+        self._sendToMoved(now)
+        datagrams = self._device.datagrams
+        self._device.datagrams = []
+        return datagrams
+
+    def deadline(self) -> float | None:
+        """
+        When L{timerFired} is to be called; L{None} when nothing waits for time.
+        """
+        return 0.0 if self._moved else self._schedule.deadline()
+
+    def timerFired(self, now: float) -> None:
+        """
+        Do what is due.
+        """
+        self._sendToMoved(now)
+        for session in self._schedule.due(now):
+            session.timerFired(now)
+            self._reschedule(session)
+
+    def nextEvent(self) -> WireGuardEvent | None:
+        """
+        Take the oldest event.
+        """
+        events = self._device.events
+        return events.popleft() if events else None
+
+    # Inside
+
+    def _receiveHandshake(self, data: bytes, addr: Address, now: float) -> None:
+        try:
+            message = decodeHandshake(data)
+        except DecodeError:
+            self.counters["malformed"] += 1
+            return
+        if isinstance(message, CookieReply):
+            session = self._sessionAt(message.receiver)
+            if session is not None:
+                session.receiveCookie(message, now)
+        elif not self._gate.admit(message, data, addr, now):
+            return
+        elif isinstance(message, Initiation):
+            self._receiveInitiation(message, len(data), addr, now)
+        else:
+            session = self._sessionAt(message.receiver)
+            if session is not None:
+                session.receiveResponse(message, len(data), addr, now)
+                self._reschedule(session)
+
+    def _receiveInitiation(self, message: Initiation, size: int, addr: Address, now: float) -> None:
+        opened = openInitiation(self._device.static, message)
+        if opened is None:
+            self.counters["badInitiation"] += 1
+            return
+        session = self._peers.get(opened.peer)
+        if session is None:
+            self.counters["unknownPeer"] += 1
+            opened.wipe()
+            return
+        session.receiveInitiation(opened, size, addr, now)
+        self._reschedule(session)
+
+    def _sessionAt(self, index: int) -> Session | None:
+        entry = self._device.indices.entries.get(index)
+        if entry is None:
+            self.counters["noSession"] += 1
+        return entry.session if isinstance(entry, Keypair) else entry
+
+    def _sendToMoved(self, now: float) -> None:
+        while self._moved:
+            session, _ = self._moved.popitem()
+            session.endpointChanged(now)
+            self._reschedule(session)
+
+    def _reschedule(self, session: Session) -> None:
+        self._schedule.update(session, session.deadline())

@@ -1,0 +1,169 @@
+"""
+Two WireGuard machines and the network between them, for tests.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import attrs
+
+from vnet.protocols.machine.wireguard import PacketsReceived, WireGuard, WireGuardEvent
+from vnet.values import Address
+
+ADDRESSES = (Address("192.0.2.1", 1001), Address("192.0.2.2", 1002))
+INNER = (b"\x64\x40\x00\x01", b"\x64\x40\x00\x02")
+
+Datagram = tuple[bytes, Address]
+
+
+def seededRandom(seed: object) -> Callable[[int], bytes]:
+    """
+    Bytes that are the same in each run, each time a new object.
+    """
+    return random.Random(repr(seed)).randbytes
+
+
+def ipPacket(source: bytes, destination: bytes, payload: bytes = b"") -> bytes:
+    """
+    An IPv4 or IPv6 packet, as far as the tunnel looks at it.
+    """
+    if len(source) == 4:
+        size = (20 + len(payload)).to_bytes(2, "big")
+        return b"\x45\x00" + size + bytes(5) + b"\x11" + bytes(2) + source + destination + payload
+    return (
+        b"\x60\x00\x00\x00" + len(payload).to_bytes(2, "big") + b"\x11\x40" + source + destination + payload
+    )
+
+
+@attrs.define
+class Wall:
+    """
+    The wall clock.
+    """
+
+    nanoseconds: int = 1_700_000_000_000_000_000
+
+    def __call__(self) -> int:
+        return self.nanoseconds
+
+
+def makeMachine(seed: object, wall: Wall | None = None, **options: int) -> WireGuard:
+    """
+    A machine whose keys and randomness come from C{seed}.
+    """
+    source = seededRandom(seed)
+    return WireGuard(source(32), random=source, wallClock=wall or Wall(), **options)
+
+
+class Pair:
+    """
+    Two machines that know each other.
+
+    @ivar now: the time of both.
+    @ivar machines: the two.
+    @ivar wire: each datagram that was sent: number of the sender, bytes, destination.
+    @ivar drop: tells whether a datagram is lost, by number of the sender and bytes.
+    @ivar told: the events of each machine.
+    """
+
+    def __init__(self, *, presharedKeys: tuple[list[bytes], list[bytes]] = ([], [])) -> None:
+        self.now = 1000.0
+        self.wall = Wall()
+        self.machines = (makeMachine("a", self.wall), makeMachine("b", self.wall))
+        self.wire: list[tuple[int, bytes, Address]] = []
+        self.drop: Callable[[int, bytes], bool] = lambda sender, data: False
+        self.told: tuple[list[WireGuardEvent], list[WireGuardEvent]] = ([], [])
+        self.addresses = list(ADDRESSES)
+        for number, machine in enumerate(self.machines):
+            machine.addPeer(
+                self.machines[1 - number].publicKey,
+                allowedIps=[f"100.64.0.{2 - number}/32", f"fd00::{2 - number}/128"],
+                presharedKeys=presharedKeys[number],
+                endpoint=ADDRESSES[1 - number],
+            )
+
+    def publicKey(self, number: int) -> bytes:
+        """
+        The key of the peer of machine C{number}.
+        """
+        return self.machines[1 - number].publicKey
+
+    def send(self, sender: int, *packets: bytes) -> None:
+        """
+        Send inner packets to the other, and let the network work.
+        """
+        self.machines[sender].send(self.publicKey(sender), packets, self.now)
+        self.run()
+
+    def packet(self, sender: int, payload: bytes = b"hello") -> bytes:
+        """
+        An inner packet from one to the other.
+        """
+        return ipPacket(INNER[sender], INNER[1 - sender], payload)
+
+    def run(self) -> None:
+        """
+        Carry datagrams until there are none.
+        """
+        busy = True
+        while busy:
+            busy = False
+            for number, machine in enumerate(self.machines):
+                for data, addr in machine.datagramsToSend(self.now):
+                    busy = True
+                    self.wire.append((number, data, addr))
+                    if not self.drop(number, data) and addr == self.addresses[1 - number]:
+                        self.machines[1 - number].receive(data, self.addresses[number], self.now)
+        for number, machine in enumerate(self.machines):
+            while (event := machine.nextEvent()) is not None:
+                self.told[number].append(event)
+
+    def advance(self, seconds: float) -> None:
+        """
+        Let time pass, with all timers at their time.
+        """
+        end = self.now + seconds
+        while True:
+            deadlines = [at for at in (machine.deadline() for machine in self.machines) if at is not None]
+            if not deadlines or min(deadlines) > end:
+                break
+            self.now = max(self.now, min(deadlines))
+            for machine in self.machines:
+                at = machine.deadline()
+                if at is not None and at <= self.now:
+                    machine.timerFired(self.now)
+            self.run()
+        self.now = end
+
+    def received(self, number: int) -> list[bytes]:
+        """
+        Take the packets that have reached machine C{number}.
+        """
+        packets = [
+            packet
+            for event in self.told[number]
+            if isinstance(event, PacketsReceived)
+            for packet in event.packets
+        ]
+        self.told[number][:] = [
+            event for event in self.told[number] if not isinstance(event, PacketsReceived)
+        ]
+        return packets
+
+    def events(self, number: int) -> list[WireGuardEvent]:
+        """
+        Take the events of machine C{number}.
+        """
+        events = list(self.told[number])
+        self.told[number].clear()
+        return events
+
+    def sent(self, number: int, kind: int | None = None) -> list[bytes]:
+        """
+        Take what machine C{number} has put on the wire; of one type, or all.
+        """
+        taken = [data for sender, data, _ in self.wire if sender == number and kind in (None, data[0])]
+        self.wire[:] = [entry for entry in self.wire if entry[0] != number or kind not in (None, entry[1][0])]
+        return taken
