@@ -1,0 +1,322 @@
+# -*- test-case-name: vnet.test.test_cli -*-
+"""
+C{vnet}: the command line that asks the running client.
+
+Exit codes: 0 done, 1 refused (the reason is on standard error, one line), 2 usage, 3 the client or the
+mediator cannot be reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from attrs import define, field
+
+from vnet.client.clierror import failureOf
+from vnet.client.cliinput import Passwords, linkFrom, passwordOptions
+from vnet.client.localclient import LocalClient, defaultSocket
+from vnet.errors import VnetError
+
+__all__ = ["Session", "cli", "main"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@define
+class Session:
+    """
+    One run of the command.
+
+    @ivar passwords: where passwords come from.
+    """
+
+    passwords: Passwords = field(factory=Passwords)
+    socketPath: str | None = None
+    json: bool = False
+    _client: LocalClient | None = None
+
+    def ask(self, verb: str, **arguments: str | None) -> dict[str, Any]:
+        """
+        Ask the running client.
+
+        @raise Failure: it refuses, or cannot be reached.
+        """
+        if self._client is None:
+            self._client = LocalClient(self.socketPath or defaultSocket(os.environ, os.geteuid()))
+        try:
+            return self._client.call(verb, self._progress(), **arguments)
+        except VnetError as error:
+            raise failureOf(error) from None
+
+    def _progress(self) -> Callable[[str], None] | None:
+        if self.json or not sys.stderr.isatty():
+            return None
+        from vnet.client.wording import shown
+
+        return lambda text: click.echo(shown(text), err=True)
+
+    def show(self, answer: dict[str, Any], render: Callable[[dict[str, Any], Any], str]) -> None:
+        """
+        Print an answer: as JSON, or as C{render} has it for a person.
+        """
+        if self.json:
+            # ASCII, and DEL is the one control character that JSON leaves alone.
+            click.echo(json.dumps(answer, indent=2).replace("\x7f", "\\u007f"))
+            return
+        from vnet.client.render import harmless, styleOf
+
+        style = styleOf(sys.stdout.isatty(), os.environ, shutil.get_terminal_size().columns)
+        click.echo(harmless(render(answer, style), style.colour), nl=False, color=style.colour)
+
+
+def _setJson(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).json = True
+
+
+def _setSocket(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.ensure_object(Session).socketPath = value
+
+
+def _common() -> list[click.Parameter]:
+    """
+    The options that are taken before and after the command's name.
+    """
+    return [
+        click.Option(["--json"], is_flag=True, expose_value=False, callback=_setJson, help="Print JSON."),
+        click.Option(
+            ["--socket"],
+            metavar="PATH",
+            expose_value=False,
+            callback=_setSocket,
+            help="The control socket of the client (VNET_SOCKET).",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """
+    A command of C{vnet}.
+    """
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.params.extend(_common())
+
+
+class Group(click.Group):
+    """
+    C{vnet} itself.
+    """
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.params.extend(_common())
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """One private LAN for computers anywhere on the Internet."""
+    context.ensure_object(Session)
+
+
+def _said(text: str) -> Callable[[dict[str, Any], Any], str]:
+    """
+    A rendering of one sentence.
+    """
+    return lambda answer, style: text + "\n"
+
+
+def _named(text: str) -> str:
+    from vnet.client.wording import shown
+
+    return shown(text, 64)
+
+
+@cli.command()
+@click.argument("url")
+@click.pass_obj
+def login(session: Session, url: str) -> None:
+    """Connect to the mediator of this URL, now and at each start."""
+    session.show(session.ask("login", url=url), _status)
+
+
+@cli.command()
+@click.pass_obj
+def logout(session: Session) -> None:
+    """Go offline, until the next login."""
+    session.show(session.ask("logout"), _said("offline"))
+
+
+@cli.command()
+@click.pass_obj
+def status(session: Session) -> None:
+    """Show the state of this computer."""
+    session.show(session.ask("status"), _status)
+
+
+def _status(answer: dict[str, Any], style: Any) -> str:
+    from vnet.client.render import renderStatus
+
+    return renderStatus(answer, style)
+
+
+@cli.command()
+@click.argument("network")
+@passwordOptions
+@click.pass_obj
+def create(session: Session, network: str, password_file: str | None, no_password: bool) -> None:
+    """Found a network."""
+    password = session.passwords.choose(password_file, no_password, new=True)
+    answer = session.ask("create", network=network, password=password)
+    session.show(
+        answer, _said(f"{_named(network)} is founded; invite others with: vnet invite {_named(network)}")
+    )
+
+
+@cli.command()
+@click.argument("network", metavar="NETWORK_OR_LINK")
+@passwordOptions
+@click.pass_obj
+def join(session: Session, network: str, password_file: str | None, no_password: bool) -> None:
+    """Join a network by its name, or by an invitation: a vnet:// link ('-' reads it from standard input)."""
+    link = linkFrom(network)
+    if link is None:
+        password = session.passwords.choose(password_file, no_password, new=False)
+        answer = session.ask("join", network=network, password=password)
+    elif password_file is not None or no_password:
+        raise click.UsageError("an invitation needs no password: leave the option out")
+    else:
+        answer = session.ask("join-invite", link=link)
+    name = answer.get("name")
+    session.show(answer, _said(f"joined {_named(name if isinstance(name, str) else network)}"))
+
+
+@cli.command()
+@click.argument("network")
+@click.pass_obj
+def invite(session: Session, network: str) -> None:
+    """Print a link that lets another computer join; who has it can join."""
+    answer = session.ask("invite", network=network)
+    session.show(answer, lambda value, style: str(value.get("link")) + "\n")
+
+
+@cli.command()
+@click.argument("network")
+@click.pass_obj
+def leave(session: Session, network: str) -> None:
+    """Leave a network."""
+    session.show(session.ask("leave", network=network), _said(f"left {_named(network)}"))
+
+
+@cli.command("list")
+@click.pass_obj
+def listNetworks(session: Session) -> None:
+    """Show the networks and their members: * online, ? lost, x unreachable."""
+    answer = session.ask("list")
+    ownId = None if session.json else session.ask("status").get("clientId")
+
+    def render(value: dict[str, Any], style: Any) -> str:
+        from vnet.client.render import renderNetworks
+
+        return renderNetworks(value, style, ownId)
+
+    session.show(answer, render)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME_OR_ADDRESS")
+@click.pass_obj
+def peer(session: Session, name: str) -> None:
+    """Show all that is known of one peer and the path to it."""
+
+    def render(value: dict[str, Any], style: Any) -> str:
+        from vnet.client.render import renderPeer
+
+        return renderPeer(value, style)
+
+    session.show(session.ask("peer", name=name), render)
+
+
+@cli.command()
+@click.argument("name", metavar="NAME_OR_ADDRESS")
+@click.option("-c", "--count", type=click.IntRange(1, 10000), default=4, show_default=True, help="How many.")
+@click.pass_obj
+def ping(session: Session, name: str, count: int) -> None:
+    """Measure the time to a peer and back, through the tunnel."""
+    from vnet.client.cliping import Pinger
+
+    pinger = Pinger(
+        name, lambda: session.ask("ping", name=name), lambda line: None if session.json else click.echo(line)
+    )
+    pinger.run(count)
+    session.show(pinger.answer(), lambda value, style: pinger.summary() + "\n")
+    if not pinger.received:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.pass_obj
+def netcheck(session: Session) -> None:
+    """Show what NAT or firewall is in front of this computer, and what it means."""
+    from vnet.client.wording import natSummary
+
+    answer = session.ask("netcheck")
+    if not isinstance(answer.get("summary"), str):
+        answer["summary"] = natSummary(answer)
+
+    def render(value: dict[str, Any], style: Any) -> str:
+        from vnet.client.render import renderNatReport
+
+        return renderNatReport(value, style)
+
+    session.show(answer, render)
+
+
+@cli.command("set-nick")
+@click.argument("nick", metavar="NAME")
+@click.pass_obj
+def setNick(session: Session, nick: str) -> None:
+    """Change the nickname of this computer."""
+    session.show(session.ask("set-nick", nick=nick), _said(f"this computer is now called {_named(nick)}"))
+
+
+@cli.command("go-online")
+@click.argument("network")
+@click.pass_obj
+def goOnline(session: Session, network: str) -> None:
+    """Be online in this network."""
+    session.show(session.ask("go-online", network=network), _said(f"online in {_named(network)}"))
+
+
+@cli.command("go-offline")
+@click.argument("network")
+@click.pass_obj
+def goOffline(session: Session, network: str) -> None:
+    """Be offline in this network, and remain its member."""
+    session.show(session.ask("go-offline", network=network), _said(f"offline in {_named(network)}"))
+
+
+def main() -> None:
+    """
+    The entry point of C{vnet}.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    cli.main(prog_name="vnet")
+
+
+if __name__ == "__main__":
+    main()

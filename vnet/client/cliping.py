@@ -1,0 +1,94 @@
+# -*- test-case-name: vnet.test.test_cli -*-
+"""
+C{vnet ping}: several echoes, one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+
+from vnet.client.clierror import ClientFailure, Failure, UnreachableFailure
+from vnet.client.wording import latency, shown
+
+__all__ = ["Pinger"]
+
+
+@define
+class Pinger:
+    """
+    Sends echoes to one peer, one a second.
+
+    @ivar once: send one, and give C{{"latencyMs": ...}}.
+    @ivar tell: gets a line for a person about each.
+    """
+
+    name: str
+    once: Callable[[], dict[str, Any]]
+    tell: Callable[[str], None]
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    replies: list[dict[str, Any]] = field(factory=list, init=False)
+
+    def run(self, count: int) -> None:
+        """
+        Send C{count} echoes.
+
+        @raise Failure: the first is refused (there is no such peer), or the client is not there to be asked.
+        """
+        for number in range(count):
+            started = self.clock()
+            self.replies.append(self._reply(number))
+            if number + 1 < count:
+                self.sleep(max(0.0, 1.0 - (self.clock() - started)))
+
+    def _reply(self, number: int) -> dict[str, Any]:
+        try:
+            milliseconds = self.once().get("latencyMs")
+        except Failure as error:
+            refused = not isinstance(error, UnreachableFailure)
+            if isinstance(error, ClientFailure) or (refused and number == 0):
+                raise
+            self.tell(f"no answer: {shown(error.message)}")
+            return {"latencyMs": None, "error": error.message}
+        if milliseconds is None:
+            self.tell("no answer")
+            return {"latencyMs": None, "error": "no answer"}
+        self.tell(f"answer from {shown(self.name, 64)}: {latency(milliseconds)}")
+        return {"latencyMs": milliseconds}
+
+    @property
+    def received(self) -> list[float]:
+        """
+        The times of those that were answered, milliseconds.
+        """
+        return [reply["latencyMs"] for reply in self.replies if reply["latencyMs"] is not None]
+
+    def answer(self) -> dict[str, Any]:
+        """
+        The JSON of the whole.
+        """
+        times = self.received
+        return {
+            "name": self.name,
+            "sent": len(self.replies),
+            "received": len(times),
+            "minimumMs": min(times, default=None),
+            "averageMs": round(sum(times) / len(times), 3) if times else None,
+            "maximumMs": max(times, default=None),
+            "replies": self.replies,
+        }
+
+    def summary(self) -> str:
+        """
+        The whole in one line.
+        """
+        times = self.received
+        counted = f"{len(self.replies)} sent, {len(times)} answered"
+        if not times:
+            return f"{counted}: no answer from {shown(self.name, 64)}"
+        low, mean, high = (latency(value) for value in (min(times), sum(times) / len(times), max(times)))
+        return f"{counted}; minimum {low}, average {mean}, maximum {high}"

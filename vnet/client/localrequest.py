@@ -1,0 +1,141 @@
+# -*- test-case-name: vnet.test.test_localcontrol -*-
+"""
+The requests of the local control socket, as L{vnet.client.localcontrol} describes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NoReturn
+
+from attrs import field, frozen
+
+from vnet.errors import DecodeError
+
+__all__ = ["VERBS", "Request", "RequestError", "Verb", "decodeRequest"]
+
+
+@frozen
+class Verb:
+    """
+    One verb of the socket.
+
+    @ivar method: of L{INode}.
+    @ivar arguments: their names, in the order of the method's.
+    @ivar optional: which of them may be null, or left out.
+    @ivar waitsFor: what a person reads while the verb takes long; empty: it does not.
+    """
+
+    method: str
+    arguments: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
+    waitsFor: str = ""
+
+
+_PASSWORD = frozenset({"password"})
+
+VERBS: Mapping[str, Verb] = {
+    "status": Verb("status"),
+    "login": Verb("login", ("url",), waitsFor="the mediator"),
+    "logout": Verb("logout"),
+    "create": Verb("create", ("network", "password"), _PASSWORD, "the mediator"),
+    "join": Verb("join", ("network", "password"), _PASSWORD, "the mediator"),
+    "join-invite": Verb("joinInvite", ("link",), waitsFor="the mediator"),
+    "invite": Verb("invite", ("network",)),
+    "leave": Verb("leave", ("network",)),
+    "list": Verb("networks"),
+    "peer": Verb("peer", ("name",)),
+    "ping": Verb("ping", ("name",)),
+    "netcheck": Verb("netcheck", waitsFor="the STUN servers"),
+    "set-nick": Verb("setNick", ("nick",)),
+    "go-online": Verb("goOnline", ("network",)),
+    "go-offline": Verb("goOffline", ("network",)),
+}
+
+
+@frozen
+class Request:
+    """
+    A request that can be carried out.
+
+    @ivar arguments: for L{Verb.method}, in its order.
+    """
+
+    id: int | str
+    verb: str
+    arguments: tuple[str | None, ...] = field(repr=False)  # a password may be among them
+
+
+class RequestError(DecodeError):
+    """
+    A line is no request.
+
+    @ivar id: of the request that it perhaps was meant to be, or L{None}.
+    """
+
+    def __init__(self, message: str, id: int | str | None = None) -> None:
+        super().__init__(message)
+        self.id = id
+
+
+def decodeRequest(line: bytes) -> Request:
+    """
+    Read one line, without its newline.
+
+    @raise RequestError: it is no request; the text says why in one line.
+    """
+    try:
+        value = json.loads(line.decode("utf-8"), parse_constant=_noConstant)
+    except (ValueError, RecursionError):
+        raise RequestError("the request is not JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise RequestError("the request is not a JSON object")
+    identifier = _decodeId(value.pop("id", None))
+    name = value.pop("verb", None)
+    arguments = value.pop("arguments", {})
+    if not isinstance(name, str) or name not in VERBS:
+        raise RequestError(f"unknown verb; there are: {', '.join(VERBS)}", identifier)
+    if value or not isinstance(arguments, dict):
+        raise RequestError("a request has id, verb and arguments (an object), and no more", identifier)
+    return Request(identifier, name, _decodeArguments(identifier, name, arguments))
+
+
+def _noConstant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+def _decodeId(value: object) -> int | str:
+    if type(value) is int and abs(value) < 2**53:
+        return value
+    if isinstance(value, str) and len(value) <= 64 and _isText(value):
+        return value
+    raise RequestError("the id is neither an integer nor a string of at most 64 characters")
+
+
+def _decodeArguments(identifier: int | str, name: str, given: dict[str, object]) -> tuple[str | None, ...]:
+    verb = VERBS[name]
+    if not given.keys() <= set(verb.arguments):
+        expected = ", ".join(verb.arguments) or "no arguments"
+        raise RequestError(f"unknown argument; {name} takes {expected}", identifier)
+    result: list[str | None] = []
+    for argument in verb.arguments:
+        value = given.get(argument)
+        if value is None and argument in verb.optional:
+            result.append(None)
+        elif isinstance(value, str) and _isText(value):
+            result.append(value)
+        else:
+            raise RequestError(f"{name} needs {argument}: a text", identifier)
+    return tuple(result)
+
+
+def _isText(value: str) -> bool:
+    """
+    Half a surrogate pair is a legal JSON escape, but no Unicode text.
+    """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,256 @@
+# -*- test-case-name: vnet.test.test_render -*-
+"""
+What C{vnet} shows to a person: tables and blocks, made with rich, and safe whatever the names in them hold.
+
+Each C{render} function gives the whole text, so that L{harmless} sees everything before a terminal does.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from vnet.client.wording import (
+    age,
+    amount,
+    ipv6Summary,
+    latency,
+    natSummary,
+    shown,
+    stateSentence,
+    udpAddress,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+__all__ = [
+    "Style",
+    "harmless",
+    "renderNatReport",
+    "renderNetworks",
+    "renderPeer",
+    "renderStatus",
+    "styleOf",
+]
+
+_UNLIMITED = 4096
+_NICK_WIDTH = 32
+_MARKS = {"online": "*", "offline": " ", "lost": "?", "unreachable": "x"}
+_COLOURS = {"online": "green", "offline": "bright_black", "lost": "yellow", "unreachable": "red"}
+_SELECT_GRAPHIC = r"\x1b\[[0-9;]*m"
+_HARMFUL = re.compile(
+    f"({_SELECT_GRAPHIC})"
+    r"|[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+@frozen
+class Style:
+    """
+    How to show things.
+
+    @ivar width: terminal cells in a line; L{None}: as many as it takes.
+    @ivar colour: whether SGR sequences are wanted.
+    """
+
+    width: int | None = None
+    colour: bool = False
+
+
+def styleOf(terminal: bool, environ: Mapping[str, str], width: int) -> Style:
+    """
+    The style for a terminal, or for a file or pipe: lines are never cut there, and have no colours.
+    """
+    if not terminal:
+        return Style()
+    plain = bool(environ.get("NO_COLOR")) or environ.get("TERM", "dumb") == "dumb"
+    return Style(max(width, 40), not plain)
+
+
+def harmless(text: str, colour: bool = False) -> str:
+    """
+    The last gate before a terminal: of all control characters only the newline passes, and with C{colour} the
+    sequences that select colours.
+    """
+    return _HARMFUL.sub(lambda found: found[1] if colour and found[1] else "\N{REPLACEMENT CHARACTER}", text)
+
+
+def renderNetworks(answer: Mapping[str, Any], style: Style, ownId: str | None = None) -> str:
+    """
+    The networks and their members, as C{vnet list} shows them.
+
+    @param answer: C{{"networks": [...]}}.
+    @param ownId: the clientId of this node, which is called "you".
+    """
+    networks = _objects(answer.get("networks"))
+    if not networks:
+        return "No networks yet: 'vnet create NETWORK' founds one, 'vnet join LINK' joins one.\n"
+    blocks: list[RenderableType] = []
+    rows = [[_memberRow(member) for member in _objects(network.get("members"))] for network in networks]
+    widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(5)]
+    for network, part in zip(networks, rows, strict=True):
+        blocks.append(_networkLine(network, ownId))
+        if part:
+            blocks.append(_table(part, widths))
+    return _print(blocks, style)
+
+
+def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
+    """
+    All that is known of one peer.
+    """
+    path = shown(peer.get("path"))
+    details = [
+        shown(peer.get("transport")).upper() if peer.get("transport") else None,
+        udpAddress(peer.get("endpoint")),
+    ]
+    lines = [
+        ("address", ", ".join(shown(peer[key]) for key in ("address", "address6") if peer.get(key)) or "-"),
+        ("identity", shown(peer.get("clientId"))),
+        ("state", shown(peer.get("state"))),
+        ("path", ", ".join([path, *(detail for detail in details if detail)])),
+        ("latency", latency(peer.get("latencyMs")) or "-"),
+        ("handshake", age(peer.get("lastHandshake"))),
+        ("received", amount(peer.get("rxBytes"))),
+        ("sent", amount(peer.get("txBytes"))),
+    ]
+    if isinstance(peer.get("networks"), list):
+        lines.append(("networks", ", ".join(shown(name, 64) for name in peer["networks"]) or "-"))
+    if peer.get("why"):
+        lines.append(("why", shown(peer["why"])))
+    return _block(shown(peer.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
+
+
+def renderStatus(status: Mapping[str, Any], style: Style) -> str:
+    """
+    This node.
+    """
+    nat = status.get("nat")
+    lines = [
+        ("state", stateSentence(status)),
+        (
+            "address",
+            ", ".join(shown(status[key]) for key in ("address", "address6") if status.get(key)) or "-",
+        ),
+        ("identity", shown(status.get("clientId"))),
+        ("mediator", shown(status.get("mediator"), absent="none")),
+        ("UDP port", shown(status.get("udpPort"))),
+        ("Internet", natSummary(nat) if isinstance(nat, dict) else shown(nat, absent="not known yet")),
+    ]
+    return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
+
+
+def renderNatReport(report: Mapping[str, Any], style: Style) -> str:
+    """
+    The report on the NAT, with what it means.
+    """
+    varies = {True: "another for each destination", False: "the same for all destinations"}
+    lines = [
+        ("UDP", {True: "gets out", False: "is blocked"}.get(report.get("udp"), "not known")),  # type: ignore[arg-type]
+        ("IPv4", f"seen as {udpAddress(report.get('publicAddress')) or 'nothing'}"),
+        ("IPv6", ipv6Summary(report)),
+        ("port", varies.get(report.get("mappingVaries"), "not known")),  # type: ignore[arg-type]
+    ]
+    return _block(shown(report.get("summary") or natSummary(report)), lines, style)
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _memberRow(member: Mapping[str, Any]) -> Sequence[Text]:
+    from rich.text import Text
+
+    state, path = member.get("state"), member.get("path")
+    colour = _COLOURS.get(str(state), "")
+    if state == "online":
+        how = {"direct": "direct", "relayed": "relayed"}.get(str(path), "no path yet")
+    else:
+        how = shown(state)
+    return [
+        Text(_MARKS.get(str(state), "!"), colour),
+        Text(shown(member.get("address"), 45)),
+        Text(shown(member.get("nick"), _NICK_WIDTH), "bold" if state == "online" else colour),
+        Text(how, "yellow" if how == "relayed" else colour),
+        Text("  ".join(filter(None, [latency(member.get("latencyMs")), udpAddress(member.get("endpoint"))]))),
+    ]
+
+
+def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:
+    from rich.text import Text
+
+    members = _objects(network.get("members"))
+    online = sum(member.get("state") == "online" for member in members)
+    state = shown(network.get("state"))
+    return Text.assemble(
+        (shown(network.get("name"), 64), "bold"),
+        "  ",
+        (state, _COLOURS.get(state, "")),
+        f"  {online}/{len(members)} online  owner {_ownerName(network, members, ownId)}",
+    )
+
+
+def _ownerName(network: Mapping[str, Any], members: Iterable[Mapping[str, Any]], ownId: str | None) -> str:
+    owner = network.get("owner")
+    if owner is None or owner == "":
+        return "-"
+    if owner == ownId:
+        return "you"
+    nick = next((member.get("nick") for member in members if member.get("clientId") == owner), None)
+    return shown(nick or owner, _NICK_WIDTH if nick else 12)
+
+
+def _table(rows: Iterable[Sequence[Text]], widths: Sequence[int]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in widths:
+        table.add_column(no_wrap=True, overflow="ellipsis", width=width)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _block(title: str, lines: Iterable[tuple[str, str]], style: Style) -> str:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in lines:
+        table.add_row(Text(f"  {name}", "bright_black"), Text(value))
+    return _print([Text(title, "bold"), table], style)
+
+
+def _print(renderables: Iterable[RenderableType], style: Style) -> str:
+    output = io.StringIO()
+    console = _console(output, style)
+    for renderable in renderables:
+        console.print(renderable)
+    lines = output.getvalue().split("\n")
+    return harmless("\n".join(line.rstrip(" ") for line in lines), style.colour)
+
+
+def _console(output: io.StringIO, style: Style) -> Console:
+    from rich.console import Console
+
+    return Console(
+        file=output,
+        width=style.width or _UNLIMITED,
+        force_terminal=style.colour,
+        color_system="standard" if style.colour else None,
+        no_color=not style.colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={} if style.colour else {**os.environ, "TERM": "dumb"},
+    )

@@ -1,0 +1,127 @@
+# -*- test-case-name: vnet.test.test_wording -*-
+"""
+Sentences for a person, from the JSON that the client answers with.  What strangers chose is made harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vnet.protocols.codec.names import displayable
+
+__all__ = ["age", "amount", "ipv6Summary", "latency", "natSummary", "shown", "stateSentence", "udpAddress"]
+
+_WIDE = 500
+
+
+def shown(value: object, width: int = _WIDE, absent: str = "-") -> str:
+    """
+    Any JSON value as harmless text of one line.
+    """
+    if value is None or value == "":
+        return absent
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return displayable(str(value), width)
+
+
+def latency(milliseconds: object) -> str:
+    """
+    A time of some milliseconds; empty when it is not known.
+    """
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return ""
+    return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def age(seconds: object) -> str:
+    """
+    How long ago something was.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return "never"
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s ago"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s ago"
+    return f"{whole // 3600} h {whole % 3600 // 60} min ago"
+
+
+def amount(octets: object) -> str:
+    """
+    A number of bytes.
+    """
+    if isinstance(octets, bool) or not isinstance(octets, int | float):
+        return "-"
+    number = float(octets)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def udpAddress(value: object) -> str | None:
+    """
+    A transport address as text, from text or a pair of host and port.
+    """
+    if isinstance(value, list | tuple) and len(value) == 2:
+        host, port = shown(value[0]), shown(value[1])
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return shown(value) if value else None
+
+
+def natSummary(report: Mapping[str, Any]) -> str:
+    """
+    What the NAT in front of this computer means for its user.
+
+    @param report: the fields of L{vnet.values.NatReport}.
+    """
+    public = udpAddress(report.get("publicAddress"))
+    if report.get("udp") is None:
+        return "Not known yet: no STUN server was asked, because this computer is not online."
+    if not report["udp"]:
+        return (
+            "UDP does not get out: a firewall here seems to block it, so there are no direct paths to peers "
+            "outside this local network. Allow outgoing UDP."
+        )
+    if public is None:
+        return "UDP gets out over IPv6 only: peers that have IPv6 can connect directly."
+    if report.get("natted") is False:
+        return f"No NAT: this computer is on the Internet itself, at {public}. Direct paths should work."
+    if report.get("mappingVaries") is None:
+        return f"Behind a NAT, seen as {public}. Direct paths work with most peers."
+    if report["mappingVaries"]:
+        return (
+            f"Behind a NAT that gives each destination another port (seen as {public}): direct paths work "
+            "only with peers whose NAT is easier, or when the router forwards a UDP port to this computer "
+            "(vnet-client --port)."
+        )
+    return f"Behind a NAT that keeps one port for all destinations: {public}. Direct paths should work."
+
+
+def ipv6Summary(report: Mapping[str, Any]) -> str:
+    """
+    Whether there is IPv6 to the Internet.
+    """
+    public = udpAddress(report.get("publicAddress6"))
+    return f"seen as {public}" if public else "not available"
+
+
+def stateSentence(status: Mapping[str, Any]) -> str:
+    """
+    What the state of the node means for its user.
+    """
+    state = status.get("state")
+    mediator = shown(status.get("mediator"), absent="")
+    if state == "online":
+        return "online: connected to the mediator."
+    if state == "connecting":
+        return "connecting: the mediator does not answer yet. Tunnels that were up stay up."
+    if state == "offline" and mediator:
+        return f"offline: logged out. Go online with: vnet login '{mediator}'"
+    if state == "offline":
+        return "offline: no mediator is known. Log in with 'vnet login URL', or 'vnet join LINK'."
+    return shown(state)

@@ -1,0 +1,167 @@
+"""
+A node that needs no network: for tests of what speaks to L{vnet.interfaces.INode}, or to try a front end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from vnet.interfaces import INode
+
+__all__ = ["FakeNode", "member"]
+
+ID = "11" * 32
+
+
+def member(
+    number: int, nick: str, state: str = "online", path: str = "direct", **more: Any
+) -> dict[str, Any]:
+    """
+    The JSON of a member.
+
+    @param number: 1 to 254; makes its addresses and its clientId.
+    """
+    return {
+        "clientId": f"{number:064x}",
+        "nick": nick,
+        "address": f"100.64.{number // 256}.{number % 256}",
+        "address6": f"fd00:1::{number:x}",
+        "state": state,
+        "path": path,
+        **more,
+    }
+
+
+def _status() -> dict[str, Any]:
+    return {
+        "state": "online",
+        "clientId": ID,
+        "nick": "me",
+        "address": "100.64.0.1",
+        "address6": "fd00:1::1",
+        "mediator": "vnet://mediator.example:7443#sha256-" + "A" * 43,
+        "udpPort": 41641,
+        "nat": {
+            "udp": True,
+            "publicAddress": "203.0.113.7:41641",
+            "publicAddress6": None,
+            "natted": True,
+            "mappingVaries": False,
+        },
+    }
+
+
+def _networks() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "home",
+            "state": "online",
+            "owner": ID,
+            "members": [
+                member(2, "alice", endpoint="198.51.100.4:40001", latencyMs=12.34),
+                member(3, "bob", path="relayed", endpoint="192.0.2.9:3478", latencyMs=48.0),
+                member(4, "carol", state="offline", path="none"),
+                member(5, "dave", state="lost"),
+                member(6, "eve", state="unreachable", path="none"),
+            ],
+        },
+        {"name": "work", "state": "offline", "owner": f"{2:064x}", "members": []},
+    ]
+
+
+@implementer(INode)
+@define
+class FakeNode:
+    """
+    Answers each method from what it is given, and remembers how it was called.
+
+    @ivar answers: by the name of a method: an exception to fail with, a L{Deferred} to give once, or JSON.
+    @ivar calls: the name of the method and its arguments, in the order of the calls.
+    """
+
+    answers: dict[str, Any] = field(factory=dict)
+    calls: list[tuple[Any, ...]] = field(factory=list)
+    members: list[dict[str, Any]] = field(factory=_networks)
+
+    def _answer(self, default: dict[str, Any], *call: Any) -> Deferred[dict[str, Any]]:
+        self.calls.append(call)
+        answer = self.answers.get(call[0], default)
+        if isinstance(answer, Deferred):
+            return answer
+        return fail(answer) if isinstance(answer, BaseException) else succeed(answer)
+
+    def login(self, url: str) -> Deferred[dict[str, Any]]:
+        """The status."""
+        return self._answer(_status(), "login", url)
+
+    def logout(self) -> Deferred[dict[str, Any]]:
+        """The status, offline."""
+        return self._answer({**_status(), "state": "offline"}, "logout")
+
+    def status(self) -> Deferred[dict[str, Any]]:
+        """The status."""
+        return self._answer(_status(), "status")
+
+    def create(self, name: str, password: str | None) -> Deferred[dict[str, Any]]:
+        """The network's name."""
+        return self._answer({"name": name}, "create", name, password)
+
+    def join(self, name: str, password: str | None) -> Deferred[dict[str, Any]]:
+        """The network's name."""
+        return self._answer({"name": name}, "join", name, password)
+
+    def joinInvite(self, link: str) -> Deferred[dict[str, Any]]:
+        """A network's name."""
+        return self._answer({"name": "home"}, "joinInvite", link)
+
+    def invite(self, name: str) -> Deferred[dict[str, Any]]:
+        """A link."""
+        return self._answer({"link": f"vnet://mediator.example:7443/{name}"}, "invite", name)
+
+    def leave(self, name: str) -> Deferred[dict[str, Any]]:
+        """The network's name."""
+        return self._answer({"name": name}, "leave", name)
+
+    def networks(self) -> Deferred[dict[str, Any]]:
+        """L{members}."""
+        return self._answer({"networks": self.members}, "networks")
+
+    def peer(self, nameOrAddress: str) -> Deferred[dict[str, Any]]:
+        """A peer behind a relay."""
+        bob = member(
+            3,
+            "bob",
+            path="relayed",
+            endpoint="192.0.2.9:3478",
+            latencyMs=48.0,
+            transport="udp",
+            lastHandshake=72.0,
+            rxBytes=1536,
+            txBytes=5 * 2**20,
+            why="both sides are behind a NAT that gives each destination another port",
+        )
+        return self._answer(bob, "peer", nameOrAddress)
+
+    def ping(self, nameOrAddress: str) -> Deferred[dict[str, Any]]:
+        """One answer."""
+        return self._answer({"latencyMs": 12.5}, "ping", nameOrAddress)
+
+    def netcheck(self) -> Deferred[dict[str, Any]]:
+        """The report."""
+        return self._answer(_status()["nat"], "netcheck")
+
+    def setNick(self, nick: str) -> Deferred[dict[str, Any]]:
+        """The status with the new nickname."""
+        return self._answer({**_status(), "nick": nick}, "setNick", nick)
+
+    def goOnline(self, name: str) -> Deferred[dict[str, Any]]:
+        """The network's name."""
+        return self._answer({"name": name, "state": "online"}, "goOnline", name)
+
+    def goOffline(self, name: str) -> Deferred[dict[str, Any]]:
+        """The network's name."""
+        return self._answer({"name": name, "state": "offline"}, "goOffline", name)
