@@ -57,7 +57,9 @@ class Memberships:
         """
         @return: the preshared keys of two members, one for each network with a password that they share, in a common order.
         """
-        shared = sorted(network.network for network in self._view.sharedWith(peer, self._state.remembered.networks))
+        shared = sorted(
+            network.network for network in self._view.sharedWith(peer, self._state.remembered.networks)
+        )
         masters = (self._state.secretOf(network) for network in shared)
         return tuple(presharedKey(master, own, peer) for master in masters if master is not None)
 

@@ -172,7 +172,9 @@ class Node:
 
     def _credentials(self) -> Credentials:
         identity = self.parts.identity
-        return Credentials(identity.publicKey, identity.sign, self.parts.state.remembered.nick, f"vnet {__version__}")
+        return Credentials(
+            identity.publicKey, identity.sign, self.parts.state.remembered.nick, f"vnet {__version__}"
+        )
 
     # What the session says.
 

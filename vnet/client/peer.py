@@ -329,7 +329,9 @@ class Peer:
     def handshakeFailed(self) -> None:
         """The tunnel's handshake got no answer for 90 seconds."""
         self._answers = False
-        self._failure = "the tunnel's handshake is not answered: the other side may know another network password or key"
+        self._failure = (
+            "the tunnel's handshake is not answered: the other side may know another network password or key"
+        )
         self.context.changed()
 
     def endpointMoved(self, address: Address) -> None:

@@ -285,5 +285,7 @@ class Session:
 
 def _unwrap(protocol: IProtocol) -> ControlClient:
     while not isinstance(protocol, ControlClient):
-        protocol = protocol._wrappedProtocol if hasattr(protocol, "_wrappedProtocol") else protocol.wrappedProtocol  # type: ignore[attr-defined]
+        protocol = (
+            protocol._wrappedProtocol if hasattr(protocol, "_wrappedProtocol") else protocol.wrappedProtocol
+        )  # type: ignore[attr-defined]
     return protocol

@@ -151,7 +151,9 @@ class NetworkView:
         @param joined: the networks that this node joined itself, in hexadecimal: a mediator cannot add it to others.
         @return: the networks that this node shares with a member.
         """
-        return [each for each in self.networks.values() if key in each.members and each.network.hex() in joined]
+        return [
+            each for each in self.networks.values() if key in each.members and each.network.hex() in joined
+        ]
 
     def peer(self, key: bytes, joined: Container[str]) -> Member | None:
         """

@@ -21,7 +21,15 @@ _SHORTEST_PREFIX = 8
 _LONGEST_PREFIX = 24
 _RESERVED = tuple(
     ipaddress.IPv4Network(block)
-    for block in ("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3")
+    for block in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "224.0.0.0/3",
+    )
 )
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fd00::/8")
 
@@ -83,8 +91,12 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
         stun = tuple(parseAddress(text, mediatorHost) for text in answer["stun"][:_MAXIMUM_SERVERS])
     except ValueError as error:
         raise Refused(f"the mediator gave an address that is none: {error}") from error
-    if not _SHORTEST_PREFIX <= pool.prefixlen <= _LONGEST_PREFIX or any(pool.overlaps(block) for block in _RESERVED):
-        raise Refused(f"the mediator's address block {pool} may collide with other networks: its operator has to choose another --pool")
+    if not _SHORTEST_PREFIX <= pool.prefixlen <= _LONGEST_PREFIX or any(
+        pool.overlaps(block) for block in _RESERVED
+    ):
+        raise Refused(
+            f"the mediator's address block {pool} may collide with other networks: its operator has to choose another --pool"
+        )
     if pool6.prefixlen != 48 or not pool6.subnet_of(_UNIQUE_LOCAL):
         raise Refused(f"the mediator's IPv6 block {pool6} is no unique local /48")
     if address not in pool or address6 not in pool6 or len(answer["realm"]) != 16:

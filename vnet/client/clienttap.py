@@ -1,0 +1,199 @@
+# -*- test-case-name: vnet.test.test_clienttap -*-
+"""
+C{twistd vnet-client}: options, and the service that they make.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.threads import deferToThread
+
+from vnet.boottime import installBootClock
+from vnet.client.dataplane.device import TapDevice
+from vnet.client.dataplane.udp import UdpPort
+from vnet.client.files import StateLock, makeStateDirectory
+from vnet.client.identity import loadIdentity
+from vnet.client.localcontrol import LocalControl
+from vnet.client.node import Node, NodeParts
+from vnet.client.state import StateFile
+from vnet.errors import ConfigurationError, DecodeError
+from vnet.fatal import OneLineOptions, startConditions
+from vnet.protocols.codec.names import validateNick
+from vnet.protocols.codec.url import MediatorUrl
+from vnet.protocols.machine.sealing import Sealer
+from vnet.protocols.machine.secrets import deriveMaster
+from vnet.protocols.machine.wireguard import WireGuard
+from vnet.protocols.punch import Puncher
+from vnet.protocols.tls import clientOptions
+
+__all__ = ["ClientService", "Options", "defaultState", "makeService"]
+
+_MTU = 1400
+_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
+
+
+def defaultState() -> str:
+    """
+    @return: the state directory where no other is given.
+    """
+    if os.geteuid() == 0:
+        return "/var/lib/vnet"
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return str(Path(base) / "vnet")
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number <= 65535:
+        raise ValueError(f"{text!r} is no UDP port: use 1 to 65535")
+    return number
+
+
+def _interface(text: str) -> str:
+    if not _INTERFACE.match(text) or text in (".", ".."):
+        raise ValueError(f"{text!r} is no interface name: use at most 15 letters, digits, '.', '_' and '-'")
+    return text
+
+
+class Options(OneLineOptions):
+    """
+    The options of C{twistd vnet-client}.
+    """
+
+    program = "vnet-client"
+    synopsis = "[options]"
+    optParameters = [
+        ["state", None, None, "Directory of the key, the networks and the control socket."],
+        ["socket", None, None, "Control socket (default: control.sock in the state directory)."],
+        ["interface", None, "vnet0", "Name of the network interface.", _interface],
+        ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
+    ]
+    compData = None
+
+    def postOptions(self) -> None:
+        """
+        Fill in what follows from other options.
+        """
+        self["state"] = self["state"] or defaultState()
+        self["socket"] = self["socket"] or str(Path(self["state"]) / "control.sock")
+
+
+class ClientService(MultiService):
+    """
+    The node, with the files, the device and the sockets that it holds while it runs.
+    """
+
+    def __init__(self, reactor: Any, options: Options) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._options = options
+        self._state = Path(options["state"])
+        self._lock = StateLock(self._state / "lock")
+        self._opened = False
+        self.node: Node | None = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Open everything that may fail, so that a failure is one line for who started this.
+        """
+        with startConditions(self._options):
+            self._open()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """
+        Start the node.
+        """
+        if not self._opened:
+            with startConditions(self._options):
+                self._open()
+        with startConditions(self._options):
+            super().startService()
+        if self.node is not None:
+            self.node.start()
+
+    def _open(self) -> None:
+        makeStateDirectory(self._state)
+        self._lock.acquire()
+        identity = loadIdentity(self._state / "identity.key")
+        state = StateFile(self._state / "state.json")
+        state.load()
+        if not state.remembered.nick:
+            state.update(nick=_hostNick())
+        device = TapDevice(self._reactor, name=self._options["interface"], mtu=_MTU)
+        port = UdpPort(self._reactor, port=self._options["port"], excluded=(self._options["interface"],))
+        port.open()
+        try:
+            device.open()
+        except ConfigurationError:
+            port.close()
+            raise
+        puncher = Puncher(self._reactor, port.send, os.urandom)
+        self.node = Node(
+            NodeParts(
+                clock=self._reactor,
+                identity=identity,
+                state=state,
+                device=device,
+                port=port,
+                wireguard=WireGuard(
+                    identity.tunnelPrivateKey(), random=os.urandom, wallClock=time.time_ns, mtu=_MTU
+                ),
+                puncher=puncher,
+                sealer=Sealer(identity.seed, os.urandom),
+                endpointFor=self._endpointFor,
+                deriveMaster=self._deriveMaster,
+            )
+        )
+        LocalControl(self.node, self._options["socket"], self._reactor).setServiceParent(self)
+        self._opened = True
+
+    def _endpointFor(self, url: MediatorUrl) -> Any:
+        endpoint = HostnameEndpoint(self._reactor, url.host, url.port)
+        return wrapClientTLS(clientOptions(url.pin, url.host), endpoint)
+
+    async def _deriveMaster(self, password: str, realm: bytes, name: str) -> bytes:
+        return await deferToThread(deriveMaster, password, realm, name)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Log out and give everything back.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await super().stopService()
+        if self.node is not None:
+            await self.node.stop()
+        self._lock.release()
+
+
+def _hostNick() -> str:
+    try:
+        return validateNick(socket.gethostname()[:64])
+    except DecodeError:
+        return "unnamed"
+
+
+def makeService(options: Options, reactor: Any = None) -> ClientService:
+    """
+    Make the service; nothing is opened yet.
+
+    @param reactor: the global one by default.
+    """
+    if reactor is None:
+        from twisted.internet import reactor as reactor
+    if sys.platform != "linux":
+        raise SystemExit("vnet-client: only Linux is supported")
+    installBootClock(reactor)
+    return ClientService(reactor, options)

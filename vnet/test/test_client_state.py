@@ -1,0 +1,144 @@
+"""
+What the node remembers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.client.files import StateLock, makeStateDirectory, writePrivate
+from vnet.client.state import StateFile
+from vnet.errors import StateError
+
+NETWORK, REALM, KEY = b"n" * 16, b"r" * 16, b"k" * 32
+
+
+class StateFileTests(SynchronousTestCase):
+    """
+    Tests of L{StateFile}.
+    """
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.state = StateFile(self.path)
+
+    def reload(self) -> StateFile:
+        again = StateFile(self.path)
+        again.load()
+        return again
+
+    def test_roundTrip(self) -> None:
+        """
+        All that is remembered is there after a restart.
+        """
+        self.state.update(mediator="vnet://m:7443", online=True, nick="ann")
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.pin(REALM, {"100.64.0.9": KEY})
+        again = self.reload()
+        self.assertEqual(again.remembered, self.state.remembered)
+        self.assertEqual(again.secretOf(NETWORK), b"s" * 32)
+        self.assertEqual(again.pinned(REALM, "100.64.0.9"), KEY)
+        self.assertIsNone(again.pinned(b"x" * 16, "100.64.0.9"))
+
+    def test_forget(self) -> None:
+        """
+        A network that was left is gone, with its secret.
+        """
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.forgetNetwork(NETWORK)
+        self.assertIsNone(self.reload().secretOf(NETWORK))
+        self.assertNotIn((b"s" * 32).hex(), self.path.read_text())
+
+    def test_private(self) -> None:
+        """
+        The file holds secrets: nobody but its owner may read it.
+        """
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        self.state.update(nick="ann")
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+
+    def test_damaged(self) -> None:
+        """
+        A damaged file is refused in one line that names it, and left as it is.
+        """
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        good = json.loads(self.path.read_text())
+        bad = [
+            b"",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b"[" * 100_000,
+            json.dumps({**good, "networks": {"00": {"name": "x", "secret": "zz"}}}).encode(),
+            json.dumps({**good, "networks": {"00": {"name": "x", "secret": "00"}}}).encode(),
+            json.dumps({**good, "pins": {"a": "zz"}}).encode(),
+            json.dumps({**good, "version": "x"}).encode(),
+        ]
+        for content in bad:
+            self.path.write_bytes(content)
+            error = self.assertRaises(StateError, self.reload)
+            self.assertIn(str(self.path), str(error))
+            self.assertNotIn("\n", str(error))
+            self.assertEqual(self.path.read_bytes(), content)
+
+    def test_newer(self) -> None:
+        """
+        A file of a newer version is refused with the advice to upgrade.
+        """
+        self.state.update(nick="ann")
+        good = json.loads(self.path.read_text())
+        self.path.write_text(json.dumps({**good, "version": 2}))
+        self.assertIn("upgrade", str(self.assertRaises(StateError, self.reload)))
+
+    def test_unwritable(self) -> None:
+        """
+        When the disk does not take a change, nothing changes in memory either.
+        """
+        state = StateFile(Path(self.mktemp()) / "missing" / "state.json")
+        self.assertRaises(StateError, state.update, nick="ann")
+        self.assertEqual(state.remembered.nick, "")
+
+    def test_oldContentSurvives(self) -> None:
+        """
+        A write that was cut off before its end leaves the old content, and the next one succeeds.
+        """
+        self.state.update(nick="ann")
+        self.path.with_name(f".{self.path.name}.new").write_bytes(b"half")
+        self.assertEqual(self.reload().remembered.nick, "ann")
+        self.state.update(nick="bea")
+        self.assertEqual(self.reload().remembered.nick, "bea")
+
+
+class FilesTests(SynchronousTestCase):
+    """
+    Tests of L{vnet.client.files}.
+    """
+
+    def test_secondLock(self) -> None:
+        """
+        A state directory serves one client at a time; the second is told so in one line.
+        """
+        directory = Path(self.mktemp())
+        makeStateDirectory(directory)
+        self.assertEqual(stat.S_IMODE(directory.stat().st_mode), 0o700)
+        first, second = StateLock(directory / "lock"), StateLock(directory / "lock")
+        first.acquire()
+        self.assertIn("another vnet-client", str(self.assertRaises(StateError, second.acquire)))
+        first.release()
+        second.acquire()
+        second.release()
+
+    def test_cannotMake(self) -> None:
+        """
+        A state directory that cannot be made is one line that names it.
+        """
+        blocker = Path(self.mktemp())
+        writePrivate(blocker, b"")
+        error = self.assertRaises(StateError, makeStateDirectory, blocker / "state")
+        self.assertIn(str(blocker / "state"), str(error))

@@ -1,0 +1,97 @@
+"""
+What a node takes from its mediator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.client.welcome import memberAddressesIn, parseAddress, parseWelcome
+from vnet.errors import DecodeError, Refused
+from vnet.values import Address
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    """
+    A good answer to a login, with changes.
+    """
+    return {
+        "realm": b"r" * 16,
+        "epoch": b"e" * 8,
+        "now": 0,
+        "address": "100.64.0.7",
+        "address6": "fd12:3456:789a::7",
+        "pool": "100.64.0.0/10",
+        "pool6": "fd12:3456:789a::/48",
+        "stun": [":3478", "[2001:db8::1]:3479"],
+        "relays": [],
+        **changes,
+    }
+
+
+class WelcomeTests(SynchronousTestCase):
+    """
+    Tests of L{vnet.client.welcome}.
+    """
+
+    def test_good(self) -> None:
+        """
+        A good answer is taken; a STUN server without a host is the mediator's own.
+        """
+        welcome = parseWelcome(answer(), "203.0.113.5")
+        self.assertEqual(welcome.address, "100.64.0.7")
+        self.assertEqual(welcome.stun, (Address("203.0.113.5", 3478), Address("2001:db8::1", 3479)))
+
+    def test_refused(self) -> None:
+        """
+        No mediator can make a node route more than an overlay: home networks, the whole Internet, loopback,
+        multicast or public IPv6 are refused in one line.
+        """
+        for changes in (
+            {"pool": "0.0.0.0/0"},
+            {"pool": "10.0.0.0/8", "address": "10.1.2.3"},
+            {"pool": "192.168.0.0/16", "address": "192.168.1.1"},
+            {"pool": "127.0.0.0/8", "address": "127.0.0.1"},
+            {"pool": "224.0.0.0/8", "address": "224.0.0.9"},
+            {"pool": "172.0.0.0/8", "address": "172.1.0.1"},
+            {"pool": "100.64.0.0/25"},
+            {"pool": "nonsense"},
+            {"pool6": "::/0"},
+            {"pool6": "2001:db8::/48", "address6": "2001:db8::1"},
+            {"pool6": "fd12::/32", "address6": "fd12::1"},
+            {"address": "8.8.8.8"},
+            {"address6": "fd99::1"},
+            {"address": "100.64.0.7/32"},
+            {"stun": ["x"]},
+            {"realm": b"short"},
+        ):
+            error = self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5")
+            self.assertNotIn("\n", str(error))
+
+    def test_addresses(self) -> None:
+        """
+        An address and port is read in each of its forms, and nothing else is.
+        """
+        self.assertEqual(parseAddress("192.0.2.1:1", "x"), Address("192.0.2.1", 1))
+        self.assertEqual(parseAddress("[::ffff:192.0.2.1]:1", "x"), Address("192.0.2.1", 1))
+        for bad in ("", ":", "1", "192.0.2.1", "192.0.2.1:0", "192.0.2.1:65536", "host:1", "192.0.2.1:x"):
+            self.assertRaises(DecodeError, parseAddress, bad, "203.0.113.5")
+
+    def test_members(self) -> None:
+        """
+        A member has addresses inside of the blocks, and never this node's own.
+        """
+        welcome = parseWelcome(answer(), "203.0.113.5")
+        good = ("100.64.0.8", "FD12:3456:789A::8")
+        self.assertEqual(memberAddressesIn(welcome, *good), ("100.64.0.8", "fd12:3456:789a::8"))
+        for address, address6 in (
+            ("8.8.8.8", good[1]),
+            (good[0], "2001:db8::1"),
+            (welcome.address, good[1]),
+            (good[0], welcome.address6),
+            ("", good[1]),
+            (good[0], "100.64.0.8"),
+        ):
+            self.assertRaises(DecodeError, memberAddressesIn, welcome, address, address6)
