@@ -1,0 +1,322 @@
+# -*- test-case-name: vnet.test.test_forwarder -*-
+"""
+Between the operating system's interface, the WireGuard machine and the UDP port: batches in, batches out::
+
+    IDevice --frames--> neighbours --packets by peer--> WireGuard --datagrams--> IDatagramPort
+    IDevice <--frames-- (source MAC of the member) <--packets-- WireGuard <--demux-- IDatagramPort
+                                                                              |
+                                                           stunReceived  <----+
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from vnet.client.dataplane.echo import Echoes
+from vnet.client.dataplane.neighbours import Member, Neighbours
+from vnet.driver import DatagramMachine, Driver
+from vnet.errors import DecodeError
+from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
+from vnet.protocols.codec.icmp import encodeUnreachable
+from vnet.protocols.codec.ip import ICMP6, TCP, UDP
+from vnet.protocols.codec.ndp import isNeighbourDiscovery
+from vnet.protocols.demux import Kind, classify
+from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.wireguardevents import PacketsReceived, PeerStatus, WireGuardEvent
+from vnet.values import Address
+
+__all__ = ["Forwarder", "Tunnels"]
+
+#: How often the owner hears that packets for a member wait for a path, seconds.
+WANTED_INTERVAL = 1.0
+_UNREACHABLE_RATE = 10
+_DISCOVERY = range(133, 138)
+
+
+class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
+    """
+    What the forwarder asks of L{vnet.protocols.machine.wireguard.WireGuard}.
+    """
+
+    def peerFor(self, destination: bytes) -> bytes | None:
+        """
+        Whose an inner address is.
+        """
+
+    def peerStatus(self, publicKey: bytes, now: float) -> PeerStatus:
+        """
+        What is known of a peer; C{KeyError} when there is none.
+        """
+
+    def send(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> None:
+        """
+        Send inner packets to a peer; C{KeyError} when there is none.
+        """
+
+    def receiveBatch(self, datagrams: Sequence[tuple[bytes, Address]], now: float) -> None:
+        """
+        Datagrams have come.
+        """
+
+
+def _ignore(publicKey: bytes) -> None:
+    """
+    Nobody wants to know who is wanted.
+    """
+
+
+@define(eq=False)
+class Forwarder:
+    """
+    Forwards, and drives the WireGuard machine.
+
+    Device and port are open when L{start} is called, and closed by their owner after L{stop}.  The peers in the machine are the
+    owner's too; whoever calls the machine calls L{flush} after it.
+
+    @ivar counters: what was dropped and answered, by reason.
+    @ivar _stunReceived: gets each STUN message that came to the port.
+    @ivar _wireguardEvent: gets each event of the machine but the packets.
+    @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no endpoint or no
+        peer in the machine: at most once a second for each.
+    """
+
+    _log = Logger()
+
+    _device: IDevice
+    _port: IDatagramPort
+    _wireguard: Tunnels
+    _clock: IReactorTime
+    _stunReceived: Callable[[bytes, Address], None]
+    _wireguardEvent: Callable[[WireGuardEvent], None]
+    _wanted: Callable[[bytes], None] = _ignore
+    counters: Counter[str] = field(factory=Counter, init=False)
+    _neighbours: Neighbours = field(init=False)
+    _driver: Driver[WireGuardEvent] = field(init=False)
+    _echoes: Echoes = field(init=False)
+    _lastWanted: dict[bytes, float] = field(factory=dict, init=False)
+    _unreachables: KeyedLimit = field(init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._neighbours = Neighbours(self.counters)
+        self._driver = Driver(self._wireguard, self._clock, self._port.send, self._event)
+        self._echoes = Echoes(self._clock, self._sendEcho)
+        self._unreachables = KeyedLimit(rate=_UNREACHABLE_RATE, burst=_UNREACHABLE_RATE)
+
+    # For the owner
+
+    def start(self) -> None:
+        """
+        Begin to forward.
+        """
+        self._port.start(self._datagramsReceived)
+        self._device.start(self._framesReceived)
+        self._driver.wake()
+
+    def stop(self) -> None:
+        """
+        Forward nothing any more.  Outstanding echoes fail.
+        """
+        self._stopped = True
+        self._driver.stop()
+        self._echoes.stop()
+
+    def configure(self, address: str, pool: str, address6: str, pool6: str) -> None:
+        """
+        Give the interface our addresses, see L{IDevice.configure}, and from now on accept packets to them and to no others.
+
+        @raise vnet.errors.ConfigurationError: as the device does.
+        """
+        self._device.configure(address, pool, address6, pool6)
+        self._neighbours.setOwn(address, address6)
+
+    def addMember(self, publicKey: bytes, address: str, address6: str) -> None:
+        """
+        Answer for a member's addresses, or change them.
+
+        @param publicKey: its tunnel key, 32 bytes of X25519.
+        @raise ValueError: an address is none.
+        """
+        self._neighbours.add(publicKey, address, address6)
+
+    def removeMember(self, publicKey: bytes) -> None:
+        """
+        Forget a member, if it is known.
+        """
+        self._neighbours.remove(publicKey)
+        self._lastWanted.pop(publicKey, None)
+
+    def flush(self) -> None:
+        """
+        Send what the machine has to send, deliver its events, and mind its deadline.
+        """
+        self._driver.wake()
+
+    def echo(self, publicKey: bytes, ownAddress: str, address: str) -> Deferred[float]:
+        """
+        One ICMP echo through the tunnel, answered by the peer's operating system.  See L{Echoes.start}.
+
+        @param ownAddress: our overlay address, of the same version as C{address}, the member's.
+        @return: the round trip, seconds.
+        """
+        return self._echoes.start(publicKey, ownAddress, address)
+
+    def _sendEcho(self, publicKey: bytes, packets: Sequence[bytes]) -> None:
+        self._send(publicKey, packets)
+        self._driver.wake()
+
+    # Out: from the operating system to peers
+
+    def _framesReceived(self, frames: Sequence[bytes]) -> None:
+        byPeer: dict[bytes, list[bytes]] = {}
+        replies: list[bytes] = []
+        peerFor = self._wireguard.peerFor
+        for frame in frames:
+            destination = _unicastDestination(frame)
+            if destination is None:
+                reply = self._other(frame)
+                if reply is not None:
+                    replies.append(reply)
+                continue
+            publicKey = peerFor(destination)
+            if publicKey is None:
+                replies.extend(self._noPeer(frame, destination))
+            elif publicKey in byPeer:
+                byPeer[publicKey].append(frame[HEADER:])
+            else:
+                byPeer[publicKey] = [frame[HEADER:]]
+        for publicKey, packets in byPeer.items():
+            self._send(publicKey, packets)
+        if replies:
+            self._device.write(replies)
+        self._driver.wake()
+
+    def _other(self, frame: bytes) -> bytes | None:
+        """
+        A frame that is no IP packet to one computer.
+        """
+        if len(frame) < HEADER:
+            self.counters["malformed"] += 1
+            return None
+        answered = self._neighbours.answer(frame)
+        if answered is None:
+            # Broadcast, multicast and non-IP frames will be replicated to the members from here.
+            self.counters["group" if frame[0] & 1 else "notForwarded"] += 1
+        return answered
+
+    def _noPeer(self, frame: bytes, destination: bytes) -> Sequence[bytes]:
+        """
+        A packet to an address that is none of a peer's: no tunnel yet, or no member any more.
+        """
+        member = self._neighbours.at(destination)
+        if member is not None:
+            self.counters["noTunnel"] += 1
+            self._want(member.publicKey)
+            return ()
+        self.counters["noMember"] += 1
+        if not self._unreachables.allow("", self._clock.seconds()):
+            return ()
+        try:
+            error = encodeUnreachable(frame[HEADER:])
+        except DecodeError:
+            return ()
+        return (frame[6:12] + frame[0:6] + frame[12:14] + error,)
+
+    def _send(self, publicKey: bytes, packets: Sequence[bytes]) -> None:
+        now = self._clock.seconds()
+        self._wireguard.send(publicKey, packets, now)
+        if now - self._lastWanted.get(publicKey, -WANTED_INTERVAL) >= WANTED_INTERVAL:
+            if self._wireguard.peerStatus(publicKey, now).endpoint is None:
+                self._want(publicKey)
+            else:
+                self._lastWanted[publicKey] = now
+
+    def _want(self, publicKey: bytes) -> None:
+        now = self._clock.seconds()
+        if now - self._lastWanted.get(publicKey, -WANTED_INTERVAL) >= WANTED_INTERVAL:
+            self._lastWanted[publicKey] = now
+            with self._log.failuresHandled("while a path is asked for"):
+                self._wanted(publicKey)
+
+    # In: from peers to the operating system
+
+    def _datagramsReceived(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
+        if self._stopped:
+            return
+        tunnel = []
+        for datagram in datagrams:
+            kind = classify(datagram[0])
+            if kind is Kind.WIREGUARD:
+                tunnel.append(datagram)
+            elif kind is Kind.STUN:
+                with self._log.failuresHandled("while a STUN message is read"):
+                    self._stunReceived(*datagram)
+            else:
+                self.counters["unknownDatagram"] += 1
+        if tunnel:
+            self._wireguard.receiveBatch(tunnel, self._clock.seconds())
+            self._driver.wake()
+
+    def _event(self, event: WireGuardEvent) -> None:
+        if not isinstance(event, PacketsReceived):
+            self._wireguardEvent(event)
+            return
+        member = self._neighbours.get(event.publicKey)
+        if member is None:
+            self.counters["fromNoMember"] += len(event.packets)
+            return
+        frames = self._framesFrom(member, event.packets)
+        if frames:
+            self._device.write(frames)
+
+    def _framesFrom(self, member: Member, packets: Sequence[bytes]) -> list[bytes]:
+        head = self._device.mac + member.mac
+        head4, head6 = head + IPV4, head + IPV6
+        isOwn, frames = self._neighbours.isOwn, []
+        for packet in packets:
+            if self._echoes and self._echoes.takes(member.publicKey, packet):
+                continue
+            version = packet[0] >> 4
+            # A packet to any other address would have this computer route for its peers.
+            if not isOwn(packet[16:20] if version == 4 else packet[24:40]):
+                self.counters["notForUs"] += 1
+            elif version == 4:
+                frames.append(head4 + packet)
+            elif packet[6] in (TCP, UDP) or not self._isDiscovery(packet):
+                frames.append(head6 + packet)
+        return frames
+
+    def _isDiscovery(self, packet: bytes) -> bool:
+        """
+        Neighbour discovery, and what cannot be read, stays outside: a peer has no say in who our neighbours are.
+        """
+        try:
+            found = isNeighbourDiscovery(packet)
+        except DecodeError:
+            found = True
+        self.counters["discovery"] += found
+        return found
+
+
+def _unicastDestination(frame: bytes) -> bytes | None:
+    """
+    The destination of an IP packet in a frame to one computer, packed; L{None} for other frames.
+    """
+    if len(frame) < HEADER + 20 or frame[0] & 1:
+        return None
+    kind = frame[12:14]
+    if kind == IPV4:
+        return frame[30:34]
+    if kind != IPV6 or len(frame) < HEADER + 40:
+        return None
+    if frame[20] == ICMP6 and len(frame) > 54 and frame[54] in _DISCOVERY:
+        return None
+    return frame[38:54]
