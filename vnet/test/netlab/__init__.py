@@ -10,7 +10,7 @@ kind, and the processes that run in them.
 Needs root, C{ip} and C{nft}.  Whatever happens, leaving the block removes all of it.
 """
 
-from vnet.test.netlab._interrupt import Interrupted, deferred
+from vnet.test.netlab._interrupt import Interrupted, deferred, guard
 from vnet.test.netlab._lab import Lab
 from vnet.test.netlab._nat import NAT_KINDS
 from vnet.test.netlab._process import stop
@@ -30,6 +30,7 @@ __all__ = [
     "Ping",
     "Space",
     "deferred",
+    "guard",
     "stop",
     "sweep",
     "unavailable",

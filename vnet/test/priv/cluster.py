@@ -19,9 +19,9 @@ from typing import Self
 import attrs
 
 from vnet.test.netlab import Home, Host, Lab
-from vnet.test.priv.daemons import CommandFailed, Daemon, Mediator, Node, waitUntil
+from vnet.test.priv.daemons import CommandFailed, Daemon, Mediator, Node, listens, waitUntil
 
-__all__ = ["Cluster", "CommandFailed", "Daemon", "Mediator", "Node", "waitUntil"]
+__all__ = ["Cluster", "CommandFailed", "Daemon", "Mediator", "Node", "listens", "waitUntil"]
 
 
 @attrs.define(eq=False)
@@ -48,23 +48,30 @@ class Cluster:
             value.add_note(self.logs())
         self.lab.close()
 
-    def startMediator(self, *options: str, host: Host | None = None, name: str = "mediator") -> Mediator:
+    def startMediator(
+        self, *options: str, host: Host | None = None, name: str = "mediator", wait: bool = True
+    ) -> Mediator:
         """
-        Start a mediator on a host, by default on a new public one.
+        Start a mediator on a host, by default on a new public one; nodes added later log in to it.
+
+        @param wait: whether to return only when it is ready.
         """
         host = host or self.lab.addHost(name)
         options = (f"--host={host.address}", *options)
         mediator = Mediator(name, host, self.lab.directory / name, "vnet-mediator", list(options))
         self.daemons.append(mediator)
-        mediator.start()
         self.mediator = mediator
+        mediator.spawn()
+        if wait:
+            mediator.waitReady()
         return mediator
 
-    def addNode(self, name: str, *options: str, where: Home | Host | None = None, start: bool = True) -> Node:
+    def addNode(self, name: str, *options: str, where: Home | Host | None = None, wait: bool = True) -> Node:
         """
         Start a node on a host, by default on the host of a new home behind a port-restricted NAT.
 
         @param options: for C{vnet-client}.
+        @param wait: whether to return only when it is ready.
         """
         where = where or self.lab.addHome(name)
         host = where.host if isinstance(where, Home) else where
@@ -73,8 +80,9 @@ class Cluster:
         options = (f"--socket={state / 'control.sock'}", *options)
         node = Node(name, host, state, "vnet-client", list(options), self.mediator, home)
         self.daemons.append(node)
-        if start:
-            node.start()
+        node.spawn()
+        if wait:
+            node.waitReady()
         return node
 
     def logs(self) -> str:

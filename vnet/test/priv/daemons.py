@@ -21,7 +21,7 @@ from vnet.errors import VnetError
 from vnet.test.netlab import Home, Host, LabError, stop
 from vnet.test.netlab._space import ROOT
 
-__all__ = ["CommandFailed", "Daemon", "Mediator", "Node", "waitUntil"]
+__all__ = ["CommandFailed", "Daemon", "Mediator", "Node", "listens", "waitUntil"]
 
 CONTROL_PORT = 7443
 # How long a program may take to be ready: all of Twisted is imported by several at once on slow machines.
@@ -110,6 +110,14 @@ class Daemon:
         @raise LabError: it ended or took too long.
         """
         self.spawn()
+        self.waitReady()
+
+    def waitReady(self) -> None:
+        """
+        Wait until what was spawned is ready.
+
+        @raise LabError: it ended or took too long.
+        """
         waitUntil(self._readyOrEnded, START, f"{self.name} is ready")
         if not self.running:
             raise LabError(f"{self.name} did not start:\n{self.tail()}")
@@ -267,7 +275,7 @@ class Node(Daemon):
 
     def _withPassword(self, verb: str, network: str, password: str | None) -> dict[str, Any]:
         if password is None:
-            return self.vnet(verb, network)
+            return self.vnet(verb, "--no-password", network)
         with tempfile.NamedTemporaryFile("w", dir=self.state, suffix=".password") as file:
             file.write(password)
             file.flush()
@@ -293,17 +301,15 @@ class Node(Daemon):
         """
         C{vnet join} of a network's name, or of a link.
         """
+        if network.startswith("vnet://"):
+            return self.vnet("join", network)
         return self._withPassword("join", network, password)
 
     def invite(self, network: str) -> str:
         """
         The link that C{vnet invite} prints.
         """
-        words = self.text("invite", network).split()
-        links = [word for word in words if word.startswith("vnet://")]
-        if len(links) != 1:
-            raise LabError(f"{self.name}: not one link in what vnet invite printed: {words}")
-        return links[0]
+        return str(self.vnet("invite", network)["link"])
 
     def status(self) -> dict[str, Any]:
         """
