@@ -1,7 +1,7 @@
 # -*- test-case-name: vnet.test.test_testing -*-
 """
-Doubles of the public borders, so that whole nodes run in one test, on one L{twisted.internet.task.Clock}, without sockets
-and without privileges.
+Doubles of the public borders, so that whole nodes run in one test, on one L{twisted.internet.task.Clock},
+without sockets and without privileges.
 """
 
 from __future__ import annotations

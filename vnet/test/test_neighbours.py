@@ -81,8 +81,8 @@ class NeighboursTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         """
-        Nothing is answered for strangers and for ourselves, to probes, announcements and replies: otherwise an
-        address conflict would be seen where there is none.
+        Nothing is answered for strangers and for ourselves, to probes, announcements and replies: otherwise
+        an address conflict would be seen where there is none.
         """
         self.neighbours.add(b"us" * 16, "100.64.0.1", "fd00::1")
         for frame in (

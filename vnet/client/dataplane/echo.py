@@ -58,18 +58,17 @@ class Echoes:
         Send an echo request.
 
         @param ownAddress: our overlay address, of the same version as C{address}, the peer's.
-        @return: fires with the round trip, seconds; fails with L{Unreachable} after 3 seconds or when there is no
-            tunnel, with L{Refused} when 64 are outstanding.  May be cancelled.
+        @return: fires with the round trip, seconds; fails with L{Unreachable} after 3 seconds or when there is
+            no tunnel, with L{Refused} when 64 are outstanding.  May be cancelled.
         """
         if len(self._outstanding) >= MAX_OUTSTANDING:
             return fail(Refused("too many pings at once: try again in a few seconds"))
         data = self._random(_DATA)
         identifier = int.from_bytes(self._random(2), "big")
         request = Echo(ip_address(ownAddress).packed, ip_address(address).packed, identifier, 1, data)
-        answered: Deferred[float] = Deferred(lambda _: self._forget(data))
-        timeout = self._clock.callLater(
-            TIMEOUT, self._fail, data, f"{address} did not answer within 3 seconds"
-        )
+        answered: Deferred[float] = Deferred(lambda _: self._drop(data))
+        silence = f"{address} did not answer within 3 seconds"
+        timeout = self._clock.callLater(TIMEOUT, self._fail, data, silence)
         self._outstanding[data] = _Outstanding(publicKey, request, self._clock.seconds(), answered, timeout)
         try:
             self._send(publicKey, (encodeEcho(request),))
@@ -112,6 +111,9 @@ class Echoes:
         if waiting is not None and waiting.timeout.active():
             waiting.timeout.cancel()
         return waiting
+
+    def _drop(self, data: bytes) -> None:
+        self._forget(data)
 
     def _fail(self, data: bytes, why: str) -> None:
         waiting = self._forget(data)

@@ -78,14 +78,14 @@ class Forwarder:
     """
     Forwards, and drives the WireGuard machine.
 
-    Device and port are open when L{start} is called, and closed by their owner after L{stop}.  The peers in the machine are the
-    owner's too; whoever calls the machine calls L{flush} after it.
+    Device and port are open when L{start} is called, and closed by their owner after L{stop}.  The peers in the
+    machine are the owner's too; whoever calls the machine calls L{flush} after it.
 
     @ivar counters: what was dropped and answered, by reason.
     @ivar _stunReceived: gets each STUN message that came to the port.
     @ivar _wireguardEvent: gets each event of the machine but the packets.
-    @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no endpoint or no
-        peer in the machine: at most once a second for each.
+    @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
+        endpoint or no peer in the machine: at most once a second for each.
     """
 
     _log = Logger()
@@ -131,7 +131,8 @@ class Forwarder:
 
     def configure(self, address: str, pool: str, address6: str, pool6: str) -> None:
         """
-        Give the interface our addresses, see L{IDevice.configure}, and from now on accept packets to them and to no others.
+        Give the interface our addresses, see L{IDevice.configure}, and from now on accept packets to them and
+        to no others.
 
         @raise vnet.errors.ConfigurationError: as the device does.
         """
@@ -170,12 +171,18 @@ class Forwarder:
         return self._echoes.start(publicKey, ownAddress, address)
 
     def _sendEcho(self, publicKey: bytes, packets: Sequence[bytes]) -> None:
-        self._send(publicKey, packets)
+        try:
+            self._send(publicKey, packets)
+        except KeyError:
+            self._want(publicKey)
+            raise
         self._driver.wake()
 
     # Out: from the operating system to peers
 
     def _framesReceived(self, frames: Sequence[bytes]) -> None:
+        if self._stopped:
+            return
         byPeer: dict[bytes, list[bytes]] = {}
         replies: list[bytes] = []
         peerFor = self._wireguard.peerFor
@@ -194,7 +201,11 @@ class Forwarder:
             else:
                 byPeer[publicKey] = [frame[HEADER:]]
         for publicKey, packets in byPeer.items():
-            self._send(publicKey, packets)
+            try:
+                self._send(publicKey, packets)
+            except KeyError:
+                # Whoever was told of a wanted peer has removed this one.
+                self.counters["noTunnel"] += len(packets)
         if replies:
             self._device.write(replies)
         self._driver.wake()
@@ -296,7 +307,7 @@ class Forwarder:
 
     def _isDiscovery(self, packet: bytes) -> bool:
         """
-        Neighbour discovery, and what cannot be read, stays outside: a peer has no say in who our neighbours are.
+        Neighbour discovery, and what cannot be read, stays outside: no peer has a say in who our neighbours are.
         """
         try:
             found = isNeighbourDiscovery(packet)

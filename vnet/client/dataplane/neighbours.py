@@ -61,7 +61,7 @@ class Neighbours:
 
     def setOwn(self, address: str, address6: str) -> None:
         """
-        Our own overlay addresses, for which nothing answers: the operating system's probes for duplicates of them too.
+        Our own overlay addresses: nothing answers for them, nor the operating system's probes for duplicates.
         """
         self._own = frozenset((IPv4Address(address).packed, IPv6Address(address6).packed))
 
