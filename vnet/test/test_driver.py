@@ -90,17 +90,20 @@ class DriverTests(SynchronousTestCase):
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.assertTrue(90 <= len(self.machine.told) <= 100)
 
-    def test_neverEarly(self) -> None:
-        """The time that the machine gets is never before its deadline, whatever the clock rounds."""
-        self.machine.due = 100.0
-        driver = self.drive()
-        for i in range(200):
-            due = self.clock.seconds() + 0.1 + i / 7
-            self.machine.due = due
-            driver.wake()
-            self.clock.advance(0.1 + i / 7)
-            self.clock.advance(1e-6)
-            self.assertTrue(self.machine.told and float(str(self.machine.told.pop())) >= due)
+    def test_rounding(self) -> None:
+        """When the clock's sums round to before the deadline, the machine still gets the deadline."""
+        start, due = next(
+            (start, due)
+            for start in (i / 700 for i in range(1, 1000))
+            for due in (i / 10 for i in range(1, 100))
+            if start + (due - start) < due
+        )
+        self.clock.rightNow = start
+        self.machine.due = due
+        self.drive().wake()
+        self.clock.rightNow = start + (due - start)
+        self.clock.advance(0)
+        self.assertEqual(self.machine.told, [due])
 
     def test_earlier(self) -> None:
         """A deadline that moves nearer is met."""

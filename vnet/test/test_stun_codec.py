@@ -8,6 +8,7 @@ import contextlib
 import hmac
 import os
 import struct
+import zlib
 from typing import Any
 
 from hypothesis import given
@@ -203,7 +204,9 @@ class DecodeTests(SynchronousTestCase):
         data = encode(message(), fingerprint=True)
         self.assertIn(attr.FINGERPRINT, decode(data))
         self.refused(data[:-1] + bytes([data[-1] ^ 1]))
-        self.refused(raw((0x8028, data[-4:]), (0x0025, b"")))
+        head = data[:2] + struct.pack("!H", 12) + data[4:20]
+        crc = zlib.crc32(head) ^ 0x5354554E
+        self.refused(head + struct.pack("!HHIHH", 0x8028, 4, crc, 0x0025, 0))
 
     def test_firstOfDuplicatesCounts(self) -> None:
         """Of two attributes of one type the first counts, also when the second is malformed."""
