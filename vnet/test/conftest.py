@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
 import hypothesis
+import hypothesis.configuration
 import pytest
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -24,9 +26,20 @@ BASE_COMMANDS = ("ip", "nft", "ping")
 # Debian keeps some commands where only root's shell looks for them.
 os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
+# Not in the directory that L{emptyDirectory} makes: examples that failed are kept for the next run.
+hypothesis.configuration.set_hypothesis_home_dir(Path(__file__).parent.parent.parent / ".hypothesis")
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if CI else "dev"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emptyDirectory(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """
+    Run all tests in a temporary directory: trial's C{mktemp} makes its files where the process is.
+    """
+    with chdir(tmp_path_factory.mktemp("trial")):
+        yield
 
 
 @cache
