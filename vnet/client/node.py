@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from vnet import __version__
 from vnet.client.dataplane.forwarder import Forwarder
-from vnet.client.identity import Identity, tunnelKey
+from vnet.client.identity import Identity
 from vnet.client.memberships import Memberships
 from vnet.client.peer import Attempt, Peer, PeerContext
 from vnet.client.peers import Peers
@@ -98,6 +98,12 @@ class Node:
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _stale: bool = field(default=False, init=False)
     _error: str = field(default="", init=False)
+    forwarder: Forwarder = field(init=False)
+    tunnels: TunnelTable = field(init=False)
+    memberships: Memberships = field(init=False)
+    peers: Peers = field(init=False)
+    _traffic: LoopingCall = field(init=False)
+    _carried: dict[bytes, int] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
@@ -123,9 +129,8 @@ class Node:
             changed=self._changed,
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
-        self._traffic: LoopingCall = LoopingCall(self._noteTraffic)
+        self._traffic = LoopingCall(self._noteTraffic)
         self._traffic.clock = parts.clock
-        self._carried: dict[bytes, int] = {}
 
     # The life of the node.
 
@@ -187,8 +192,7 @@ class Node:
         if self.welcome is not None and self.welcome.realm != welcome.realm:
             self.peers.clear()
             self.view.clear()
-        self.parts.device.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
-        self.forwarder.setOwnAddresses(welcome.address, welcome.address6)
+        self.forwarder.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
         self.welcome, self._error = welcome, ""
         self.parts.puncher.setServers(welcome.stun)
         self._synchronise()

@@ -15,16 +15,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from vnet.client.sync import Member
 from vnet.errors import DecodeError
 from vnet.protocols.codec import signal as signals
-from vnet.protocols.machine.agent import Alive, ConsentLost, Dead, Failed, Path, Selected
+from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
+from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
 from vnet.values import Address, Candidate
 
 __all__ = ["Attempt", "Peer", "PeerContext", "Tunnels"]
 
 _FALLBACK = 1.0
+_SEARCH = 15.0
 _FIRST_RETRY = 3.0
 _LONGEST_RETRY = 60.0
 _WANTED_INTERVAL = 3.0
+_ASK_INTERVAL = 0.5
 
 
 class Attempt(Protocol):
@@ -34,7 +37,7 @@ class Attempt(Protocol):
 
     selected: Path | None
     tried: tuple[Address, ...]
-    heard: bool
+    heard: tuple[Address, ...]
 
     credentials: signals.Credentials
     candidates: tuple[Candidate, ...]
@@ -102,6 +105,7 @@ class Peer:
     _previous: Attempt | None = field(default=None, init=False)
     _start: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _asked: int = field(default=0, init=False)
     _failures: int = field(default=0, init=False)
     _failure: str = field(default="", init=False)
     _answers: bool = field(default=False, init=False)
@@ -150,7 +154,7 @@ class Peer:
         elif self.path is not None:
             self.check()
         elif member.state == "online":
-            self._failures = 0
+            self._failures = self._asked = 0
             self._seek()
         self.context.changed()
 
@@ -166,7 +170,7 @@ class Peer:
         The mediator is back.
         """
         if self.member.state == "online" and self.path is None:
-            self._failures = 0
+            self._failures = self._asked = 0
             self._seek()
 
     def wanted(self) -> None:
@@ -189,15 +193,17 @@ class Peer:
             self._schedule(_FALLBACK)
 
     def _ask(self) -> None:
-        if self.refused or not self.context.reachable():
+        now = self.context.clock.seconds()
+        if self.refused or not self.context.reachable() or now - self._lastAsked < _ASK_INTERVAL:
             return
-        self._lastAsked = self.context.clock.seconds()
+        self._lastAsked = now
+        self._asked += 1
         self.context.askRendezvous(self.key)
         self._schedule(self._retryDelay())
 
     def _retryDelay(self) -> float:
-        delay: float = min(_FIRST_RETRY * 2**self._failures, _LONGEST_RETRY)
-        return delay * random.uniform(0.8, 1.2) + (10.0 if self._attempt is not None else 0.0)
+        delay: float = min(_FIRST_RETRY * 2 ** min(self._asked, 8), _LONGEST_RETRY)
+        return delay * random.uniform(0.8, 1.2)
 
     def _schedule(self, delay: float) -> None:
         self._cancel()
@@ -211,7 +217,6 @@ class Peer:
     def _retry(self) -> None:
         self._timer = None
         if self.member.state == "online" and self.path is None:
-            self._failures += 1
             self._ask()
 
     def rendezvous(self, start: int, startAt: float) -> None:
@@ -237,7 +242,7 @@ class Peer:
             onCandidates=self._sendSignal,
         )
         self._sendSignal()
-        self._schedule(self._retryDelay())
+        self._schedule(_SEARCH)
 
     def _sendSignal(self) -> None:
         if self._attempt is not None:
@@ -268,10 +273,10 @@ class Peer:
             self._selected(event.path)
         elif isinstance(event, Alive):
             self._failure = ""
-        elif isinstance(event, Dead):
-            self._pathDied("the path did not answer any more")
+        elif isinstance(event, Dead | ConsentLost):
+            self._pathLost()
         elif isinstance(event, Failed):
-            self._pathDied(event.reason)
+            self._searchFailed(event.reason)
         self.context.changed()
 
     def _dropPrevious(self) -> None:
@@ -282,21 +287,33 @@ class Peer:
     def _selected(self, path: Path) -> None:
         self._dropPrevious()
         self._cancel()
-        self._failures, self._failure = 0, ""
+        self._failures, self._asked, self._failure = 0, 0, ""
         self.context.tunnels.setEndpoint(self.tunnelKey, path.address)
         if self.controlling and not self._initiated:
             self._initiated = True
             self.context.tunnels.initiate(self.tunnelKey)
 
-    def _pathDied(self, reason: str) -> None:
+    def _pathLost(self) -> None:
+        """
+        The path does not answer.  The attempt searches on; an online peer may have begun anew, and needs another.
+        """
+        self._failure = "the path did not answer any more"
+        if self.member.state == "lost":
+            self._tearDown()
+        else:
+            self.context.tunnels.setEndpoint(self.tunnelKey, None)
+            self._seek()
+
+    def _searchFailed(self, reason: str) -> None:
+        """
+        No path was found.  The attempt stays, since a late check of the peer may still revive it.
+        """
         self._failure = reason
+        self._failures += 1
         if self._previous is not None and self._previous.selected is not None:
             self._closeAttempt()
             self._attempt, self._previous = self._previous, None
-            return
-        self._closeAttempt()
-        self.context.tunnels.setEndpoint(self.tunnelKey, None)
-        if self.member.state == "lost":
+        elif self.member.state == "lost":
             self._tearDown()
         elif self.member.state == "online":
             self._schedule(self._retryDelay())

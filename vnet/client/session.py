@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
@@ -167,7 +167,7 @@ class Session:
             done: Deferred[None] = Deferred()
             done.callback(None)
             return done
-        return cast("Deferred[None]", service.stopService())
+        return service.stopService()
 
     def outcome(self) -> Deferred[Welcome]:
         """
@@ -239,7 +239,7 @@ class Session:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if not each.called:
-                each.callback(result)  # type: ignore[arg-type]
+                each.callback(result)
 
     def disconnected(self, reason: Failure) -> None:
         """
@@ -283,9 +283,10 @@ class Session:
         self._owner.sessionReplaced()
 
 
-def _unwrap(protocol: IProtocol) -> ControlClient:
+def _unwrap(protocol: Any) -> ControlClient:
+    """
+    The protocol inside of the proxies that L{ClientService} and the endpoint put around it.
+    """
     while not isinstance(protocol, ControlClient):
-        protocol = (
-            protocol._wrappedProtocol if hasattr(protocol, "_wrappedProtocol") else protocol.wrappedProtocol
-        )  # type: ignore[attr-defined]
+        protocol = protocol._protocol
     return protocol

@@ -14,17 +14,16 @@ The client's side of the control protocol, which can be embedded alone::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionLost
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
+    IAddress,
     IDelayedCall,
     IHandshakeListener,
-    IProtocol,
     IReactorTime,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
@@ -40,6 +39,7 @@ _HANDSHAKE_TIMEOUT = 10.0
 _CALL_TIMEOUT = 15.0
 _PING_TIMEOUT = 12.0
 _MAXIMUM_BOX = 256 * 1024
+_DONE = Failure(ConnectionDone())
 
 
 class ControlHandler(Protocol):
@@ -93,6 +93,8 @@ class ControlClient(amp.AMP):
     One connection to a mediator.
     """
 
+    transport: Any
+
     def __init__(self, clock: IReactorTime, handler: ControlHandler) -> None:
         super().__init__()
         self._clock = clock
@@ -113,7 +115,7 @@ class ControlClient(amp.AMP):
         """
         self._received += len(data)
         if self._received > _MAXIMUM_BOX:
-            cast(ITCPTransport, self.transport).abortConnection()
+            self.transport.abortConnection()
             return
         super().dataReceived(data)
 
@@ -124,7 +126,7 @@ class ControlClient(amp.AMP):
         self._received = 0
         super().ampBoxReceived(box)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = _DONE) -> None:
         """
         The connection is lost, or TLS failed.
         """
@@ -148,10 +150,10 @@ class ControlClient(amp.AMP):
         answer.addTimeout(_CALL_TIMEOUT, self._clock, self._silent)
         return await answer
 
-    def _silent(self, result: Any, timeout: float) -> Deferred[Any]:
+    def _silent(self, result: object, timeout: float) -> Failure:
         if self.transport is not None:
             self.transport.abortConnection()
-        return fail(ConnectionLost(f"the mediator did not answer for {timeout:.0f} seconds"))
+        return Failure(ConnectionLost(f"the mediator did not answer for {timeout:.0f} seconds"))
 
     async def login(self, credentials: Credentials, mediator: bytes, exported: bytes) -> dict[str, Any]:
         """
@@ -184,7 +186,9 @@ class ControlClient(amp.AMP):
     def _sendPing(self) -> None:
         answer = self.callRemote(control.Ping)
         answer.addTimeout(_PING_TIMEOUT, self._clock, self._silent)
-        answer.addCallbacks(lambda _: self._schedulePing(), lambda _: self.transport and self.transport.abortConnection())
+        answer.addCallbacks(
+            lambda _: self._schedulePing(), lambda _: self.transport and self.transport.abortConnection()
+        )
 
     @control.MemberChanged.responder
     def _memberChanged(self, network: bytes, version: int, members: list[dict[str, Any]]) -> dict[str, Any]:
@@ -222,9 +226,8 @@ class ControlClientFactory(Factory):
     handler: ControlHandler
     noisy = False
 
-    def buildProtocol(self, addr: Any) -> IProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> ControlClient:
         """
         @return: a new protocol.
         """
-        return cast(IProtocol, ControlClient(self.clock, self.handler))
-
+        return ControlClient(self.clock, self.handler)
