@@ -38,21 +38,20 @@ Site = TypeVar("Site", bound=Connected)
 IPv6 = Literal[False, "firewalled", "open"]
 
 
-def _connectWan(home: IPv4Network | IPv6Network | None, installed: list[str], uplink: Uplink) -> list[str]:
+def _connectWan(behind: tuple[str, ...], installed: list[str], uplink: Uplink) -> list[str]:
     """
     The lines for the Internet's end of a link; routes to addresses that were given up go.
 
-    @param home: a network behind the near end.
+    @param behind: the networks behind the near end.
     @param installed: the routes there are, updated here.
     """
     device = uplink.link.upDevice
     routes = [f"{each}/32 dev {device}" for each in (uplink.address, *uplink.extra)]
-    if isinstance(home, IPv4Network):
-        routes.append(f"{home} via {uplink.address} dev {device}")
     if uplink.address6 is not None:
         routes.append(f"{uplink.address6}/128 dev {device}")
-        if isinstance(home, IPv6Network):
-            routes.append(f"{home} via {uplink.address6} dev {device}")
+    for network in behind:
+        gateway = uplink.address6 if ":" in network else uplink.address
+        routes.append(f"{network} via {gateway} dev {device}")
     lines = [f"link set {device} up", f"addr replace {GATEWAY6}/64 dev {device} nodad"]
     lines += [f"route del {route}" for route in reversed(installed) if route not in routes]
     lines += [f"route replace {route}" for route in routes]
@@ -197,8 +196,9 @@ class Lab:
         if carrier:
             uplink = self._lanUplink(carrier, space, "wan")
         else:
-            behind = network if nat == "public" else network6
-            uplink = self._wanUplink(space, "wan", bool(ipv6), behind)
+            routed = [str(network)] if nat == "public" else []
+            routed += [str(network6)] if network6 else []
+            uplink = self._wanUplink(space, "wan", bool(ipv6), tuple(routed))
         router = Router(routerName, space.namespace, self._processes, uplink)
         home = Home(
             hostName or routerName, router, nat, network, network6, ipv6 or None, self._addInside, carrier
@@ -232,9 +232,7 @@ class Lab:
     def _wanAddress(self) -> str:
         return str(WAN[next(self._wan)])
 
-    def _wanUplink(
-        self, space: Space, device: str, ipv6: bool, behind: IPv4Network | IPv6Network | None = None
-    ) -> Uplink:
+    def _wanUplink(self, space: Space, device: str, ipv6: bool, behind: tuple[str, ...] = ()) -> Uplink:
         number = next(self._wan)
         link = Link(space.namespace, device, self.internet.namespace, space.name)
         address6 = str(WAN6[number]) if ipv6 else None

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vnet.errors import ConfigurationError, VnetError
+from vnet.test.netlab._interrupt import deferred
 
 __all__ = [
     "LabError",
@@ -69,10 +70,12 @@ def execute(argv: list[str], text: str = "") -> str:
     @return: its standard output.
     @raise LabError: it failed.
     """
-    # A session of its own: Ctrl-C in a terminal must not reach the commands that clean up.
-    done = subprocess.run(
-        argv, input=text, capture_output=True, text=True, timeout=30, start_new_session=True
-    )
+    # Nothing half made, and nothing made after it was cleaned up: signals wait, and Ctrl-C in a terminal does
+    # not reach the command, which has a session of its own.
+    with deferred():
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, timeout=30, start_new_session=True
+        )
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}\n{text}")
     return done.stdout

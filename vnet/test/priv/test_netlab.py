@@ -267,6 +267,25 @@ class TopologyTests(NetlabCase):
         self.assertTrue(carol.ping(self.alice.host.address))
         self.assertTrue(carol.ping(self.server.address))
 
+    def test_publicHome(self) -> None:
+        """
+        The hosts of a public home are reached at their own addresses, over IPv4 and IPv6.
+        """
+        home = self.lab.addHome("carol", nat="public", ipv6="open")
+        for host in (home.host, home.addHost("dave")):
+            self.assertTrue(self.server.ping(host.address))
+            self.assertTrue(self.alice.host.ping(str(host.address6)))
+
+    def test_carrier(self) -> None:
+        """
+        Two homes behind one carrier have one public address, and both get out.
+        """
+        carrier = self.lab.addCarrier("isp")
+        homes = [self.lab.addHome(name, behind=carrier) for name in ("carol", "dave")]
+        self.assertEqual(len({home.publicAddress for home in homes}), 1)
+        for home in homes:
+            self.assertTrue(home.host.ping(self.server.address))
+
     def test_loss(self) -> None:
         """
         A link loses the share of packets that was asked for, and none when that is set back.
