@@ -58,8 +58,8 @@ class Echoes:
         Send an echo request.
 
         @param ownAddress: our overlay address, of the same version as C{address}, the peer's.
-        @return: fires with the round trip, seconds; fails with L{Unreachable} after 3 seconds or when there is
-            no tunnel, with L{Refused} when 64 are outstanding.  May be cancelled.
+        @return: fires with the round trip, seconds; fails with L{Unreachable} after 3 seconds or where there
+            is no tunnel, with L{Refused} when 64 are outstanding.  May be cancelled.
         """
         if len(self._outstanding) >= MAX_OUTSTANDING:
             return fail(Refused("too many pings at once: try again in a few seconds"))

@@ -78,8 +78,8 @@ class Forwarder:
     """
     Forwards, and drives the WireGuard machine.
 
-    Device and port are open when L{start} is called, and closed by their owner after L{stop}.  The peers in the
-    machine are the owner's too; whoever calls the machine calls L{flush} after it.
+    Device and port are open when L{start} is called, and closed by their owner after L{stop}.  The peers in
+    the machine are the owner's too; whoever calls the machine calls L{flush} after it.
 
     @ivar counters: what was dropped and answered, by reason.
     @ivar _stunReceived: gets each STUN message that came to the port.
@@ -307,7 +307,7 @@ class Forwarder:
 
     def _isDiscovery(self, packet: bytes) -> bool:
         """
-        Neighbour discovery, and what cannot be read, stays outside: no peer has a say in who our neighbours are.
+        Neighbour discovery, and what cannot be read, stays outside: peers do not say who our neighbours are.
         """
         try:
             found = isNeighbourDiscovery(packet)

@@ -1,0 +1,252 @@
+# -*- test-case-name: vnet.test.test_udp -*-
+"""
+The node's one UDP port: a socket for IPv4 and IPv6, read in batches.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vnet.client.links import interfaceAddresses, reachable
+from vnet.errors import ConfigurationError
+from vnet.interfaces import IDatagramPort
+from vnet.values import Address
+
+__all__ = ["UdpPort"]
+
+BATCH = 64
+BUFFER = 7 << 20
+_DATAGRAM = 65536
+_MAX_CACHED = 4096
+_MAPPED = "::ffff:"
+_ADDRESSES_FOR = 1.0
+
+# linux/in.h, linux/in6.h: Python has no names for them.
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+_SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+@implementer(IDatagramPort, IReadDescriptor)
+@attrs.define(eq=False)
+class UdpPort:
+    """
+    A UDP port on all addresses of this computer.
+
+    @ivar port: the bound port; 0 before L{open}.
+    @ivar counters: how many datagrams were not sent, by the error's name.
+    @ivar _wanted: the port to bind; 0 for any.
+    @ivar _excludedInterfaces: names of interfaces whose addresses no peer reaches: the overlay's own.
+    @ivar _excludedPrefixes: networks of which the same is true, CIDR.
+    """
+
+    _log = Logger()
+
+    _reactor: Any
+    _wanted: int = 0
+    _excludedInterfaces: Collection[str] = ()
+    _excludedPrefixes: Collection[str] = ()
+    port: int = attrs.field(default=0, init=False)
+    counters: Counter[str] = attrs.field(factory=Counter, init=False)
+    _socket: socket.socket | None = attrs.field(default=None, init=False)
+    _received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = attrs.field(
+        default=None, init=False
+    )
+    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_DATAGRAM)), init=False)
+    _sources: dict[_SocketAddress, Address] = attrs.field(factory=dict, init=False)
+    _destinations: dict[Address, _SocketAddress | None] = attrs.field(factory=dict, init=False)
+    _addresses: tuple[float, Sequence[str]] | None = attrs.field(default=None, init=False)
+
+    def open(self) -> None:
+        """
+        See L{IDatagramPort.open}.
+        """
+        if not 0 <= self._wanted <= 65535:
+            raise ConfigurationError(f"{self._wanted} is no UDP port: choose one of 1 to 65535 with --port")
+        try:
+            self._socket = _bound(socket.AF_INET6, "::", self._wanted)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise self._refused(error) from error
+            try:
+                self._socket = _bound(socket.AF_INET, "0.0.0.0", self._wanted)
+            except OSError as error4:
+                raise self._refused(error4) from error4
+        self.port = self._socket.getsockname()[1]
+
+    def _refused(self, error: OSError) -> ConfigurationError:
+        if error.errno == errno.EADDRINUSE:
+            why = "in use by another program: choose another with --port"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            why = "not permitted: choose one above 1023 with --port"
+        else:
+            why = f"not available: {error.strerror}"
+        return ConfigurationError(f"UDP port {self._wanted} is {why}")
+
+    def start(self, received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+        """
+        See L{IDatagramPort.start}.
+        """
+        self._received = received
+        self._reactor.addReader(self)
+
+    def send(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
+        """
+        See L{IDatagramPort.send}.
+        """
+        if self._socket is None:
+            self.counters["closed"] += len(datagrams)
+            return
+        sendto, destinations = self._socket.sendto, self._destinations
+        for data, addr in datagrams:
+            try:
+                destination = destinations[addr]
+            except KeyError:
+                destination = self._resolve(addr)
+            if destination is None:
+                self.counters["noAddress"] += 1
+                continue
+            try:
+                sendto(data, destination)
+            except OSError as error:
+                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
+    def localAddresses(self) -> Sequence[str]:
+        """
+        See L{IDatagramPort.localAddresses}.  The system is asked at most once a second.
+        """
+        now = self._reactor.seconds()
+        if self._addresses is None or not 0 <= now - self._addresses[0] < _ADDRESSES_FOR:
+            self._addresses = (now, self._findAddresses())
+        return self._addresses[1]
+
+    def close(self) -> None:
+        """
+        See L{IDatagramPort.close}.
+        """
+        closing, self._socket = self._socket, None
+        if closing is not None:
+            if self._received is not None:
+                self._reactor.removeReader(self)
+            closing.close()
+        self._received = None
+        self.port = 0
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "udp"
+
+    def doRead(self) -> None:
+        """
+        Read what there is, up to 64 datagrams.
+        """
+        if self._socket is None or self._received is None:
+            return
+        receive, buffer, sources = self._socket.recvfrom_into, self._buffer, self._sources
+        batch: list[tuple[bytes, Address]] = []
+        for _ in range(BATCH):
+            try:
+                size, source = receive(buffer)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                # An error that an earlier datagram met on its way; reading it has cleared it.
+                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+                continue
+            addr = sources.get(source)
+            batch.append((bytes(buffer[:size]), self._canonical(source) if addr is None else addr))
+        if batch:
+            with self._log.failuresHandled("while datagrams are received"):
+                self._received(batch)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}.
+        """
+        self.close()
+
+    def _canonical(self, source: _SocketAddress) -> Address:
+        host = source[0]
+        # Only an address that is mapped has dots and these words before it.
+        addr = Address(host.removeprefix(_MAPPED) if "." in host else str(ip_address(host)), source[1])
+        if len(self._sources) >= _MAX_CACHED:
+            self._sources.clear()
+        self._sources[source] = addr
+        return addr
+
+    def _resolve(self, addr: Address) -> _SocketAddress | None:
+        if len(self._destinations) >= _MAX_CACHED:
+            self._destinations.clear()
+        self._destinations[addr] = found = self._socketAddress(addr)
+        return found
+
+    def _socketAddress(self, addr: Address) -> _SocketAddress | None:
+        # A name must never get to sendto, which would look it up.
+        try:
+            version = ip_address(addr.host).version
+        except ValueError:
+            return None
+        if not 0 < addr.port <= 65535 or "%" in addr.host:
+            return None
+        if self._socket is not None and self._socket.family == socket.AF_INET:
+            return (addr.host, addr.port) if version == 4 else None
+        return (_MAPPED + addr.host if version == 4 else addr.host, addr.port, 0, 0)
+
+    def _findAddresses(self) -> Sequence[str]:
+        try:
+            found = reachable(interfaceAddresses(), self._excludedInterfaces, self._excludedPrefixes)
+        except OSError as error:
+            self._log.warn("the addresses of this computer are not known: {error}", error=error)
+            return ()
+        if self._socket is not None and self._socket.family == socket.AF_INET:
+            found = [host for host in found if ":" not in host]
+        return tuple(found)
+
+
+def _bound(family: int, host: str, port: int) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+        # Also of an IPv6 socket's IPv4 datagrams.
+        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+        _enlarge(opened)
+        opened.bind((host, port))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _enlarge(opened: socket.socket) -> None:
+    """
+    Make the buffers large: beyond the system's limit where that is permitted.
+    """
+    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
+        except OSError:
+            with suppress(OSError):
+                opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
