@@ -186,10 +186,8 @@ def main() -> int:
         show.say(f"Interrupted by {interrupted}; everything is removed.", "yellow")
         return 128 + interrupted.signal
     except VnetError as error:
-        # What did not start has its log in its error already.
-        logs = [] if "\n" in str(error) else getattr(error, "__notes__", [])
-        print(f"vnet: {error}", *logs, sep="\n", file=sys.stderr)
         show.say("Everything is removed.")
+        print(*getattr(error, "__notes__", []), f"vnet: {error}", sep="\n", file=sys.stderr)
         return 1
     show.say(f"All in {time.monotonic() - show.started:.1f} s; everything is removed.", "bold green")
     return 0

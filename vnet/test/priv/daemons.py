@@ -120,7 +120,7 @@ class Daemon:
         """
         waitUntil(self._readyOrEnded, START, f"{self.name} is ready")
         if not self.running:
-            raise LabError(f"{self.name} did not start:\n{self.tail()}")
+            raise LabError(f"{self.name} did not start: {self.tail(1)}")
 
     def _readyOrEnded(self) -> bool:
         return not self.running or self.ready()
