@@ -105,8 +105,7 @@ class Peers:
         for key, member in members.items():
             peer = self._peers.get(key)
             if peer is not None:
-                self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(key))
-                peer.update(member)
+                self._update(peer, member)
         self._pin(welcome, [peer for peer in fresh if peer is not None and not peer.refused])
         for peer in fresh:
             if peer is not None:
@@ -121,8 +120,7 @@ class Peers:
         if member is None:
             self._remove(key)
         elif peer is not None:
-            self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(key))
-            peer.update(member)
+            self._update(peer, member)
         else:
             added = self._add(member, welcome)
             if added is not None:
@@ -148,6 +146,11 @@ class Peers:
             self._owners[address] = self._owners[address6] = member.key
             self._table.add(key, address, address6, self._presharedKeys(member.key))
         return peer
+
+    def _update(self, peer: Peer, member: Member) -> None:
+        if not peer.refused:
+            self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(peer.key))
+        peer.update(member)
 
     def _conflict(self, member: Member, address: str, address6: str, welcome: Welcome) -> str:
         for each in (address, address6):

@@ -1,0 +1,532 @@
+"""
+One peer of the node, and the table of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import define, field
+from nacl.signing import SigningKey
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.client.identity import tunnelKey
+from vnet.client.peer import Peer, PeerContext
+from vnet.client.peers import Peers
+from vnet.client.sync import Member
+from vnet.client.welcome import Welcome
+from vnet.protocols.codec import signal as signals
+from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
+from vnet.protocols.machine.pair import Path
+from vnet.protocols.machine.wireguard import PeerStatus
+from vnet.values import Address, Candidate
+
+KEYS = sorted(bytes(SigningKey(bytes([n]) * 32).verify_key) for n in range(1, 6))
+LOW, OWN, HIGH = KEYS[0], KEYS[2], KEYS[4]
+HERE = Address("192.0.2.1", 1000)
+THERE = Address("198.51.100.7", 2000)
+PATH = Path(THERE, 0.02, "srflx", "srflx")
+CREDENTIALS = signals.Credentials("ufrag", "p" * 24)
+WELCOME = Welcome(b"r" * 16, b"e" * 8, "100.64.0.1", "100.64.0.0/10", "fd00:1:2::1", "fd00:1:2::/48", (), ())
+
+
+@define(eq=False)
+class FakeAttempt:
+    """
+    An attempt that finds what the test says.
+    """
+
+    startAt: float
+    onEvent: Callable[[Any, object], None]
+    onCandidates: Callable[[], None]
+    selected: Path | None = None
+    tried: tuple[Address, ...] = ()
+    heard: tuple[Address, ...] = ()
+    credentials: signals.Credentials = CREDENTIALS
+    candidates: tuple[Candidate, ...] = (Candidate("host", HERE, 1, "1"),)
+    remote: list[tuple[Candidate, ...]] = field(factory=list)
+    checks: int = 0
+    traffic: int = 0
+    closed: bool = False
+    addresses: list[Address] = field(factory=list)
+
+    def remoteSignal(self, credentials: signals.Credentials, candidates: tuple[Candidate, ...]) -> None:
+        self.remote.append(candidates)
+
+    def check(self) -> None:
+        self.checks += 1
+
+    def noteTraffic(self) -> None:
+        self.traffic += 1
+
+    def addressHeard(self, address: Address) -> None:
+        self.addresses.append(address)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def select(self, path: Path = PATH) -> None:
+        self.selected = path
+        self.onEvent(self, Selected(path))
+
+    def lose(self, event: object) -> None:
+        self.selected = None
+        self.onEvent(self, event)
+
+
+@define(eq=False)
+class FakeTunnels:
+    """
+    Records what is asked of the tunnels.
+    """
+
+    calls: list[tuple[str, Any]] = field(factory=list)
+    members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
+
+    def setEndpoint(self, publicKey: bytes, address: Address | None) -> None:
+        self.calls.append(("endpoint", address))
+
+    def initiate(self, publicKey: bytes) -> None:
+        self.calls.append(("initiate", publicKey))
+
+    def reset(self, publicKey: bytes) -> None:
+        self.calls.append(("reset", publicKey))
+
+    def status(self, publicKey: bytes) -> PeerStatus:
+        return PeerStatus(lastHandshake=None, rxBytes=1, txBytes=2, endpoint=THERE, established=True)
+
+    def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
+        self.members[key] = (address, address6, tuple(presharedKeys))
+
+    def setPresharedKeys(self, key: bytes, presharedKeys: Iterable[bytes]) -> None:
+        self.members[key] = (*self.members[key][:2], tuple(presharedKeys))
+
+    def remove(self, key: bytes) -> None:
+        del self.members[key]
+
+
+class Surroundings:
+    """
+    What the peers of a node have around them, as fakes.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.tunnels = FakeTunnels()
+        self.attempts: list[FakeAttempt] = []
+        self.asked: list[bytes] = []
+        self.sent: list[signals.Signal] = []
+        self.reachable = True
+        self.context = PeerContext(
+            clock=self.clock,
+            ownKey=OWN,
+            tunnels=self.tunnels,
+            connect=self.connect,
+            askRendezvous=self.asked.append,
+            sendSignal=lambda key, plaintext: self.sent.append(signals.decode(plaintext)),
+            reachable=lambda: self.reachable,
+            changed=lambda: None,
+        )
+
+    def connect(self, key: bytes, *, controlling: bool, **options: Any) -> FakeAttempt:
+        self.attempts.append(FakeAttempt(**options))
+        return self.attempts[-1]
+
+
+def member(key: bytes = HIGH, state: str = "online", number: int = 9, nick: str = "nick") -> Member:
+    """
+    A member of the overlay.
+    """
+    return Member(key, f"100.64.0.{number}", f"fd00:1:2::{number}", nick, state)
+
+
+class PeerTests(SynchronousTestCase):
+    """
+    Tests of L{Peer}.
+    """
+
+    def setUp(self) -> None:
+        self.around = Surroundings()
+        self.clock, self.tunnels = self.around.clock, self.around.tunnels
+        self.attempts, self.asked = self.around.attempts, self.around.asked
+
+    def peer(self, key: bytes = HIGH, state: str = "online") -> Peer:
+        peer = Peer(self.around.context, member(key, state), tunnelKey(key))
+        peer.begin()
+        self.addCleanup(peer.close)
+        return peer
+
+    def connected(self, key: bytes = HIGH) -> tuple[Peer, FakeAttempt]:
+        peer = self.peer(key)
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].select()
+        peer.sessionEstablished()
+        return peer, self.attempts[-1]
+
+    def test_smallerKeyAsks(self) -> None:
+        """
+        The node with the smaller key asks for a rendezvous at once; the other only when that did not help.
+        """
+        self.peer(HIGH)
+        self.assertEqual(self.asked, [HIGH])
+        self.peer(LOW)
+        self.assertEqual(self.asked, [HIGH])
+        self.clock.advance(1.1)
+        self.assertEqual(self.asked, [HIGH, LOW])
+
+    def test_offlineNotAsked(self) -> None:
+        """
+        No path is sought to a peer that is offline.
+        """
+        peer = self.peer(HIGH, "offline")
+        self.clock.pump([1.0] * 100)
+        self.assertEqual(self.asked, [])
+        self.assertEqual(peer.state, "offline")
+
+    def test_signals(self) -> None:
+        """
+        At a rendezvous each side tells the other its credentials and candidates, under the rendezvous' start.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        [sent] = self.around.sent
+        self.assertEqual(
+            (sent.start, sent.credentials, sent.candidates), (5, CREDENTIALS, self.attempts[0].candidates)
+        )
+        peer.signal(signals.encode(signals.Signal(5, CREDENTIALS, sent.candidates)))
+        self.assertEqual(self.attempts[0].remote, [sent.candidates])
+
+    def test_oldSignal(self) -> None:
+        """
+        A signal of another rendezvous, replayed by the mediator say, has no effect.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        old = signals.encode(signals.Signal(4, CREDENTIALS))
+        self.assertRaises(ValueError, peer.signal, old)
+        self.assertEqual(self.attempts[0].remote, [])
+
+    def test_sameRendezvousTwice(self) -> None:
+        """
+        The same rendezvous given twice is one attempt.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        peer.rendezvous(5, 1.0)
+        self.assertEqual(len(self.attempts), 1)
+
+    def test_selected(self) -> None:
+        """
+        When a path is found, the tunnel goes there, and the controlling side begins the handshake, once.
+        """
+        peer, attempt = self.connected()
+        better = Path(HERE, 0.001, "host", "host")
+        attempt.select(better)
+        self.assertEqual(
+            self.tunnels.calls,
+            [("endpoint", THERE), ("initiate", tunnelKey(HIGH)), ("endpoint", HERE)],
+        )
+        self.assertEqual((peer.state, peer.describe()["path"], peer.why()), ("online", "direct", None))
+
+    def test_controlledWaits(self) -> None:
+        """
+        The controlled side leaves the handshake to the other.
+        """
+        self.connected(LOW)
+        self.assertEqual(self.tunnels.calls, [("endpoint", THERE)])
+
+    def test_logout(self) -> None:
+        """
+        When a peer logs out, its tunnel is wiped at once.
+        """
+        peer, attempt = self.connected()
+        peer.update(member(state="offline"))
+        self.assertTrue(attempt.closed)
+        self.assertEqual(self.tunnels.calls[-1], ("reset", peer.tunnelKey))
+        self.assertEqual((peer.state, peer.describe()["path"]), ("offline", "none"))
+
+    def test_lostAlive(self) -> None:
+        """
+        A peer that lost the mediator keeps its tunnel, which is checked at once, and stays as long as it answers.
+        """
+        peer, attempt = self.connected()
+        peer.update(member(state="lost"))
+        self.assertEqual(attempt.checks, 1)
+        attempt.onEvent(attempt, Alive())
+        self.assertFalse(attempt.closed)
+        self.assertEqual((peer.state, peer.describe()["path"]), ("lost", "direct"))
+
+    def test_lostDead(self) -> None:
+        """
+        A lost peer whose tunnel does not answer is offline.
+        """
+        peer, attempt = self.connected()
+        peer.update(member(state="lost"))
+        attempt.lose(Dead())
+        self.assertTrue(attempt.closed)
+        self.assertEqual(peer.state, "offline")
+
+    def test_returns(self) -> None:
+        """
+        A peer that was lost and comes back with its tunnel alive needs no new path; only a check.
+        """
+        peer, attempt = self.connected()
+        peer.update(member(state="lost"))
+        attempt.onEvent(attempt, Alive())
+        peer.update(member(state="online"))
+        self.assertEqual(attempt.checks, 2)
+        self.assertEqual(self.asked, [HIGH])
+
+    def test_pathLost(self) -> None:
+        """
+        When the path to an online peer dies, another rendezvous is asked for, and nothing is sent to the dead path.
+        """
+        peer, attempt = self.connected()
+        self.clock.advance(30)
+        attempt.lose(ConsentLost())
+        self.assertEqual(self.asked, [HIGH, HIGH])
+        self.assertEqual(self.tunnels.calls[-1], ("endpoint", None))
+        self.assertEqual(peer.describe()["path"], "none")
+        peer.rendezvous(6, 31.0)
+        self.attempts[-1].select()
+        self.assertEqual(self.tunnels.calls[-2:], [("endpoint", THERE), ("initiate", peer.tunnelKey)])
+
+    def test_unreachable(self) -> None:
+        """
+        A search that fails is told with its reason, and repeated with growing pauses for as long as the peer is online.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].lose(Failed("nothing was heard from the peer"))
+        self.assertEqual((peer.state, peer.why()), ("unreachable", "nothing was heard from the peer"))
+        self.clock.pump([1.0] * 600)
+        self.assertGreater(len(self.asked), 8)
+        self.assertLess(len(self.asked), 20)
+
+    def test_makeBeforeBreak(self) -> None:
+        """
+        While a new attempt is under way the old path is used; it is closed when the new one has found a path.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        self.assertFalse(old.closed)
+        self.assertEqual(peer.path, PATH)
+        new = self.attempts[-1]
+        new.select(Path(HERE, 0.001, "host", "host"))
+        self.assertTrue(old.closed)
+        self.assertEqual(peer.path, new.selected)
+
+    def test_newAttemptFails(self) -> None:
+        """
+        When a new attempt finds nothing, the old path stays.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        self.attempts[-1].lose(Failed("nothing was heard from the peer"))
+        self.assertFalse(old.closed)
+        self.assertEqual((peer.path, peer.state), (PATH, "online"))
+
+    def test_wanted(self) -> None:
+        """
+        Traffic for a peer without a path asks for one, at most every few seconds; while the mediator is away nobody is asked.
+        """
+        peer = self.peer(LOW)
+        for _ in range(10):
+            peer.wanted()
+        self.assertEqual(self.asked, [LOW])
+        self.around.reachable = False
+        self.clock.advance(30)
+        before = list(self.asked)
+        peer.wanted()
+        self.assertEqual(self.asked, before)
+
+    def test_tunnelMoves(self) -> None:
+        """
+        When the tunnel hears the peer from elsewhere, the attempt learns that address; traffic is noted too.
+        """
+        peer, attempt = self.connected()
+        peer.endpointMoved(HERE)
+        peer.noteTraffic()
+        self.assertEqual((attempt.addresses, attempt.traffic), ([HERE], 1))
+
+    def test_handshakeFails(self) -> None:
+        """
+        When the path works but the tunnel's handshake does not, the reason says so.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].select()
+        peer.handshakeFailed()
+        self.assertIn("password", str(peer.why()))
+        self.assertEqual(peer.describe()["path"], "none")
+
+    def test_json(self) -> None:
+        """
+        The full description has the documented keys.
+        """
+        peer, _ = self.connected()
+        described = peer.describeFully()
+        self.assertEqual(
+            {
+                key: described[key]
+                for key in ("endpoint", "latencyMs", "transport", "lastHandshake", "rxBytes", "txBytes")
+            },
+            {
+                "endpoint": "198.51.100.7:2000",
+                "latencyMs": 20.0,
+                "transport": "udp",
+                "lastHandshake": None,
+                "rxBytes": 1,
+                "txBytes": 2,
+            },
+        )
+
+
+class FakePins:
+    """
+    Pins in memory.
+    """
+
+    def __init__(self) -> None:
+        self.pins: dict[str, bytes] = {}
+
+    def pinned(self, realm: bytes, address: str) -> bytes | None:
+        return self.pins.get(address)
+
+    def pin(self, realm: bytes, keys: dict[str, bytes]) -> None:
+        self.pins.update(keys)
+
+
+class PeersTests(SynchronousTestCase):
+    """
+    Tests of L{Peers}.
+    """
+
+    def setUp(self) -> None:
+        self.around, self.pins = Surroundings(), FakePins()
+        self.presharedKeys: tuple[bytes, ...] = (b"p" * 32,)
+        self.peers = Peers(
+            self.around.context, self.around.tunnels, self.pins, lambda key: self.presharedKeys
+        )
+        self.addCleanup(self.peers.clear)
+
+    def reconcile(self, *members: Member) -> None:
+        self.peers.reconcile({each.key: each for each in members}, WELCOME)
+
+    def test_follows(self) -> None:
+        """
+        Tunnels come and go with the members, with their addresses and preshared keys.
+        """
+        self.reconcile(member())
+        self.assertEqual(
+            self.around.tunnels.members, {tunnelKey(HIGH): ("100.64.0.9", "fd00:1:2::9", (b"p" * 32,))}
+        )
+        self.presharedKeys = ()
+        self.reconcile(member())
+        self.assertEqual(self.around.tunnels.members[tunnelKey(HIGH)][2], ())
+        self.reconcile()
+        self.assertEqual(self.around.tunnels.members, {})
+        self.assertIsNone(self.peers.get(HIGH))
+        self.assertIsNone(self.peers.byTunnelKey(tunnelKey(HIGH)))
+
+    def test_swappedKey(self) -> None:
+        """
+        A mediator that gives a known peer's address to another key is not believed: no tunnel, and the user sees why.
+        """
+        self.reconcile(member(HIGH))
+        self.reconcile()
+        self.reconcile(member(LOW))
+        peer = self.peers.get(LOW)
+        assert peer is not None
+        self.assertEqual((self.around.tunnels.members, peer.state), ({}, "unreachable"))
+        self.assertIn("another key", str(peer.why()))
+        self.assertNotIn(LOW, self.around.asked)
+        peer.rendezvous(1, 0.0)
+        self.assertEqual(self.around.attempts, [])
+
+    def test_sharedAddress(self) -> None:
+        """
+        Two members with one address: the second is refused.
+        """
+        self.reconcile(member(HIGH), member(LOW))
+        self.assertEqual(len(self.around.tunnels.members), 1)
+
+    def test_outside(self) -> None:
+        """
+        A member whose address lies outside of the overlay, or is this node's, gets no tunnel.
+        """
+        self.reconcile(Member(HIGH, "8.8.8.8", "fd00:1:2::9", "x", "online"))
+        self.reconcile(Member(HIGH, WELCOME.address, "fd00:1:2::9", "x", "online"))
+        self.reconcile(Member(b"\1" + bytes(31), "100.64.0.9", "fd00:1:2::9", "x", "online"))
+        self.assertEqual(self.around.tunnels.members, {})
+
+    def test_early(self) -> None:
+        """
+        A rendezvous and signals that come before the member is known are kept for a short time, in bounded memory.
+        """
+        signal = signals.encode(signals.Signal(5, CREDENTIALS))
+        self.peers.rendezvous(HIGH, 5, 1.0)
+        for _ in range(100):
+            self.peers.signal(HIGH, signal)
+        for number in range(1000):
+            self.peers.rendezvous(number.to_bytes(32, "big"), 5, 1.0)
+        self.peers.rendezvous(HIGH, 5, 1.0)
+        self.peers.signal(HIGH, signal)
+        self.reconcile(member())
+        self.assertEqual(len(self.around.attempts), 1)
+        self.assertEqual(self.around.attempts[0].remote, [()])
+
+    def test_tooEarly(self) -> None:
+        """
+        A rendezvous that came long before the member is not kept.
+        """
+        self.peers.rendezvous(HIGH, 5, 1.0)
+        self.around.clock.advance(11)
+        self.reconcile(member())
+        self.assertEqual(self.around.attempts, [])
+
+    def test_find(self) -> None:
+        """
+        A peer is found by each of its addresses, its client id and its nickname.
+        """
+        self.reconcile(member(HIGH, nick="ann"), member(LOW, number=8, nick="ann"))
+        for name in ("100.64.0.9", "FD00:1:2::9", HIGH.hex()):
+            self.assertEqual([peer.key for peer in self.peers.find(name)], [HIGH])
+        self.assertEqual(len(self.peers.find("ann")), 2)
+        self.assertEqual(self.peers.find("bob"), [])
+
+    def test_warm(self) -> None:
+        """
+        Of many members only 64 get a path without traffic; the others get theirs when it is wanted.
+        """
+        keys = [bytes(SigningKey(n.to_bytes(32, "big")).verify_key) for n in range(1, 101)]
+        self.reconcile(*(member(key, number=n + 2) for n, key in enumerate(keys)))
+        self.around.clock.advance(1.1)
+        self.assertEqual(len(set(self.around.asked)), 64)
+        [cold] = [key for key in keys if key not in self.around.asked][:1]
+        peer = self.peers.get(cold)
+        assert peer is not None
+        peer.wanted()
+        self.assertIn(cold, self.around.asked)
+
+    def test_one(self) -> None:
+        """
+        A change of one member touches that one alone.
+        """
+        self.reconcile(member())
+        self.peers.updateOne(LOW, member(LOW, number=8), WELCOME)
+        self.assertEqual(len(self.around.tunnels.members), 2)
+        self.peers.updateOne(HIGH, None, WELCOME)
+        self.assertEqual(set(self.around.tunnels.members), {tunnelKey(LOW)})
+
+    def test_mediatorLost(self) -> None:
+        """
+        When the mediator is lost all tunnels stay and are checked.
+        """
+        self.reconcile(member())
+        self.peers.rendezvous(HIGH, 5, 1.0)
+        self.around.attempts[0].select()
+        self.peers.checkAll()
+        self.assertEqual((self.around.attempts[0].checks, self.around.attempts[0].closed), (1, False))
