@@ -1,0 +1,322 @@
+# -*- test-case-name: vnet.test.test_agent -*-
+"""
+An ICE agent for one peer (RFC 8445, trickled as in RFC 8838, consent as in RFC 7675).
+
+It differs from a full agent of RFC 8445 where one UDP socket for all peers makes it simpler or WireGuard
+makes it better: there is one component and one base; the first pair that works is selected at once and a
+better one takes over, since the tunnel accepts its packets from any address; each selection by the
+controlling side is a nomination, so that other implementations agree.
+
+Only authentic checks are answered.  All else is dropped in silence, and counted in L{Agent.ignored}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vnet.errors import DecodeError
+from vnet.protocols.codec.signal import Credentials
+from vnet.protocols.codec.stun import BINDING, Authentic, Class, Message, decode
+from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
+from vnet.protocols.machine.agentevents import AgentEvent, Alive, Dead
+from vnet.protocols.machine.candidates import LIMIT, priority
+from vnet.protocols.machine.check import ROLE_CONFLICT
+from vnet.protocols.machine.lifecycle import lifecycle
+from vnet.protocols.machine.pair import CONSENT, LIVENESS, Pair, Path, State, Transmission
+from vnet.protocols.machine.prober import PACE
+from vnet.protocols.machine.search import Search
+from vnet.values import Address, Candidate
+
+__all__ = ["LIVENESS_LIMIT", "Agent"]
+
+LIVENESS_LIMIT = 5.0
+"""Seconds in which the peer has to answer a check that was asked for."""
+
+_WIDEN = 1.0
+_RETRY = 1.0
+_KNOWN_GOOD = 10.0
+_PEER_REFLEXIVE = "prflx"
+
+
+class Agent:
+    """
+    The machine.  See L{vnet.driver.DatagramMachine} for its five verbs; wake the driver after calling any
+    other method.
+
+    @ivar ignored: how many datagrams were dropped.
+    """
+
+    def __init__(
+        self, *, controlling: bool, local: Credentials, startAt: float, random: Callable[[int], bytes]
+    ) -> None:
+        """
+        @param controlling: whether this side decides; when both or neither do, one gives way.
+        @param local: this side's credentials.
+        @param startAt: when both sides begin.
+        @param random: returns so many unpredictable bytes.
+        """
+        self._core = Search(controlling, local, startAt, random)
+        self._lifecycle = lifecycle(self._core)
+        self._locals: dict[Address, Candidate] = {}
+        self.ignored = 0
+
+    @property
+    def selected(self) -> Path | None:
+        """
+        The path to use; L{None} when there is none.
+        """
+        pair = self._core.election.selected
+        return None if pair is None else pair.path()
+
+    @property
+    def controlling(self) -> bool:
+        """
+        The role, which a conflict may have changed.
+        """
+        return self._core.signer.controlling
+
+    @property
+    def tried(self) -> tuple[Address, ...]:
+        """
+        The addresses that checks were sent to, in order.
+        """
+        return tuple(self._core.prober.tried)
+
+    @property
+    def heard(self) -> tuple[Address, ...]:
+        """
+        The addresses that authentic checks or answers came from, in order.
+        """
+        return tuple(self._core.heard)
+
+    def addLocalCandidate(self, candidate: Candidate) -> None:
+        """
+        Know one of this side's candidates, to tell by which one the peer sees it.
+        """
+        if len(self._locals) < 4 * LIMIT:
+            self._locals.setdefault(candidate.address, candidate)
+
+    def setRemoteCredentials(self, credentials: Credentials) -> None:
+        """
+        Know what the peer's checks are signed with.  Those of another attempt need another agent: later
+        calls are ignored.
+        """
+        if self._core.signer.remote is None:
+            self._core.signer.remote = credentials
+
+    def addRemoteCandidate(self, candidate: Candidate, now: float) -> None:
+        """
+        Try one of the peer's candidates too.
+        """
+        own = self._locals.get(candidate.address)
+        if own is not None and own.kind == "host":
+            return
+        isNew = self._core.checklist.find(candidate.address) is None
+        pair = self._core.checklist.add(candidate)
+        if pair is None or not isNew:
+            return
+        self._core.extend(now)
+        if self._core.startAt is None:
+            self._lifecycle.heard(now)
+
+    def check(self, now: float) -> None:
+        """
+        Ask the peer at once whether it is there: L{Alive} or L{Dead} follows within L{LIVENESS_LIMIT}.
+        """
+        core = self._core
+        if core.election.selected is None:
+            core.events.append(Dead())
+        elif core.livenessEnds is None:
+            core.livenessEnds = now + LIVENESS_LIMIT
+            core.widenAt = now + _WIDEN
+            core.prober.begin(core.election.selected, LIVENESS, now)
+
+    def noteTraffic(self, now: float) -> bool:
+        """
+        The tunnel carries traffic.
+
+        @return: whether the driver has to be woken.
+        """
+        self._core.trafficAt = now
+        return self._core.consent is not None and self._core.consent.noteTraffic(now)
+
+    def addressHeard(self, addr: Address, now: float) -> bool:
+        """
+        The tunnel has received an authentic packet from this address: if it is not the selected one, it
+        is checked, and so is the selected path.
+
+        @return: whether the driver has to be woken.
+        """
+        core = self._core
+        if core.election.selected is not None and core.election.selected.address == addr:
+            return False
+        pair = self._pairAt(addr, priority(_PEER_REFLEXIVE))
+        if pair is None or not _isWorthChecking(pair, now):
+            return False
+        self._lifecycle.heard(now)
+        core.checklist.trigger(pair)
+        if core.consent is not None:
+            core.consent.hasten(now)
+        return True
+
+    def receive(self, data: bytes, addr: Address, now: float) -> None:
+        try:
+            message = decode(data)
+        except DecodeError:
+            self.ignored += 1
+            return
+        taken = False
+        if message.method == BINDING and message.klass is Class.REQUEST:
+            taken = self._requested(message, addr, now)
+        elif message.method == BINDING and message.klass is not Class.INDICATION:
+            taken = self._responded(message, addr, now)
+        if not taken:
+            self.ignored += 1
+
+    def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
+        self._core.prober.pump(now)
+        return self._core.prober.datagramsToSend()
+
+    def deadline(self) -> float | None:
+        core = self._core
+        times = [core.startAt, core.exhaustedAt, core.livenessEnds, core.widenAt, core.prober.deadline()]
+        if core.consent is not None:
+            times.append(core.consent.deadline())
+        return min((time for time in times if time is not None), default=None)
+
+    def timerFired(self, now: float) -> None:
+        core = self._core
+        if core.startAt is not None and now >= core.startAt:
+            self._lifecycle.begun(now)
+        self._judgeLiveness(now)
+        self._judgeConsent(now)
+        if core.exhaustedAt is not None and now >= core.exhaustedAt:
+            self._lifecycle.exhausted(now)
+        core.prober.pump(now)
+
+    def nextEvent(self) -> AgentEvent | None:
+        return self._core.events.popleft() if self._core.events else None
+
+    def _requested(self, message: Message, addr: Address, now: float) -> bool:
+        core = self._core
+        answer = core.responder.answer(message, addr)
+        if answer is None:
+            return False
+        self._note(addr)
+        core.prober.reply(answer.data, addr)
+        request = answer.request
+        pair = None if request is None else self._pairAt(addr, request.priority)
+        if request is None or pair is None:
+            return True
+        self._lifecycle.heard(now)
+        self._trigger(pair, now)
+        if request.nominates and request.controlling:
+            core.election.nominate(pair, core.checklist)
+            self._elect(pair, now)
+        return True
+
+    def _trigger(self, pair: Pair, now: float) -> None:
+        """
+        RFC 8445 section 7.3.1.4; a check that is out already is only sent again.
+        """
+        if pair.state is State.SUCCEEDED:
+            return
+        check = self._core.checklist.checkOf(pair)
+        if check is None:
+            self._core.checklist.trigger(pair)
+        elif now - check.sentAt >= PACE and not check.isSpent:
+            check.dueAt = now
+
+    def _pairAt(self, addr: Address, priority: int) -> Pair | None:
+        """
+        The pair with this address; when it is new, a peer-reflexive candidate (RFC 8445 section 7.3.1.3).
+        """
+        checklist = self._core.checklist
+        known = checklist.find(addr)
+        return known or checklist.add(Candidate(_PEER_REFLEXIVE, addr, priority, _PEER_REFLEXIVE))
+
+    def _responded(self, message: Message, addr: Address, now: float) -> bool:
+        core = self._core
+        check = core.checklist.check(message.transactionId)
+        if check is None or check.pair.address != addr:
+            return False
+        response = core.signer.readResponse(message)
+        if response is None:
+            return False
+        self._note(addr)
+        core.checklist.finish(check)
+        transmission = check.transmissions[message.transactionId]
+        mapped = response.get(XOR_MAPPED_ADDRESS)
+        if response.klass is Class.SUCCESS and mapped is not None and not response.unknown:
+            self._succeeded(check.pair, mapped, now - transmission.at, now)
+        else:
+            self._refused(check.pair, transmission, response)
+        return True
+
+    def _succeeded(self, pair: Pair, mapped: Address, rtt: float, now: float) -> None:
+        core = self._core
+        own = self._locals.get(mapped)
+        pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
+        if core.consent is not None and pair is core.election.selected:
+            core.consent.answered(now)
+        if core.livenessEnds is not None:
+            core.livenessEnds = core.widenAt = None
+            core.events.append(Alive())
+            if pair is not core.election.selected:
+                # The selected pair has been asked for longer, and did not answer.
+                self._lifecycle.validated(pair, now)
+        self._elect(pair, now)
+
+    def _refused(self, pair: Pair, transmission: Transmission, response: Authentic) -> None:
+        core = self._core
+        error = response.get(ERROR_CODE)
+        if error is not None and error.code == ROLE_CONFLICT:
+            if transmission.controlling == core.signer.controlling:
+                core.signer.switchRole()
+            core.checklist.trigger(pair)
+        elif pair.state is State.IN_PROGRESS:
+            pair.state = State.FAILED
+
+    def _elect(self, pair: Pair, now: float) -> None:
+        if self._core.election.isBetter(pair, self.controlling, self._core.isSuspect):
+            self._lifecycle.validated(pair, now)
+
+    def _note(self, addr: Address) -> None:
+        if len(self._core.heard) < 4 * LIMIT:
+            self._core.heard.setdefault(addr)
+
+    def _judgeLiveness(self, now: float) -> None:
+        core = self._core
+        if core.widenAt is not None and now >= core.widenAt:
+            core.widenAt = None
+            for pair in core.checklist:
+                if pair is not core.election.selected and core.checklist.checkOf(pair) is None:
+                    core.checklist.trigger(pair)
+        if core.livenessEnds is not None and now >= core.livenessEnds:
+            core.livenessEnds = None
+            core.events.append(Dead())
+            self._lifecycle.lost(now)
+
+    def _judgeConsent(self, now: float) -> None:
+        core = self._core
+        consent, selected = core.consent, core.election.selected
+        if consent is None or selected is None:
+            return
+        if consent.expiresAt is not None and now >= consent.expiresAt:
+            self._lifecycle.lost(now)
+            return
+        if consent.suspectAt is not None and now >= consent.suspectAt:
+            consent.missed(now)
+            fresher = core.election.freshest(core.checklist, now)
+            if fresher is not None:
+                self._lifecycle.validated(fresher, now)
+                return
+        if now >= consent.dueAt:
+            consent.checked(now)
+            core.prober.begin(selected, CONSENT, now)
+
+
+def _isWorthChecking(pair: Pair, now: float) -> bool:
+    if pair.triedAt is not None and now - pair.triedAt < _RETRY:
+        return False
+    return pair.answeredAt is None or now - pair.answeredAt > _KNOWN_GOOD

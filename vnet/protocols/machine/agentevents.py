@@ -1,0 +1,60 @@
+# -*- test-case-name: vnet.test.test_agent -*-
+"""
+What an ICE agent tells its owner.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from vnet.protocols.machine.pair import Path
+
+__all__ = ["AgentEvent", "Alive", "ConsentLost", "Dead", "Failed", "Selected"]
+
+
+@attrs.frozen
+class Selected:
+    """
+    From now on this path is the best.
+    """
+
+    path: Path
+
+
+@attrs.frozen
+class Alive:
+    """
+    The peer has answered the check that was asked for.
+    """
+
+
+@attrs.frozen
+class Dead:
+    """
+    The peer has not answered the check that was asked for, on any path.  L{ConsentLost} follows if there
+    was a path.
+    """
+
+
+@attrs.frozen
+class ConsentLost:
+    """
+    The selected path does not work any more, and none is selected.  The agent tries all pairs again:
+    L{Selected} or L{Failed} follows.
+    """
+
+
+@attrs.frozen
+class Failed:
+    """
+    No path was found.  A check of the peer, or a new candidate, starts the search again.
+
+    @ivar reason: for a person.
+    """
+
+    reason: str
+
+
+AgentEvent: TypeAlias = Selected | Alive | Dead | ConsentLost | Failed

@@ -1,0 +1,175 @@
+# -*- test-case-name: vnet.test.test_agent -*-
+"""
+Connectivity checks: STUN Binding requests that two ICE agents sign with each other's passwords (RFC 8445
+section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from vnet.protocols.codec.signal import Credentials
+from vnet.protocols.codec.stun import (
+    BINDING,
+    Authentic,
+    Class,
+    Message,
+    authenticate,
+    encode,
+    shortTermKey,
+)
+from vnet.protocols.codec.stunattributes import (
+    ERROR_CODE,
+    FINGERPRINT,
+    ICE_CONTROLLED,
+    ICE_CONTROLLING,
+    MESSAGE_INTEGRITY,
+    MESSAGE_INTEGRITY_SHA256,
+    PRIORITY,
+    UNKNOWN_ATTRIBUTES,
+    USE_CANDIDATE,
+    USERNAME,
+    XOR_MAPPED_ADDRESS,
+    Attribute,
+    ErrorCode,
+)
+from vnet.values import Address
+
+__all__ = ["ROLE_CONFLICT", "Request", "Signer"]
+
+ROLE_CONFLICT = 487
+"""The error code of RFC 8445 section 7.3.1.1."""
+
+_UNDERSTOOD = (USERNAME, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, PRIORITY, USE_CANDIDATE)
+
+
+@attrs.frozen
+class Request:
+    """
+    An authentic check of the peer.
+
+    @ivar priority: what the peer would give a candidate at the address that the check came from.
+    @ivar controlling: the role that the peer takes.
+    @ivar nominates: whether it holds USE-CANDIDATE.
+    @ivar foreign: the attributes that this agent would have to understand and does not.
+    """
+
+    transactionId: bytes
+    priority: int
+    controlling: bool
+    tieBreaker: int
+    nominates: bool
+    foreign: tuple[int, ...]
+
+
+@attrs.define(eq=False)
+class Signer:
+    """
+    Writes and reads the checks of one agent.
+
+    @ivar remote: the peer's credentials, once they are known.
+    @ivar controlling: the role of this agent.
+    """
+
+    local: Credentials
+    controlling: bool
+    _random: Callable[[int], bytes]
+    remote: Credentials | None = None
+    tieBreaker: int = attrs.field(init=False)
+    _localKey: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._localKey = shortTermKey(self.local.password)
+        self._draw()
+
+    def switchRole(self) -> None:
+        """
+        Take the other role, after a conflict that the peer has won.
+        """
+        self.controlling = not self.controlling
+        self._draw()
+
+    def request(self, transactionId: bytes, priority: int, nominate: bool) -> bytes:
+        """
+        Write a check.
+
+        @raise ValueError: the peer's credentials are not known.
+        """
+        if self.remote is None:
+            raise ValueError("no remote credentials")
+        attributes: list[Attribute[Any]] = [
+            USERNAME(f"{self.remote.ufrag}:{self.local.ufrag}"),
+            PRIORITY(priority),
+            (ICE_CONTROLLING if self.controlling else ICE_CONTROLLED)(self.tieBreaker),
+        ]
+        if nominate:
+            attributes.append(USE_CANDIDATE(True))
+        message = Message(BINDING, Class.REQUEST, transactionId, tuple(attributes))
+        return encode(message, key=shortTermKey(self.remote.password), fingerprint=True)
+
+    def readRequest(self, message: Message) -> Request | None:
+        """
+        Judge a check: L{None} when the peer did not make it for this agent.
+        """
+        username = message.get(USERNAME) or ""
+        ours, _, theirs = username.partition(":")
+        if ours != self.local.ufrag or FINGERPRINT not in message:
+            return None
+        if self.remote is not None and theirs != self.remote.ufrag:
+            return None
+        authentic = authenticate(message, self._localKey)
+        if authentic is None:
+            return None
+        priority = authentic.get(PRIORITY)
+        roles = authentic.get(ICE_CONTROLLING), authentic.get(ICE_CONTROLLED)
+        tieBreaker = roles[0] if roles[0] is not None else roles[1]
+        if priority is None or tieBreaker is None or None not in roles:
+            return None
+        return Request(
+            authentic.transactionId,
+            priority,
+            roles[0] is not None,
+            tieBreaker,
+            USE_CANDIDATE in authentic,
+            authentic.notUnderstood(_UNDERSTOOD),
+        )
+
+    def readResponse(self, message: Message) -> Authentic | None:
+        """
+        Judge the answer to a check: L{None} when the peer did not make it.
+        """
+        if self.remote is None:
+            return None
+        return authenticate(message, shortTermKey(self.remote.password))
+
+    def success(self, transactionId: bytes, addr: Address) -> bytes:
+        """
+        Answer a check.
+
+        @param addr: where it came from.
+        """
+        return self._response(Class.SUCCESS, transactionId, XOR_MAPPED_ADDRESS(addr))
+
+    def conflict(self, transactionId: bytes) -> bytes:
+        """
+        Refuse a check: this agent keeps its role, the peer has to switch.
+        """
+        error = ERROR_CODE(ErrorCode(ROLE_CONFLICT, "Role Conflict"))
+        return self._response(Class.ERROR, transactionId, error)
+
+    def unknown(self, transactionId: bytes, foreign: tuple[int, ...]) -> bytes:
+        """
+        Refuse a check that holds attributes which are not understood (RFC 8489 section 6.3.1).
+        """
+        error = ERROR_CODE(ErrorCode(420, "Unknown Attribute"))
+        return self._response(Class.ERROR, transactionId, error, UNKNOWN_ATTRIBUTES(foreign))
+
+    def _response(self, klass: Class, transactionId: bytes, *attributes: Attribute[Any]) -> bytes:
+        message = Message(BINDING, klass, transactionId, attributes)
+        return encode(message, key=self._localKey, fingerprint=True)
+
+    def _draw(self) -> None:
+        self.tieBreaker = int.from_bytes(self._random(8), "big")

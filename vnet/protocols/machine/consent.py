@@ -1,0 +1,123 @@
+# -*- test-case-name: vnet.test.test_consent -*-
+"""
+Consent of the peer to be sent to (RFC 7675), and the keep-alive of the NATs between, by the same checks.
+
+While the tunnel carries traffic a check goes out every 5 seconds, otherwise every 20, each interval 20
+percent more or less.  A check that is not answered makes the next follow after 5 seconds in both cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+__all__ = ["EXPIRY", "INTERVAL_ACTIVE", "INTERVAL_IDLE", "Consent", "jittered"]
+
+INTERVAL_ACTIVE = 5.0
+INTERVAL_IDLE = 20.0
+
+EXPIRY = 30.0
+"""Seconds without an answer after which there is no consent any more (RFC 7675 section 5.1)."""
+
+_UNANSWERED = 20.0
+_QUIET = 15.0
+_SUSPECT = 1.0
+
+
+def jittered(interval: float, random: Callable[[int], bytes]) -> float:
+    """
+    The interval times 0.8 to 1.2.
+    """
+    return interval * (0.8 + 0.4 * int.from_bytes(random(2), "big") / 0xFFFF)
+
+
+@attrs.define(eq=False)
+class Consent:
+    """
+    The timers of one selected path.
+
+    @ivar answeredAt: when the peer answered last.
+    @ivar unansweredSince: when the first check was sent that no answer followed.
+    @ivar dueAt: when the next check is to be sent.
+    @ivar suspectAt: when L{missed} is to be called, because an answer is late.
+    """
+
+    _random: Callable[[int], bytes]
+    answeredAt: float
+    trafficAt: float
+    dueAt: float = attrs.field(init=False)
+    unansweredSince: float | None = attrs.field(default=None, init=False)
+    suspectAt: float | None = attrs.field(default=None, init=False)
+    _checkedAt: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._checkedAt = self.answeredAt
+        self.dueAt = self.answeredAt + jittered(INTERVAL_ACTIVE, self._random)
+
+    def noteTraffic(self, now: float) -> bool:
+        """
+        The tunnel carried a packet.
+
+        @return: whether L{deadline} has moved.
+        """
+        idle = now - self.trafficAt > _QUIET
+        self.trafficAt = now
+        soon = self._checkedAt + INTERVAL_ACTIVE
+        if not idle or soon >= self.dueAt:
+            return False
+        self.dueAt = max(now, soon)
+        return True
+
+    def hasten(self, now: float) -> None:
+        """
+        There is reason to doubt the path: check it now, but not twice a second.
+        """
+        self.dueAt = min(self.dueAt, max(now, self._checkedAt + _SUSPECT))
+
+    def checked(self, now: float) -> None:
+        """
+        A check was sent.
+        """
+        self._checkedAt = now
+        active = self.unansweredSince is not None or now - self.trafficAt <= _QUIET
+        if self.unansweredSince is None:
+            self.unansweredSince = now
+            self.suspectAt = now + _SUSPECT
+        self.dueAt = now + jittered(INTERVAL_ACTIVE if active else INTERVAL_IDLE, self._random)
+
+    def missed(self, now: float) -> None:
+        """
+        A check got no answer in time: the next follows as if there were traffic.
+        """
+        self.suspectAt = None
+        self.dueAt = min(self.dueAt, max(now, self._checkedAt + INTERVAL_ACTIVE))
+
+    def answered(self, now: float) -> None:
+        """
+        The peer answered.
+        """
+        self.answeredAt = now
+        self.unansweredSince = self.suspectAt = None
+
+    @property
+    def isSuspect(self) -> bool:
+        """
+        Whether an answer is so late that any other path which answers is better.
+        """
+        return self.unansweredSince is not None and self.suspectAt is None
+
+    @property
+    def expiresAt(self) -> float | None:
+        """
+        When the consent ends: not before several checks were lost, however long the path was idle.
+        """
+        if self.unansweredSince is None:
+            return None
+        return max(self.answeredAt + EXPIRY, self.unansweredSince + _UNANSWERED)
+
+    def deadline(self) -> float:
+        """
+        When L{dueAt}, L{suspectAt} or L{expiresAt} is reached.
+        """
+        return min(time for time in (self.dueAt, self.suspectAt, self.expiresAt) if time is not None)

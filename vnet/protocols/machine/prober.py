@@ -1,0 +1,118 @@
+# -*- test-case-name: vnet.test.test_agent -*-
+"""
+How an ICE agent sends checks: one in each slot of 20 ms, triggered ones first (RFC 8445 sections 6.1.4.2
+and 14.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vnet.protocols.machine.candidates import priority
+from vnet.protocols.machine.check import Signer
+from vnet.protocols.machine.checklist import Checklist
+from vnet.protocols.machine.election import Election
+from vnet.protocols.machine.pair import PROBING, Check, Pair, State
+from vnet.values import Address
+
+__all__ = ["PACE", "Prober"]
+
+PACE = 0.02
+"""Seconds between two checks of one agent (Ta of RFC 8445 section 14.2)."""
+
+
+class Prober:
+    """
+    Sends the checks of one agent.
+
+    @ivar searching: whether the pairs that wait are checked too.
+    @ivar tried: the addresses that checks were sent to, in order.
+    """
+
+    def __init__(
+        self, signer: Signer, checklist: Checklist, election: Election, random: Callable[[int], bytes]
+    ) -> None:
+        self._signer = signer
+        self._checklist = checklist
+        self._election = election
+        self._random = random
+        self._outbox: list[tuple[bytes, Address]] = []
+        self._nextSlot = 0.0
+        self.searching = False
+        self.tried: dict[Address, None] = {}
+
+    def begin(self, pair: Pair, waits: tuple[float, ...], now: float) -> None:
+        """
+        Send a check of this pair now, whatever the slot.  Nothing happens before the peer's credentials
+        are known.
+
+        @param waits: see L{Check}.
+        """
+        if self._signer.remote is not None:
+            check = Check(pair, waits)
+            self._checklist.started(check)
+            self._transmit(check, now)
+
+    def reply(self, data: bytes, addr: Address) -> None:
+        """
+        Send an answer to a check of the peer.
+        """
+        self._outbox.append((data, addr))
+
+    def pump(self, now: float) -> None:
+        """
+        Use the slots that have come.
+        """
+        if self._signer.remote is not None and now >= self._nextSlot and self._transmitOne(now):
+            self._nextSlot = now + PACE
+
+    def datagramsToSend(self) -> list[tuple[bytes, Address]]:
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def deadline(self) -> float | None:
+        """
+        When L{pump} has something to do.
+        """
+        if self._signer.remote is None:
+            return None
+        if self._checklist.hasTriggered or self._nextWaiting() is not None:
+            return self._nextSlot
+        due = self._checklist.nextDue()
+        return None if due is None else max(due.dueAt, self._nextSlot)
+
+    def _transmitOne(self, now: float) -> bool:
+        """
+        @return: whether a check was sent.
+        """
+        pair = self._checklist.nextTriggered()
+        if pair is not None:
+            self.begin(pair, PROBING, now)
+            return True
+        while (check := self._checklist.nextDue()) is not None and check.dueAt <= now:
+            if not check.isSpent:
+                self._transmit(check, now)
+                return True
+            self._checklist.finish(check)
+            if check.pair.state is State.IN_PROGRESS:
+                check.pair.state = State.FAILED
+        waiting = self._nextWaiting()
+        if waiting is None:
+            return False
+        self.begin(waiting, PROBING, now)
+        return True
+
+    def _nextWaiting(self) -> Pair | None:
+        if not self.searching:
+            return None
+        return self._checklist.nextWaiting(self._election.preference, self._signer.controlling)
+
+    def _transmit(self, check: Check, now: float) -> None:
+        controlling = self._signer.controlling
+        nominates = controlling and check.pair is self._election.selected
+        transactionId = self._random(12)
+        data = self._signer.request(transactionId, priority("prflx"), nominates)
+        check.sent(transactionId, controlling, now)
+        self._checklist.transmitted(check, transactionId)
+        self.tried.setdefault(check.pair.address)
+        self._outbox.append((data, check.pair.address))
