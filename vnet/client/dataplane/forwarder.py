@@ -51,7 +51,7 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
         Whose an inner address is.
         """
 
-    def peerStatus(self, publicKey: bytes, now: float) -> PeerStatus:
+    def peerStatus(self, publicKey: bytes) -> PeerStatus:
         """
         What is known of a peer; C{KeyError} when there is none.
         """
@@ -73,7 +73,7 @@ def _ignore(publicKey: bytes) -> None:
     """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Forwarder:
     """
     Forwards, and drives the WireGuard machine.
@@ -245,7 +245,7 @@ class Forwarder:
         now = self._clock.seconds()
         self._wireguard.send(publicKey, packets, now)
         if now - self._lastWanted.get(publicKey, -WANTED_INTERVAL) >= WANTED_INTERVAL:
-            if self._wireguard.peerStatus(publicKey, now).endpoint is None:
+            if self._wireguard.peerStatus(publicKey).endpoint is None:
                 self._want(publicKey)
             else:
                 self._lastWanted[publicKey] = now
