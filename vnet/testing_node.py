@@ -79,7 +79,7 @@ class FakeNode:
     """
     Answers each method from what it is given, and remembers how it was called.
 
-    @ivar answers: by the name of a method: an exception to fail with, a L{Deferred} to give once, or JSON.
+    @ivar answers: by the name of a method: an exception to fail with, a function to call, or JSON.
     @ivar calls: the name of the method and its arguments, in the order of the calls.
     """
 
@@ -90,8 +90,9 @@ class FakeNode:
     def _answer(self, default: dict[str, Any], *call: Any) -> Deferred[dict[str, Any]]:
         self.calls.append(call)
         answer = self.answers.get(call[0], default)
-        if isinstance(answer, Deferred):
-            return answer
+        if callable(answer):
+            made: Deferred[dict[str, Any]] = answer()
+            return made
         return fail(answer) if isinstance(answer, BaseException) else succeed(answer)
 
     def login(self, url: str) -> Deferred[dict[str, Any]]:

@@ -29,6 +29,7 @@ GROUP = "vnet"
 MODE = 0o660
 
 _PATH_LIMIT = 107
+_GROUPS_SIZE = 1024  # the most that getsockopt takes
 _PEERGROUPS = 59  # SO_PEERGROUPS of asm-generic/socket.h, which the socket module does not name
 
 
@@ -61,9 +62,9 @@ def credentialsOf(connection: socket.socket) -> Credentials:
     pid, uid, gid = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
     groups = {gid}
     try:
-        raw = connection.getsockopt(socket.SOL_SOCKET, _PEERGROUPS, 65536)
+        raw = connection.getsockopt(socket.SOL_SOCKET, _PEERGROUPS, _GROUPS_SIZE)
     except OSError:
-        raw = b""  # Linux before 4.13: the primary group alone counts
+        raw = b""  # Linux before 4.13, or more than 256 groups: the primary group alone counts
     groups.update(struct.unpack(f"{len(raw) // 4}I", raw[: len(raw) // 4 * 4]))
     return Credentials(pid, uid, frozenset(groups))
 

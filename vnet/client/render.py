@@ -43,6 +43,7 @@ __all__ = [
 _UNLIMITED = 4096
 _NICK_WIDTH = 32
 _MARKS = {"online": "*", "offline": " ", "lost": "?", "unreachable": "x"}
+_PATHS = {"direct": "direct", "relayed": "relayed"}
 _COLOURS = {"online": "green", "offline": "bright_black", "lost": "yellow", "unreachable": "red"}
 _SELECT_GRAPHIC = r"\x1b\[[0-9;]*m"
 _HARMFUL = re.compile(
@@ -97,9 +98,8 @@ def renderNetworks(answer: Mapping[str, Any], style: Style, ownId: str | None = 
     widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(5)]
     for network, part in zip(networks, rows, strict=True):
         blocks.append(_networkLine(network, ownId))
-        if part:
-            blocks.append(_table(part, widths))
-    return _print(blocks, style)
+        blocks.extend(_line(row, widths) for row in part)
+    return _print(blocks, style, whole=False)
 
 
 def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
@@ -170,10 +170,7 @@ def _memberRow(member: Mapping[str, Any]) -> Sequence[Text]:
 
     state, path = member.get("state"), member.get("path")
     colour = _COLOURS.get(str(state), "")
-    if state == "online":
-        how = {"direct": "direct", "relayed": "relayed"}.get(str(path), "no path yet")
-    else:
-        how = shown(state)
+    how = _PATHS.get(str(path), "no path yet") if state == "online" else shown(state)
     return [
         Text(_MARKS.get(str(state), "!"), colour),
         Text(shown(member.get("address"), 45)),
@@ -207,15 +204,18 @@ def _ownerName(network: Mapping[str, Any], members: Iterable[Mapping[str, Any]],
     return shown(nick or owner, _NICK_WIDTH if nick else 12)
 
 
-def _table(rows: Iterable[Sequence[Text]], widths: Sequence[int]) -> RenderableType:
-    from rich.table import Table
+def _line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
+    """
+    One row of the list.  Not a row of a rich table: that takes from every column when the terminal is narrow,
+    where the address and the nickname are worth more than what stands to the right of them.
+    """
+    from rich.text import Text
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for width in widths:
-        table.add_column(no_wrap=True, overflow="ellipsis", width=width)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    line = Text()
+    for cell, width in zip(cells, widths, strict=True):
+        line.append_text(cell)
+        line.append(" " * (width - cell.cell_len + 2))
+    return line
 
 
 def _block(title: str, lines: Iterable[tuple[str, str]], style: Style) -> str:
@@ -230,11 +230,11 @@ def _block(title: str, lines: Iterable[tuple[str, str]], style: Style) -> str:
     return _print([Text(title, "bold"), table], style)
 
 
-def _print(renderables: Iterable[RenderableType], style: Style) -> str:
+def _print(renderables: Iterable[RenderableType], style: Style, whole: bool = True) -> str:
     output = io.StringIO()
     console = _console(output, style)
     for renderable in renderables:
-        console.print(renderable)
+        console.print(renderable, no_wrap=not whole, overflow=None if whole else "ellipsis")
     lines = output.getvalue().split("\n")
     return harmless("\n".join(line.rstrip(" ") for line in lines), style.colour)
 

@@ -1,0 +1,214 @@
+"""
+Tests for L{vnet.client.render}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.cells import cell_len
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.client.render import (
+    Style,
+    harmless,
+    renderNatReport,
+    renderNetworks,
+    renderPeer,
+    renderStatus,
+    styleOf,
+)
+from vnet.test.hostile import HARM, SGR, hostileTexts
+from vnet.testing_node import ID, FakeNode, member
+
+PLAIN = Style()
+COLOURED = Style(100, True)
+
+
+def networks() -> dict[str, Any]:
+    return {"networks": FakeNode().members}
+
+
+class NetworksTests(SynchronousTestCase):
+    """
+    L{renderNetworks}.
+    """
+
+    def test_list(self) -> None:
+        """The list reads like Hamachi's."""
+        self.assertEqual(
+            renderNetworks(networks(), PLAIN, ID).splitlines(),
+            [
+                "home  online  2/5 online  owner you",
+                "*  100.64.0.2  alice  direct       12.3 ms  198.51.100.4:40001",
+                "*  100.64.0.3  bob    relayed      48.0 ms  192.0.2.9:3478",
+                "   100.64.0.4  carol  offline",
+                "?  100.64.0.5  dave   lost",
+                "x  100.64.0.6  eve    unreachable",
+                "work  offline  0/0 online  owner 00000000000…",
+            ],
+        )
+
+    def test_owner(self) -> None:
+        """An owner who is a member has its nickname."""
+        value = networks()
+        value["networks"][0]["owner"] = f"{3:064x}"
+        self.assertIn("owner bob\n", renderNetworks(value, PLAIN, ID))
+
+    def test_noNetworks(self) -> None:
+        """Who is in no network reads how to get into one."""
+        self.assertIn("vnet create", renderNetworks({"networks": []}, PLAIN))
+
+    def test_piped(self) -> None:
+        """A line of a pipe or file is never broken or cut."""
+        long = {
+            "networks": [
+                {"name": "n", "state": "online", "members": [member(2, "w" * 32, endpoint="e" * 300)]}
+            ]
+        }
+        lines = renderNetworks(long, PLAIN).splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertIn("e" * 300, lines[1])
+
+    def test_narrow(self) -> None:
+        """On a narrow terminal a line is cut, not broken, after the address and the nickname."""
+        lines = [SGR.sub("", text) for text in renderNetworks(networks(), Style(40, True), ID).splitlines()]
+        self.assertEqual(len(lines), 7)
+        self.assertTrue(all(cell_len(text) <= 40 for text in lines), lines)
+        self.assertIn("100.64.0.2  alice", lines[1])
+
+    def test_colours(self) -> None:
+        """Colours change no text."""
+        coloured = renderNetworks(networks(), COLOURED, ID)
+        self.assertIn("\x1b[", coloured)
+        stripped = [text.rstrip() for text in SGR.sub("", coloured).splitlines()]
+        self.assertEqual(stripped, renderNetworks(networks(), PLAIN, ID).splitlines())
+
+    def test_malformed(self) -> None:
+        """An answer of unexpected shape is shown as far as it goes."""
+        values: list[dict[str, Any]] = [
+            {},
+            {"networks": None},
+            {"networks": [None, {}, {"members": [{}, 1]}]},
+            {"networks": {}},
+        ]
+        for value in values:
+            self.assertIsInstance(renderNetworks(value, PLAIN), str)
+
+
+class BlockTests(SynchronousTestCase):
+    """
+    L{renderPeer}, L{renderStatus} and L{renderNatReport}.
+    """
+
+    def test_peer(self) -> None:
+        """A peer is shown with its path, and why it is not direct."""
+        text = renderPeer(FakeNode().peer("bob").result, PLAIN)  # type: ignore[arg-type]
+        for part in (
+            "relayed, UDP, 192.0.2.9:3478",
+            "48.0 ms",
+            "1 min 12 s ago",
+            "1.5 KiB",
+            "5.0 MiB",
+            "why        both",
+        ):
+            self.assertIn(part, text)
+
+    def test_status(self) -> None:
+        """The status is shown with what it means."""
+        text = renderStatus(FakeNode().status().result, PLAIN)  # type: ignore[arg-type]
+        for part in (
+            "me\n",
+            "online: connected",
+            "100.64.0.1, fd00:1::1",
+            "41641",
+            "Direct paths should work",
+        ):
+            self.assertIn(part, text)
+
+    def test_natReport(self) -> None:
+        """The report is shown with the client's own sentence, if it has one."""
+        report: dict[str, Any] = {"udp": False}
+        self.assertIn("Allow outgoing UDP", renderNatReport(report, PLAIN))
+        self.assertIn("is blocked", renderNatReport(report, PLAIN))
+        self.assertIn("As you like it", renderNatReport({**report, "summary": "As you like it"}, PLAIN))
+
+    def test_empty(self) -> None:
+        """Whatever is missing is shown as missing."""
+        for render in (renderPeer, renderStatus, renderNatReport):
+            self.assertNotIn("None", render({}, PLAIN))
+
+
+class StyleTests(SynchronousTestCase):
+    """
+    L{styleOf}.
+    """
+
+    def test_styles(self) -> None:
+        """There are colours on a terminal only, and not where NO_COLOR or a dumb terminal forbids them."""
+        self.assertEqual(styleOf(False, {"TERM": "xterm"}, 80), Style(None, False))
+        self.assertEqual(styleOf(True, {"TERM": "xterm"}, 80), Style(80, True))
+        self.assertEqual(styleOf(True, {"TERM": "xterm", "NO_COLOR": ""}, 80), Style(80, True))
+        self.assertEqual(styleOf(True, {"TERM": "xterm", "NO_COLOR": "1"}, 80), Style(80, False))
+        self.assertEqual(styleOf(True, {"TERM": "dumb"}, 80), Style(80, False))
+        self.assertEqual(styleOf(True, {}, 1), Style(40, False))
+
+
+class HostileTests(SynchronousTestCase):
+    """
+    No text of a stranger does anything to a terminal.
+    """
+
+    def check(self, text: str, coloured: bool, lines: int) -> None:
+        rest = SGR.sub("", text) if coloured else text
+        self.assertIsNone(HARM.search(rest))
+        text.encode("utf-8")
+        self.assertEqual(text.count("\n"), lines)
+
+    def test_members(self) -> None:
+        """5,000 hostile nicknames give one harmless line each, with and without colours."""
+        texts = hostileTexts(5000)
+        value = {
+            "networks": [
+                {"name": "n", "state": "online", "members": [member(i, text) for i, text in enumerate(texts)]}
+            ]
+        }
+        for style in (PLAIN, COLOURED):
+            self.check(renderNetworks(value, style), style.colour, 5001)
+
+    def test_everyField(self) -> None:
+        """A hostile text in any field of any answer is harmless."""
+        for text in hostileTexts(300, seed=2):
+            fields = dict.fromkeys(
+                (
+                    "nick",
+                    "address",
+                    "state",
+                    "path",
+                    "endpoint",
+                    "why",
+                    "clientId",
+                    "mediator",
+                    "nat",
+                    "summary",
+                    "name",
+                    "owner",
+                    "transport",
+                    "latencyMs",
+                    "udpPort",
+                    "publicAddress",
+                    "publicAddress6",
+                    "udp",
+                ),
+                text,
+            )
+            value = {"networks": [{**fields, "members": [fields]}]}
+            rendered = [renderNetworks(value, COLOURED)]
+            rendered += [render(fields, COLOURED) for render in (renderPeer, renderStatus, renderNatReport)]
+            for shownText in rendered:
+                self.assertIsNone(HARM.search(SGR.sub("", shownText)))
+
+    def test_gate(self) -> None:
+        """The last gate lets newlines pass, and colours only if they are wanted."""
+        self.assertEqual(harmless("a\n\x1b[1mb\x1b[2J\x9b\u202e", True), "a\n\x1b[1mb\ufffd[2J\ufffd\ufffd")
+        self.assertEqual(harmless("a\n\x1b[1mb"), "a\n\ufffdb")
