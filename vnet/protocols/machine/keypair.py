@@ -146,11 +146,10 @@ class Keypairs:
         """
         A handshake that we began is complete: its keys can be used at once.
         """
+        retired = self.current
         if self.next is not None:
+            self._drop(retired)
             retired, self.next = self.next, None
-            self._drop(self.current)
-        else:
-            retired = self.current
         self._drop(self.previous)
         self.previous = retired
         self.current = keypair
