@@ -1,0 +1,389 @@
+# -*- test-case-name: vnet.test.test_mediator -*-
+"""
+The mediator: what answers the commands of nodes.
+
+Each command is checked against limits, then stored, then made known to who has to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from sqlalchemy.engine import Connection
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from vnet.errors import DecodeError
+from vnet.protocols import control
+from vnet.protocols.codec.names import validateName, validateNick
+from vnet.protocols.controlserver import ControlServer
+from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.server import accounts, networks
+from vnet.server.addresses import Pool, network6Of
+from vnet.server.presence import Change, Presence, Synchronisation
+from vnet.server.rendezvous import Rendezvous
+from vnet.server.store.worker import Store
+from vnet.server.tickets import Tickets
+
+__all__ = ["Mediator", "Offer"]
+
+_KEY, _NETWORK = 32, 16
+_MAXIMUM_HELD = 1024
+
+
+@frozen
+class Offer:
+    """
+    What the operator's options give to each node.
+
+    @ivar stun: STUN servers as C{"IP:PORT"}; C{":PORT"} is the mediator's own host.
+    @ivar tickets: L{None} when there are no relays.
+    """
+
+    pool: Pool
+    stun: tuple[str, ...] = ()
+    tickets: Tickets | None = None
+
+
+@define(eq=False)
+class _Page:
+    """
+    A synchronisation that has more pages.
+    """
+
+    synchronisation: Synchronisation
+    pages: Iterator[dict[str, Any]]
+    next: dict[str, Any] | None
+    number: int = 0
+
+
+@define(eq=False)
+class Mediator:
+    """
+    Implements L{vnet.protocols.controlserver.ControlBackend}.
+
+    @ivar sessions: the one session of each node that is logged in.
+    @ivar _random: gives random bytes.
+    """
+
+    _log = Logger()
+
+    _clock: IReactorTime
+    _store: Store
+    _offer: Offer
+    _random: Callable[[int], bytes] = secrets.token_bytes
+    _draw: Callable[[int], int] = secrets.randbelow
+    presence: Presence = field(factory=Presence, init=False)
+    sessions: dict[bytes, ControlServer] = field(factory=dict, init=False)
+    _accounts: dict[bytes, accounts.Account] = field(factory=dict, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _realm: accounts.Realm = field(init=False)
+    _epoch: bytes = field(init=False)
+    _pages: dict[bytes, _Page] = field(factory=dict, init=False)
+    _rendezvous: Rendezvous = field(factory=Rendezvous, init=False)
+    _guesses: networks.Guesses = field(init=False)
+    _changes: KeyedLimit = field(factory=lambda: KeyedLimit(5.0, 60), init=False)
+    _synchronisations: KeyedLimit = field(factory=lambda: KeyedLimit(2.0, 40), init=False)
+    _signals: KeyedLimit = field(factory=lambda: KeyedLimit(100.0, 2000), init=False)
+    _connects: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 1000), init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._epoch = self._random(8)
+        self._guesses = networks.Guesses(self._clock.seconds)
+
+    def load(self, connection: Connection) -> None:
+        """
+        Read the database.  Before this nothing can be answered.
+        """
+        self._realm = accounts.readRealm(connection)
+        known = accounts.allAccounts(connection)
+        self._accounts = {account.key: account for account in known}
+        self.presence.load(known, networks.allNetworks(connection), self._clock.seconds())
+
+    def stop(self) -> None:
+        """
+        The mediator goes down: connections that end from now on are nobody's loss.
+        """
+        self._stopping = True
+
+    def expire(self) -> None:
+        """
+        Call this now and then: who has been lost for a week is offline.
+        """
+        self._tell(self.presence.expire(self._clock.seconds()))
+
+    # Sessions.
+
+    async def login(self, session: ControlServer, key: bytes, nick: str, software: str) -> dict[str, Any]:
+        """
+        Let a node in whose key is proved.
+        """
+        nick = _nick(nick)
+        account = await self._admit(key, nick)
+        if session.closing:
+            raise control.LoginFailed("the connection was closed")
+        old = self.sessions.get(key)
+        self.sessions[key] = session
+        self._pages.pop(key, None)
+        session.admit()
+        if old is not None:
+            self._forget(key)
+            old.push(control.Replaced, byYou=False)
+            old.finish()
+            # After the answer to the login, which is written when this has returned.
+            self._clock.callLater(0, session.push, control.Replaced, byYou=True)
+        self._tell(self.presence.login(account))
+        return {
+            "realm": self._realm.realm,
+            "epoch": self._epoch,
+            "now": self._now(),
+            "address": account.address,
+            "address6": account.address6,
+            "pool": str(self._offer.pool.network),
+            "pool6": str(network6Of(self._realm.prefix6)),
+            "stun": list(self._offer.stun),
+            "relays": self._offer.tickets.issue(key) if self._offer.tickets is not None else [],
+        }
+
+    async def _admit(self, key: bytes, nick: str) -> accounts.Account:
+        known = self._accounts.get(key)
+        if known is not None and known.present and known.nick == nick:
+            return known
+        try:
+            account = await self._store.run(
+                accounts.admit, key, nick, self._offer.pool, self._realm.prefix6, self._draw
+            )
+        except (control.Storage, control.Busy):
+            # Who is known is let in though nothing can be stored now: its address is stored, and that
+            # matters.
+            if known is None:
+                raise
+            return known
+        self._accounts[key] = account
+        return account
+
+    def ended(self, session: ControlServer) -> None:
+        """
+        A node's connection broke.
+        """
+        if self.sessions.get(session.key) is session and not self._stopping:
+            del self.sessions[session.key]
+            self._pages.pop(session.key, None)
+            self._tell(self.presence.lose(session.key, self._clock.seconds()))
+
+    def _forget(self, key: bytes) -> None:
+        for network in self.presence.nodes[key].networks.values():
+            network.listeners.discard(key)
+
+    async def logout(self, session: ControlServer) -> dict[str, Any]:
+        """
+        A node goes offline.
+        """
+        key = session.key
+        if self.sessions.get(key) is session:
+            del self.sessions[key]
+            self._pages.pop(key, None)
+            self._tell(self.presence.logout(key))
+            # Before it is stored: a login that comes meanwhile has to store the opposite after it.
+            self._accounts[key] = evolve(self._accounts[key], present=False)
+            with contextlib.suppress(control.Storage, control.Busy):
+                # If not, the node counts as lost after a restart, which is the most that is wrong then.
+                await self._store.run(accounts.setPresent, key, False)
+        self._clock.callLater(0, session.finish)
+        return {}
+
+    async def ping(self, session: ControlServer) -> dict[str, Any]:
+        """
+        The time.
+        """
+        return {"now": self._now()}
+
+    # Networks.
+
+    async def createNetwork(self, session: ControlServer, name: str, proof: bytes) -> dict[str, Any]:
+        """
+        Found a network.
+        """
+        self._limit(self._changes, session)
+        name, identifier = _name(name), self._random(_NETWORK)
+        await self._store.run(networks.create, identifier, self._random(16), name, _proof(proof), session.key)
+        self.presence.create(identifier, name, session.key, bool(proof))
+        return {"network": identifier}
+
+    async def joinNetwork(self, session: ControlServer, name: str, proof: bytes) -> dict[str, Any]:
+        """
+        Become a member.
+        """
+        self._limit(self._changes, session)
+        identifier = await self._store.run(
+            networks.join, _name(name), _proof(proof), session.key, self._guesses
+        )
+        self._tell(self.presence.join(identifier, session.key))
+        return {"network": identifier}
+
+    async def leaveNetwork(self, session: ControlServer, network: bytes) -> dict[str, Any]:
+        """
+        Cease to be a member.
+        """
+        self._limit(self._changes, session)
+        left = await self._store.run(networks.leave, network, session.key)
+        self._tell(self.presence.leave(network, session.key, left.owner))
+        return {}
+
+    async def setNick(self, session: ControlServer, nick: str) -> dict[str, Any]:
+        """
+        Change the nickname.
+        """
+        self._limit(self._changes, session)
+        nick, key = _nick(nick), session.key
+        await self._store.run(accounts.setNick, key, nick)
+        self._accounts[key] = evolve(self._accounts[key], nick=nick)
+        self._tell(self.presence.setNick(key, nick))
+        return {}
+
+    async def setPresence(self, session: ControlServer, network: bytes, online: bool) -> dict[str, Any]:
+        """
+        Be online or offline in one network.
+        """
+        self._limit(self._changes, session)
+        await self._store.run(networks.setOnline, network, session.key, online)
+        self._tell(self.presence.setOnline(network, session.key, online))
+        return {}
+
+    # Synchronisation.
+
+    async def synchronise(
+        self, session: ControlServer, epoch: bytes, held: list[dict[str, Any]], cursor: bytes
+    ) -> dict[str, Any]:
+        """
+        Give one page of what changed.
+        """
+        key = session.key
+        if cursor:
+            page = self._pages.get(key)
+            if page is None or cursor != b"%d" % page.number:
+                raise control.Denied("this page was not offered: synchronise again")
+        else:
+            self._limit(self._synchronisations, session)
+            page = self._firstPage(key, epoch, held)
+        answer = page.next
+        page.next = next(page.pages, None)
+        page.number += 1
+        if answer is None:
+            raise control.Denied("this page was not offered: synchronise again")
+        if page.next is not None:
+            return {**answer, "cursor": b"%d" % page.number}
+        self._pages.pop(key, None)
+        # After the answer, which is written when this has returned.
+        self._clock.callLater(0, self._subscribe, session, page.synchronisation)
+        return {**answer, "cursor": b""}
+
+    def _firstPage(self, key: bytes, epoch: bytes, held: list[dict[str, Any]]) -> _Page:
+        if len(held) > _MAXIMUM_HELD:
+            raise control.TooMany(f"a node is in no more than {networks.MAXIMUM_NETWORKS} networks")
+        versions = {entry["network"]: entry["version"] for entry in held}
+        work = Synchronisation(self.presence, key, self._epoch, versions, epoch == self._epoch)
+        pages = work.pages()
+        page = self._pages[key] = _Page(work, pages, next(pages))
+        return page
+
+    def _subscribe(self, session: ControlServer, synchronisation: Synchronisation) -> None:
+        """
+        From now on the node gets changes; those that came while it read its pages, it gets now.
+        """
+        key = session.key
+        if self.sessions.get(key) is not session:
+            return
+        mine = self.presence.nodes[key].networks
+        for identifier, told in synchronisation.told.items():
+            network = mine.get(identifier)
+            if network is None:
+                session.push(control.NetworkGone, network=identifier)
+                continue
+            self.presence.listen(key, identifier)
+            # A gap in the versions makes the node ask again, which is right: these changes are many, or old.
+            if network.version == told + 1:
+                changed = network.changedSince(told) or []
+                members = [self.presence.member(network, each) for each in changed]
+                session.push(
+                    control.MemberChanged, network=identifier, version=network.version, members=members
+                )
+            elif network.version != told:
+                session.push(control.MemberChanged, network=identifier, version=network.version, members=[])
+
+    def _tell(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            for key in change.listeners:
+                listener = self.sessions.get(key)
+                if listener is not None:
+                    listener.push(
+                        control.MemberChanged,
+                        network=change.network,
+                        version=change.version,
+                        members=[change.member],
+                    )
+
+    # Coordination.
+
+    async def connect(self, session: ControlServer, peer: bytes) -> dict[str, Any]:
+        """
+        Give two peers a common start.
+        """
+        self._limit(self._connects, session)
+        other = self._peer(session, peer)
+        now = self._clock.seconds()
+        start = self._rendezvous.ask(session.key, peer, now)
+        if start is not None:
+            when = {"start": int(start * 1e6), "now": int(now * 1e6)}
+            session.push(control.Rendezvous, peer=peer, **when)
+            other.push(control.Rendezvous, peer=session.key, **when)
+        return {}
+
+    async def forwardSignal(self, session: ControlServer, peer: bytes, sealed: bytes) -> dict[str, Any]:
+        """
+        Hand a sealed signal on.
+        """
+        self._limit(self._signals, session)
+        if len(sealed) > control.MAXIMUM_SIGNAL:
+            raise control.Denied(f"a signal has at most {control.MAXIMUM_SIGNAL} bytes")
+        self._peer(session, peer).push(control.Signal, peer=session.key, sealed=sealed)
+        return {}
+
+    def _peer(self, session: ControlServer, peer: bytes) -> ControlServer:
+        if not self.presence.peers(session.key, peer):
+            raise control.NotPeers("the two nodes share no network in which both are online")
+        other = self.sessions.get(peer)
+        if other is None or other.closing:
+            raise control.PeerAbsent("the peer is not connected to the mediator now")
+        return other
+
+    def _limit(self, limit: KeyedLimit, session: ControlServer) -> None:
+        if not limit.allow(session.key, self._clock.seconds()):
+            raise control.TooMany("too many requests: try again in some seconds")
+
+    def _now(self) -> int:
+        return int(self._clock.seconds() * 1e6)
+
+
+def _name(name: str) -> str:
+    try:
+        return validateName(name)
+    except DecodeError as error:
+        raise control.Denied(str(error)) from None
+
+
+def _nick(nick: str) -> str:
+    try:
+        return validateNick(nick)
+    except DecodeError as error:
+        raise control.Denied(str(error)) from None
+
+
+def _proof(proof: bytes) -> bytes:
+    if len(proof) not in (0, networks.PROOF):
+        raise control.Denied(f"a password's proof has {networks.PROOF} bytes")
+    return proof

@@ -1,0 +1,180 @@
+# -*- test-case-name: vnet.test.test_mediatortap -*-
+"""
+C{twistd vnet-mediator}.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from ipaddress import ip_address
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+from twisted.application.service import IService
+from twisted.python import usage
+
+from vnet.boottime import installBootClock
+from vnet.errors import DecodeError
+from vnet.fatal import OneLineOptions
+from vnet.protocols.codec.url import parseMediatorUrl
+from vnet.server.addresses import parsePool
+from vnet.server.listening import parseListen
+from vnet.server.service import Configuration, MediatorService
+from vnet.server.store.schema import parseDatabaseUrl
+from vnet.server.tickets import Tickets
+from vnet.statedir import StateDirectory
+from vnet.values import Address
+
+__all__ = ["Options", "makeService"]
+
+_STUN_PORT = 3478
+_MAXIMUM_SERVERS = 8
+_RELAY = re.compile(r"turns?:[^\s?]+(\?transport=(udp|tcp))?\Z")
+_SECRET_LENGTH = 16
+
+
+def defaultState() -> Path:
+    """
+    @return: where a mediator keeps its state when it is not told.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/vnet-mediator")
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "vnet-mediator"
+
+
+def parseHost(text: str) -> str:
+    """
+    Read the name or the address of the mediator.
+
+    @raise ValueError: it is none.
+    """
+    host = text.removeprefix("[").removesuffix("]")
+    try:
+        return parseMediatorUrl(f"vnet://[{host}]" if ":" in host else f"vnet://{host}").host
+    except DecodeError as error:
+        raise ValueError(f"--host={text}: {error}") from None
+
+
+def parseStun(text: str) -> Address:
+    """
+    Read C{IP:PORT}, C{[IP6]:PORT} or C{:PORT}.
+
+    @raise ValueError: it is none.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        if not colon or not re.fullmatch("[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+            raise ValueError
+        return Address(str(ip_address(host)) if host else "", int(port))
+    except ValueError:
+        raise ValueError(
+            f"--stun={text}: it takes IP:PORT, [IP6]:PORT or :PORT, like 192.0.2.1:3478"
+        ) from None
+
+
+def _path(text: str) -> Path:
+    return Path(text).absolute()
+
+
+class Options(OneLineOptions):
+    """
+    The options of C{vnet-mediator}.
+    """
+
+    program = "vnet-mediator"
+    synopsis = "[options]"
+    longdesc = "The control server that nodes log in to. It writes its URL to STATE/url and to the log."
+    optParameters = (
+        ("state", None, None, "The directory for the key, the database and the URL.", _path),
+        ("host", None, "", "The DNS name or IP address for the URL (default: a guess).", parseHost),
+        ("listen", None, "tcp:7443", "The endpoint; ssl: for an authority's certificate.", parseListen),
+        ("pool", None, None, "The block of the nodes' IPv4 addresses (default: 100.64.0.0/10).", parsePool),
+        ("database", None, None, "SQLAlchemy's URL (default: SQLite in the state).", parseDatabaseUrl),
+        ("relay-secret-file", None, None, "The file with the secret that the relays share.", _path),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stun: list[Address] = []
+        self.relays: list[str] = []
+
+    def opt_stun(self, text: str) -> None:
+        """
+        Where to serve STUN, IP:PORT; nodes are told so. May be repeated. (default: port 3478 of all
+        addresses)
+        """
+        try:
+            self.stun.append(parseStun(text))
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
+        self._limit(self.stun, "--stun")
+
+    def opt_relay(self, uri: str) -> None:
+        """
+        The URI of a relay, like turn:relay.example:3478?transport=udp. May be repeated.
+        """
+        if not _RELAY.match(uri):
+            raise usage.UsageError(
+                f"--relay={uri}: it takes a URI like turn:relay.example:3478?transport=udp"
+            )
+        self.relays.append(uri)
+        self._limit(self.relays, "--relay")
+
+    def _limit(self, given: list[Address] | list[str], name: str) -> None:
+        if len(given) > _MAXIMUM_SERVERS:
+            raise usage.UsageError(f"{name} may be given {_MAXIMUM_SERVERS} times at most")
+
+    def postOptions(self) -> None:
+        """
+        Look at the options together.
+        """
+        if self["state"] is None:
+            self["state"] = defaultState()
+        if self["pool"] is None:
+            self["pool"] = parsePool("100.64.0.0/10")
+        if self["database"] is None:
+            self["database"] = URL.create("sqlite", database=str(self["state"] / "mediator.db"))
+        if bool(self.relays) != bool(self["relay-secret-file"]):
+            raise usage.UsageError("--relay and --relay-secret-file belong together")
+
+    def tickets(self) -> Tickets | None:
+        """
+        @return: what makes credentials for the relays; L{None} without relays.
+        @raise SystemExit: the secret cannot be read.
+        """
+        if not self.relays:
+            return None
+        path: Path = self["relay-secret-file"]
+        try:
+            secret = path.read_bytes().strip()
+        except OSError as error:
+            raise SystemExit(f"{self.program}: --relay-secret-file={path}: {error.strerror}") from None
+        if len(secret) < _SECRET_LENGTH:
+            raise SystemExit(
+                f"{self.program}: --relay-secret-file={path}: "
+                f"the secret has to have {_SECRET_LENGTH} characters at least"
+            )
+        return Tickets(self.relays, secret, time.time)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Build the mediator; it does nothing until it is started.
+    """
+    from twisted.internet import reactor
+
+    installBootClock(reactor)
+    configuration = Configuration(
+        state=StateDirectory(options["state"]),
+        host=options["host"],
+        listen=options["listen"],
+        stun=tuple(options.stun) or (Address("", _STUN_PORT),),
+        pool=options["pool"],
+        database=options["database"],
+        tickets=options.tickets(),
+    )
+    return MediatorService(reactor, configuration, options)
