@@ -366,6 +366,7 @@ class WireGuardGoTests(SynchronousTestCase):
         peer.ping(5)
         self.waitFor(2, lambda: 5 in peer.replies)
 
+    @pytest.mark.timeout(200)
     def test_zRekey(self) -> None:
         """
         After 120 seconds whoever began begins anew, and no echo request is lost over it, in each variant.
