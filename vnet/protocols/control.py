@@ -254,6 +254,9 @@ class Synchronise(amp.Command):
     nothing (drop those you had); otherwise they are a delta.  C{network} entries may repeat over pages (C{whole} only in the first).
     C{gone} lists networks that the node held and is no member of.  A non-empty C{cursor} asks for the next page.
     After the last page the node is subscribed: L{MemberChanged} carries each later change.
+
+    The node itself is among the members.  A network that it creates or joins later sends nothing until it synchronises again; one that it
+    leaves sends nothing more.  A change of owner skips a version, so that the members ask for the difference.
     """
 
     arguments = [
