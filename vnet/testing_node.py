@@ -109,15 +109,15 @@ class FakeNode:
 
     def create(self, name: str, password: str | None) -> Deferred[dict[str, Any]]:
         """The network's name."""
-        return self._answer({"name": name}, "create", name, password)
+        return self._answer({"network": name}, "create", name, password)
 
     def join(self, name: str, password: str | None) -> Deferred[dict[str, Any]]:
         """The network's name."""
-        return self._answer({"name": name}, "join", name, password)
+        return self._answer({"network": name}, "join", name, password)
 
     def joinInvite(self, link: str) -> Deferred[dict[str, Any]]:
         """A network's name."""
-        return self._answer({"name": "home"}, "joinInvite", link)
+        return self._answer({"network": "home"}, "joinInvite", link)
 
     def invite(self, name: str) -> Deferred[dict[str, Any]]:
         """A link."""
@@ -125,7 +125,7 @@ class FakeNode:
 
     def leave(self, name: str) -> Deferred[dict[str, Any]]:
         """The network's name."""
-        return self._answer({"name": name}, "leave", name)
+        return self._answer({"network": name}, "leave", name)
 
     def networks(self) -> Deferred[dict[str, Any]]:
         """L{members}."""
@@ -161,8 +161,8 @@ class FakeNode:
 
     def goOnline(self, name: str) -> Deferred[dict[str, Any]]:
         """The network's name."""
-        return self._answer({"name": name, "state": "online"}, "goOnline", name)
+        return self._answer({"network": name, "state": "online"}, "goOnline", name)
 
     def goOffline(self, name: str) -> Deferred[dict[str, Any]]:
         """The network's name."""
-        return self._answer({"name": name, "state": "offline"}, "goOffline", name)
+        return self._answer({"network": name, "state": "offline"}, "goOffline", name)

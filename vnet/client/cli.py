@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 from attrs import define, field
 
-from vnet.client.clierror import failureOf
+from vnet.client.clierror import Failure, failureOf
 from vnet.client.cliinput import Passwords, linkFrom, passwordOptions
 from vnet.client.localclient import LocalClient, defaultSocket
 from vnet.errors import VnetError
@@ -198,7 +198,7 @@ def join(session: Session, network: str, password_file: str | None, no_password:
         raise click.UsageError("an invitation needs no password: leave the option out")
     else:
         answer = session.ask("join-invite", link=link)
-    name = answer.get("name")
+    name = answer.get("network")
     session.show(answer, _said(f"joined {_named(name if isinstance(name, str) else network)}"))
 
 
@@ -256,13 +256,13 @@ def ping(session: Session, name: str, count: int) -> None:
     """Measure the time to a peer and back, through the tunnel."""
     from vnet.client.cliping import Pinger
 
-    pinger = Pinger(
-        name, lambda: session.ask("ping", name=name), lambda line: None if session.json else click.echo(line)
-    )
+    session.ask("peer", name=name)  # refused when there is no such peer
+    tell = (lambda line: None) if session.json else click.echo
+    pinger = Pinger(name, lambda: session.ask("ping", name=name), tell)
     pinger.run(count)
     session.show(pinger.answer(), lambda value, style: pinger.summary() + "\n")
     if not pinger.received:
-        raise click.exceptions.Exit(1)
+        raise Failure(f"no answer from {name}")
 
 
 @cli.command()

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, field
 
-from vnet.client.clierror import ClientFailure, Failure, UnreachableFailure
+from vnet.client.clierror import ClientFailure, Failure
 from vnet.client.wording import latency, shown
 
 __all__ = ["Pinger"]
@@ -37,26 +37,26 @@ class Pinger:
         """
         Send C{count} echoes.
 
-        @raise Failure: the first is refused (there is no such peer), or the client is not there to be asked.
+        @raise ClientFailure: the client is not there to be asked.
         """
         for number in range(count):
             started = self.clock()
-            self.replies.append(self._reply(number))
+            self.replies.append(self._reply())
             if number + 1 < count:
                 self.sleep(max(0.0, 1.0 - (self.clock() - started)))
 
-    def _reply(self, number: int) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         try:
             milliseconds = self.once().get("latencyMs")
+            reason = "no answer"
+        except ClientFailure:
+            raise
         except Failure as error:
-            refused = not isinstance(error, UnreachableFailure)
-            if isinstance(error, ClientFailure) or (refused and number == 0):
-                raise
-            self.tell(f"no answer: {shown(error.message)}")
-            return {"latencyMs": None, "error": error.message}
+            # Also a refusal: while there is no path yet, asking is what brings one.
+            milliseconds, reason = None, error.message
         if milliseconds is None:
-            self.tell("no answer")
-            return {"latencyMs": None, "error": "no answer"}
+            self.tell(shown(reason))
+            return {"latencyMs": None, "error": reason}
         self.tell(f"answer from {shown(self.name, 64)}: {latency(milliseconds)}")
         return {"latencyMs": milliseconds}
 
@@ -89,6 +89,6 @@ class Pinger:
         times = self.received
         counted = f"{len(self.replies)} sent, {len(times)} answered"
         if not times:
-            return f"{counted}: no answer from {shown(self.name, 64)}"
+            return counted
         low, mean, high = (latency(value) for value in (min(times), sum(times) / len(times), max(times)))
         return f"{counted}; minimum {low}, average {mean}, maximum {high}"

@@ -135,6 +135,7 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
     nat = status.get("nat")
     lines = [
         ("state", stateSentence(status)),
+        *([("problem", shown(status["error"]))] if status.get("error") else []),
         (
             "address",
             ", ".join(shown(status[key]) for key in ("address", "address6") if status.get(key)) or "-",

@@ -78,7 +78,7 @@ class VerbTests(CommandTestCase):
             (["leave", "n"], [("leave", "n")]),
             (["list"], [("networks",), ("status",)]),
             (["peer", "bob"], [("peer", "bob")]),
-            (["ping", "bob", "-c", "1"], [("ping", "bob")]),
+            (["ping", "bob", "-c", "1"], [("peer", "bob"), ("ping", "bob")]),
             (["netcheck"], [("netcheck",)]),
             (["set-nick", "me"], [("setNick", "me")]),
             (["go-online", "n"], [("goOnline", "n")]),
@@ -128,6 +128,16 @@ class ExitCodeTests(CommandTestCase):
             self.assertEqual((result.stdout, result.stderr.count("\n")), ("", 1))
             self.assertTrue(result.stderr.startswith("vnet: you are no member of"))
             self.assertIsNone(HARM.search(result.stderr))
+
+    def test_ping(self) -> None:
+        """A peer that does not exist, or never answers, has exit code 1 and one line on standard error."""
+        self.node.answers["ping"] = Unreachable("no answer within 5 s")
+        for arguments in (["ping", "bob", "-c", "1"], ["ping", "--json", "bob", "-c", "1"]):
+            self.assertEqual(self.run_(*arguments, code=1).stderr, "vnet: no answer from bob\n")
+        self.node.answers["peer"] = Refused("no such peer")
+        del self.node.calls[:]
+        self.assertEqual(self.run_("ping", "bob", code=1).stderr, "vnet: no such peer\n")
+        self.assertEqual(self.node.calls, [("peer", "bob")])
 
     def test_mediatorUnreachable(self) -> None:
         """A mediator that cannot be reached has exit code 3."""
@@ -301,12 +311,16 @@ class PingTests(SynchronousTestCase):
     def test_noAnswer(self) -> None:
         """A peer that never answers is said to be so."""
         pinger, _said, _slept = self.ping([UnreachableFailure("no answer")])
-        self.assertEqual(pinger.summary(), "1 sent, 0 answered: no answer from bob")
+        self.assertEqual(pinger.summary(), "1 sent, 0 answered")
         self.assertIsNone(pinger.answer()["averageMs"])
 
-    def test_noSuchPeer(self) -> None:
-        """A refusal of the first echo, or the loss of the client, ends it."""
-        self.assertRaises(Failure, self.ping, [Failure("no such peer"), 1.0])
+    def test_noPathYet(self) -> None:
+        """An echo that is refused because there is no path yet does not end it."""
+        pinger, said, _slept = self.ping([Failure("no path yet"), 1.0])
+        self.assertEqual((pinger.received, said[0]), ([1.0], "no path yet"))
+
+    def test_clientLost(self) -> None:
+        """The loss of the client ends it."""
         self.assertRaises(ClientFailure, self.ping, [1.0, ClientFailure("not running"), 1.0])
 
 

@@ -126,6 +126,11 @@ class BlockTests(SynchronousTestCase):
         ):
             self.assertIn(part, text)
 
+    def test_problem(self) -> None:
+        """What keeps the node from being online is shown."""
+        status = {"state": "connecting", "error": "the mediator m does not answer"}
+        self.assertIn("problem   the mediator m does not answer\n", renderStatus(status, PLAIN))
+
     def test_natReport(self) -> None:
         """The report is shown with the client's own sentence, if it has one."""
         report: dict[str, Any] = {"udp": False}
