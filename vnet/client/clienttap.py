@@ -23,6 +23,7 @@ from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.files import StateLock, makeStateDirectory
 from vnet.client.identity import loadIdentity
+from vnet.client.links import LinkWatcher
 from vnet.client.localcontrol import LocalControl
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
@@ -30,10 +31,9 @@ from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.protocols.codec.names import validateNick
 from vnet.protocols.codec.url import MediatorUrl
-from vnet.protocols.machine.sealing import Sealer
+from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
-from vnet.protocols.punch import Puncher
 from vnet.protocols.tls import clientOptions
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
@@ -101,6 +101,7 @@ class ClientService(MultiService):
         self._lock = StateLock(self._state / "lock")
         self._opened = False
         self.node: Node | None = None
+        self._watcher: LinkWatcher | None = None
 
     def privilegedStartService(self) -> None:
         """
@@ -131,14 +132,13 @@ class ClientService(MultiService):
         if not state.remembered.nick:
             state.update(nick=_hostNick())
         device = TapDevice(self._reactor, name=self._options["interface"], mtu=_MTU)
-        port = UdpPort(self._reactor, port=self._options["port"], excluded=(self._options["interface"],))
+        port = UdpPort(self._reactor, self._options["port"], (self._options["interface"],))
         port.open()
         try:
             device.open()
         except ConfigurationError:
             port.close()
             raise
-        puncher = Puncher(self._reactor, port.send, os.urandom)
         self.node = Node(
             NodeParts(
                 clock=self._reactor,
@@ -149,13 +149,15 @@ class ClientService(MultiService):
                 wireguard=WireGuard(
                     identity.tunnelPrivateKey(), random=os.urandom, wallClock=time.time_ns, mtu=_MTU
                 ),
-                puncher=puncher,
+                random=os.urandom,
                 sealer=Sealer(identity.seed, os.urandom),
                 endpointFor=self._endpointFor,
                 deriveMaster=self._deriveMaster,
             )
         )
         LocalControl(self.node, self._options["socket"], self._reactor).setServiceParent(self)
+        self._watcher = LinkWatcher(self._reactor, self.node.linksChanged)
+        self._watcher.start()
         self._opened = True
 
     def _endpointFor(self, url: MediatorUrl) -> Any:
@@ -173,6 +175,8 @@ class ClientService(MultiService):
 
     async def _stop(self) -> None:
         await super().stopService()
+        if self._watcher is not None:
+            self._watcher.stop()
         if self.node is not None:
             await self.node.stop()
         self._lock.release()

@@ -19,6 +19,7 @@ from vnet import __version__
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.identity import Identity
 from vnet.client.memberships import Memberships
+from vnet.client.nat import NatDiscovery
 from vnet.client.peer import Attempt, Peer, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.report import describeNat, describeNetworks
@@ -34,7 +35,7 @@ from vnet.protocols.codec.names import validateNick
 from vnet.protocols.codec.url import MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.controlclient import Credentials
 from vnet.protocols.machine import wireguardevents as events
-from vnet.protocols.machine.sealing import Sealer
+from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
 
@@ -62,7 +63,7 @@ class NodeParts:
     device: IDevice
     port: IDatagramPort
     wireguard: WireGuard
-    puncher: Puncher
+    random: Callable[[int], bytes]
     sealer: Sealer
     endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
     deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
@@ -98,6 +99,8 @@ class Node:
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _stale: bool = field(default=False, init=False)
     _error: str = field(default="", init=False)
+    puncher: Puncher = field(init=False)
+    nat: NatDiscovery = field(init=False)
     forwarder: Forwarder = field(init=False)
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
@@ -107,12 +110,14 @@ class Node:
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
+        self.puncher = Puncher(parts.clock, parts.port.send, parts.random, onMapped=self._mapped)
+        self.nat = NatDiscovery(parts.clock, self.puncher)
         self.forwarder = Forwarder(
             parts.device,
             parts.port,
             parts.wireguard,
             parts.clock,
-            stunReceived=parts.puncher.datagramReceived,
+            stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
             wanted=self._wanted,
         )
@@ -139,10 +144,18 @@ class Node:
         Begin: device and port are open.  Log in if the user wanted that when the node last ran.
         """
         self.forwarder.start()
+        self.linksChanged()
         self._traffic.start(_TRAFFIC_INTERVAL, now=False)
         remembered = self.parts.state.remembered
         if remembered.online and remembered.mediator:
             self._openSession(parseMediatorUrl(remembered.mediator))
+
+    def linksChanged(self) -> None:
+        """
+        An address of this computer has come or gone.
+        """
+        self.nat.setLocal(self.parts.port.localAddresses(), self.parts.port.port)
+        self.peers.checkAll()
 
     async def stop(self) -> None:
         """
@@ -152,7 +165,10 @@ class Node:
         self.peers.clear()
         if self._traffic.running:
             self._traffic.stop()
+        self.puncher.close()
         self.forwarder.stop()
+        self.parts.device.close()
+        self.parts.port.close()
 
     @property
     def online(self) -> bool:
@@ -194,7 +210,7 @@ class Node:
             self.view.clear()
         self.forwarder.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
         self.welcome, self._error = welcome, ""
-        self.parts.puncher.setServers(welcome.stun)
+        self.nat.setServers(welcome.stun)
         self._synchronise()
         self._changed()
 
@@ -322,7 +338,10 @@ class Node:
         return self.memberships.presharedKeys(self.parts.identity.publicKey, key)
 
     def _connect(self, key: bytes, **options: Any) -> Attempt:
-        return self.parts.puncher.connect(key, **options)
+        return self.puncher.connect(key, **options)
+
+    def _mapped(self) -> None:
+        self.peers.candidatesChanged()
 
     def _tunnelEvent(self, event: object) -> None:
         key = getattr(event, "publicKey", b"")
@@ -406,7 +425,7 @@ class Node:
             "address6": welcome.address6 if welcome else None,
             "mediator": self.parts.state.remembered.mediator or None,
             "udpPort": self.parts.port.port,
-            "nat": describeNat(self.parts.puncher.natReport()),
+            "nat": describeNat(self.nat.report()),
             "error": (session.error if session is not None else self._error) or None,
         }
 
@@ -482,7 +501,7 @@ class Node:
     @_deferred
     async def netcheck(self) -> dict[str, Any]:
         """See L{INode}."""
-        return describeNat(self.parts.puncher.natReport())
+        return describeNat(self.nat.report())
 
     @_deferred
     async def setNick(self, nick: str) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vnet.client.sync import Member
-from vnet.errors import DecodeError
+from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
-from vnet.values import Address, Candidate
+from vnet.values import Address
 
 __all__ = ["Attempt", "Peer", "PeerContext", "Tunnels"]
 
@@ -32,20 +32,20 @@ _ASK_INTERVAL = 0.5
 
 class Attempt(Protocol):
     """
-    One attempt of the puncher at a path to one peer, and the path that it found.
+    One search of the puncher for a path to one peer, and the path that it found: L{vnet.protocols.punch.Attempt}.
     """
 
-    selected: Path | None
-    tried: tuple[Address, ...]
-    heard: tuple[Address, ...]
-
-    credentials: signals.Credentials
-    candidates: tuple[Candidate, ...]
-
-    def remoteSignal(self, credentials: signals.Credentials, candidates: tuple[Candidate, ...]) -> None: ...
+    @property
+    def selected(self) -> Path | None: ...
+    @property
+    def tried(self) -> tuple[Address, ...]: ...
+    @property
+    def heard(self) -> tuple[Address, ...]: ...
+    def signal(self, start: int, final: bool = False) -> signals.Signal: ...
+    def remoteSignal(self, signal: signals.Signal) -> None: ...
     def check(self) -> None: ...
     def noteTraffic(self) -> None: ...
-    def addressHeard(self, address: Address) -> None: ...
+    def addressHeard(self, addr: Address) -> None: ...
     def close(self) -> None: ...
 
 
@@ -66,7 +66,7 @@ class PeerContext:
     What all peers of a node share.
 
     @ivar ownKey: this node's Ed25519 key.
-    @ivar connect: begin an attempt: C{connect(key, controlling, startAt, onEvent, onCandidates)}.
+    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=)}.
     @ivar askRendezvous: ask the mediator for a start time with a peer.
     @ivar sendSignal: seal and send the plaintext of a signal to a peer.
     @ivar reachable: whether the mediator is connected.
@@ -234,20 +234,31 @@ class Peer:
             self._previous.close()
             self._previous = None
         self._start, self._initiated = start, False
-        self._attempt = self.context.connect(
-            self.key,
-            controlling=self.controlling,
-            startAt=startAt,
-            onEvent=self.punchEvent,
-            onCandidates=self._sendSignal,
-        )
-        self._sendSignal()
+        self._attempt = self._connect(startAt)
+        self.sendSignal()
         self._schedule(_SEARCH)
 
-    def _sendSignal(self) -> None:
-        if self._attempt is not None:
-            signal = signals.Signal(self._start, self._attempt.credentials, self._attempt.candidates)
-            self.context.sendSignal(self.key, signals.encode(signal))
+    def _connect(self, startAt: float) -> Attempt | None:
+        attempt: Attempt | None = None
+
+        def happened(event: object) -> None:
+            if attempt is not None:
+                self._punchEvent(attempt, event)
+
+        try:
+            attempt = self.context.connect(
+                self.key, controlling=self.controlling, startAt=startAt, onEvent=happened
+            )
+        except Refused as error:
+            self._failure = str(error)
+        return attempt
+
+    def sendSignal(self) -> None:
+        """
+        Tell the peer this side's candidates: at a rendezvous, and when there are others.
+        """
+        if self._attempt is not None and self._attempt.selected is None:
+            self.context.sendSignal(self.key, signals.encode(self._attempt.signal(self._start)))
 
     def signal(self, plaintext: bytes) -> None:
         """
@@ -258,9 +269,9 @@ class Peer:
         signal = signals.decode(plaintext)
         if self._attempt is None or signal.start != self._start:
             raise DecodeError("a signal for another rendezvous")
-        self._attempt.remoteSignal(signal.credentials, signal.candidates)
+        self._attempt.remoteSignal(signal)
 
-    def punchEvent(self, attempt: Attempt, event: object) -> None:
+    def _punchEvent(self, attempt: Attempt, event: object) -> None:
         """
         The puncher has news of one of the attempts.
         """

@@ -226,6 +226,13 @@ class Peers:
         for plaintext in early.signals:
             self.signal(peer.key, plaintext)
 
+    def candidatesChanged(self) -> None:
+        """
+        Tell all peers with whom a search is under way.
+        """
+        for peer in self._peers.values():
+            peer.sendSignal()
+
     def checkAll(self) -> None:
         """
         The mediator is lost: keep all tunnels, and see which of them are alive.

@@ -39,21 +39,22 @@ class FakeAttempt:
     """
 
     startAt: float
-    onEvent: Callable[[Any, object], None]
-    onCandidates: Callable[[], None]
+    onEvent: Callable[[object], None]
     selected: Path | None = None
     tried: tuple[Address, ...] = ()
     heard: tuple[Address, ...] = ()
-    credentials: signals.Credentials = CREDENTIALS
     candidates: tuple[Candidate, ...] = (Candidate("host", HERE, 1, "1"),)
-    remote: list[tuple[Candidate, ...]] = field(factory=list)
+    remote: list[signals.Signal] = field(factory=list)
     checks: int = 0
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)
 
-    def remoteSignal(self, credentials: signals.Credentials, candidates: tuple[Candidate, ...]) -> None:
-        self.remote.append(candidates)
+    def signal(self, start: int, final: bool = False) -> signals.Signal:
+        return signals.Signal(start, CREDENTIALS, self.candidates, final)
+
+    def remoteSignal(self, signal: signals.Signal) -> None:
+        self.remote.append(signal)
 
     def check(self) -> None:
         self.checks += 1
@@ -61,19 +62,19 @@ class FakeAttempt:
     def noteTraffic(self) -> None:
         self.traffic += 1
 
-    def addressHeard(self, address: Address) -> None:
-        self.addresses.append(address)
+    def addressHeard(self, addr: Address) -> None:
+        self.addresses.append(addr)
 
     def close(self) -> None:
         self.closed = True
 
     def select(self, path: Path = PATH) -> None:
         self.selected = path
-        self.onEvent(self, Selected(path))
+        self.onEvent(Selected(path))
 
     def lose(self, event: object) -> None:
         self.selected = None
-        self.onEvent(self, event)
+        self.onEvent(event)
 
 
 @define(eq=False)
@@ -195,8 +196,8 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(
             (sent.start, sent.credentials, sent.candidates), (5, CREDENTIALS, self.attempts[0].candidates)
         )
-        peer.signal(signals.encode(signals.Signal(5, CREDENTIALS, sent.candidates)))
-        self.assertEqual(self.attempts[0].remote, [sent.candidates])
+        peer.signal(signals.encode(sent))
+        self.assertEqual(self.attempts[0].remote, [sent])
 
     def test_oldSignal(self) -> None:
         """
@@ -254,7 +255,7 @@ class PeerTests(SynchronousTestCase):
         peer, attempt = self.connected()
         peer.update(member(state="lost"))
         self.assertEqual(attempt.checks, 1)
-        attempt.onEvent(attempt, Alive())
+        attempt.onEvent(Alive())
         self.assertFalse(attempt.closed)
         self.assertEqual((peer.state, peer.describe()["path"]), ("lost", "direct"))
 
@@ -274,7 +275,7 @@ class PeerTests(SynchronousTestCase):
         """
         peer, attempt = self.connected()
         peer.update(member(state="lost"))
-        attempt.onEvent(attempt, Alive())
+        attempt.onEvent(Alive())
         peer.update(member(state="online"))
         self.assertEqual(attempt.checks, 2)
         self.assertEqual(self.asked, [HIGH])
@@ -476,7 +477,7 @@ class PeersTests(SynchronousTestCase):
         self.peers.signal(HIGH, signal)
         self.reconcile(member())
         self.assertEqual(len(self.around.attempts), 1)
-        self.assertEqual(self.around.attempts[0].remote, [()])
+        self.assertEqual(self.around.attempts[0].remote, [signals.decode(signal)])
 
     def test_tooEarly(self) -> None:
         """
