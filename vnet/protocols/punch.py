@@ -1,0 +1,344 @@
+# -*- test-case-name: vnet.test.test_punch -*-
+"""
+Hole punching: direct UDP paths to peers behind NATs, all through one socket.
+
+A L{Puncher} runs an ICE agent for each peer, and asks STUN servers how the socket looks from outside.  It
+sends and receives nothing by itself: it is given what arrives, and hands over what is to be sent.  So any
+Twisted program that has a UDP socket, and a way to carry a few hundred bytes to its peer beforehand, can
+embed it::
+
+    class Punched(DatagramProtocol):
+        def startProtocol(self):
+            self.puncher = Puncher(reactor, self.sendAll, os.urandom)
+            self.puncher.setLocal(["192.168.1.2"], self.transport.getHost().port)
+            self.puncher.setServers([Address("203.0.113.1", 3478)])
+
+        def sendAll(self, datagrams):
+            for data, address in datagrams:
+                self.transport.write(data, address)
+
+        def datagramReceived(self, data, addr):
+            if isStun(data):
+                self.puncher.datagramReceived(data, Address(*addr))
+            else:
+                ...  # of the application, from a peer
+
+        def connect(self, peer, controlling, startAt):
+            self.attempt = self.puncher.connect(
+                peer, controlling=controlling, startAt=startAt, onEvent=self.happened)
+            ...  # tell the peer self.attempt.signal(start), and give what it tells to self.attempt.remoteSignal()
+
+        def happened(self, event):
+            if isinstance(event, Selected):
+                self.transport.write(b"hello through the hole", event.path.address)
+
+Exactly one of the two peers is C{controlling}; both call C{connect} with the same moment as C{startAt},
+as precisely as they know.  A socket bound to C{::} gives IPv4 addresses as C{::ffff:192.0.2.1}: write them
+as IPv4 before they come here.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import define
+from twisted.internet.interfaces import IReactorTime
+
+from vnet.driver import Driver
+from vnet.errors import DecodeError, Refused
+from vnet.protocols.codec.signal import Credentials, Signal
+from vnet.protocols.codec.stun import Class, decode
+from vnet.protocols.codec.stunattributes import USERNAME
+from vnet.protocols.machine.agent import Agent
+from vnet.protocols.machine.agentevents import AgentEvent
+from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, ServerSilent
+from vnet.protocols.machine.candidates import checkable, gather
+from vnet.protocols.machine.pair import Path
+from vnet.values import Address, Candidate
+
+__all__ = ["MAXIMUM_ATTEMPTS", "Attempt", "Puncher"]
+
+MAXIMUM_ATTEMPTS = 1024
+"""Peers for which one puncher has an agent at once."""
+
+_TRANSACTIONS = 16384
+
+Datagrams = list[tuple[bytes, Address]]
+
+
+@define(eq=False)
+class Attempt:
+    """
+    The path to one peer: the search for it and, once it is found, the checks that keep it.
+
+    It ends with L{close} only: a path that was lost is searched again, and after a failure a check of the
+    peer revives it.
+
+    @ivar peer: who it is, as the owner calls it.
+    @ivar credentials: this side's, for the peer.
+    """
+
+    peer: bytes
+    credentials: Credentials
+    _puncher: Puncher
+    _agent: Agent
+    _driver: Driver[AgentEvent]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """
+        This side's candidates as they are known now, for the peer.
+        """
+        return self._puncher.candidates
+
+    @property
+    def selected(self) -> Path | None:
+        """
+        The path to use; L{None} when there is none.
+        """
+        return self._agent.selected
+
+    @property
+    def tried(self) -> tuple[Address, ...]:
+        """
+        The addresses of the peer that were checked.
+        """
+        return self._agent.tried
+
+    @property
+    def heard(self) -> tuple[Address, ...]:
+        """
+        The addresses from which the peer was heard.
+        """
+        return self._agent.heard
+
+    def signal(self, start: int, final: bool = False) -> Signal:
+        """
+        What the peer has to be told, sealed, for this attempt; again when L{Puncher} calls C{onMapped}.
+
+        @param start: the rendezvous that this answers.
+        """
+        return Signal(start, self.credentials, self.candidates, final)
+
+    def remoteSignal(self, signal: Signal) -> None:
+        """
+        The peer has told its credentials and candidates; may be called again with more.
+
+        The caller has seen to it that the signal belongs to the same rendezvous.
+        """
+        self._agent.setRemoteCredentials(signal.credentials)
+        now = self._puncher.seconds()
+        for candidate in signal.candidates:
+            if self._puncher.accepts(candidate.address):
+                self._agent.addRemoteCandidate(candidate, now)
+        self._driver.wake()
+
+    def check(self) -> None:
+        """
+        Ask the peer at once whether it is there: C{Alive} or C{Dead} follows.
+        """
+        self._agent.check(self._puncher.seconds())
+        self._driver.wake()
+
+    def noteTraffic(self) -> None:
+        """
+        The path carries traffic.  Cheap enough for each batch.
+        """
+        if self._agent.noteTraffic(self._puncher.seconds()):
+            self._driver.wake()
+
+    def addressHeard(self, addr: Address) -> None:
+        """
+        What the path carries has proved that the peer sends from this address.
+        """
+        if self._agent.addressHeard(addr, self._puncher.seconds()):
+            self._driver.wake()
+
+    def close(self) -> None:
+        """
+        Forget this peer.  No event follows.  May be called twice.
+        """
+        self._driver.stop()
+        self._puncher.forget(self)
+
+    def received(self, data: bytes, addr: Address) -> None:
+        """
+        Take a datagram that the puncher has found to belong to this attempt.
+        """
+        self._driver.datagramReceived(data, addr)
+
+    def learnLocal(self, candidates: Iterable[Candidate]) -> None:
+        """
+        Know more of this side's candidates.
+        """
+        for candidate in candidates:
+            self._agent.addLocalCandidate(candidate)
+
+
+class Puncher:
+    """
+    All agents of one UDP socket.
+
+    @ivar reflexive: the addresses that STUN servers see, without repetition.
+    @ivar candidates: this side's candidates, the best first.
+    @ivar ignored: how many datagrams belonged to no agent.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        send: Callable[[Datagrams], None],
+        random: Callable[[int], bytes],
+        *,
+        onMapped: Callable[[], None] = lambda: None,
+        accepts: Callable[[Address], bool] = checkable,
+    ) -> None:
+        """
+        @param clock: whose C{seconds} never goes back.
+        @param send: sends datagrams through the socket; what it cannot send it drops.
+        @param random: returns so many unpredictable bytes.
+        @param onMapped: called when L{candidates} has changed: time to tell the peers.
+        @param accepts: whether checks may be sent to an address that a peer names.
+        """
+        self._clock = clock
+        self._send = send
+        self._random = random
+        self._onMapped = onMapped
+        self.accepts = accepts
+        self._attempts: dict[str, Attempt] = {}
+        self._transactions: OrderedDict[bytes, str] = OrderedDict()
+        self._bindings = Bindings([], random=random)
+        self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
+        self._hosts: tuple[str, ...] = ()
+        self._port = 0
+        self.reflexive: tuple[Address, ...] = ()
+        self.candidates: tuple[Candidate, ...] = ()
+        self.ignored = 0
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def seconds(self) -> float:
+        """
+        Now.
+        """
+        return self._clock.seconds()
+
+    def setLocal(self, hosts: Sequence[str], port: int) -> None:
+        """
+        Say what the socket is; again when the network has changed.
+
+        @param hosts: the addresses of this computer, without those of the overlay itself.
+        @param port: that of the socket.
+        """
+        self._hosts, self._port = tuple(hosts), port
+        self._bindings.refresh(self.seconds())
+        self._discovery.wake()
+        self._update()
+
+    def setServers(self, servers: Sequence[Address]) -> None:
+        """
+        Ask these STUN servers from now on.
+        """
+        self._bindings.setServers(servers)
+        self._discovery.wake()
+        self._remap()
+
+    def connect(
+        self, peer: bytes, *, controlling: bool, startAt: float, onEvent: Callable[[AgentEvent], None]
+    ) -> Attempt:
+        """
+        Search for a path to a peer.
+
+        @param peer: who it is, as the caller calls it.
+        @param controlling: whether this side decides.
+        @param startAt: when both sides begin, in seconds of the clock.
+        @param onEvent: called with each event of L{vnet.protocols.machine.agentevents}.
+        @raise Refused: there are L{MAXIMUM_ATTEMPTS} already.
+        """
+        if len(self._attempts) >= MAXIMUM_ATTEMPTS:
+            raise Refused(f"no more than {MAXIMUM_ATTEMPTS} peers can be connected at once")
+        credentials = self._makeCredentials()
+        ufrag = credentials.ufrag
+        agent = Agent(controlling=controlling, local=credentials, startAt=startAt, random=self._random)
+        driver: Driver[AgentEvent] = Driver(
+            agent, self._clock, lambda batch: self._sendFor(ufrag, batch), onEvent
+        )
+        attempt = self._attempts[ufrag] = Attempt(peer, credentials, self, agent, driver)
+        attempt.learnLocal(self.candidates)
+        driver.wake()
+        return attempt
+
+    def forget(self, attempt: Attempt) -> None:
+        """
+        Drop an attempt that was closed.
+        """
+        self._attempts.pop(attempt.credentials.ufrag, None)
+
+    def close(self) -> None:
+        """
+        Close all attempts, and ask no server any more.
+        """
+        self._discovery.stop()
+        for attempt in list(self._attempts.values()):
+            attempt.close()
+
+    def datagramReceived(self, data: bytes, addr: Address) -> None:
+        """
+        Take a STUN message; whatever it holds, this does not raise.
+        """
+        try:
+            message = decode(data)
+        except DecodeError:
+            self.ignored += 1
+            return
+        if message.klass in (Class.SUCCESS, Class.ERROR):
+            if self._bindings.expects(message.transactionId, addr):
+                self._discovery.datagramReceived(data, addr)
+                return
+            ufrag = self._transactions.get(message.transactionId, "")
+        else:
+            ufrag = (message.get(USERNAME) or "").partition(":")[0]
+        attempt = self._attempts.get(ufrag)
+        if attempt is None:
+            self.ignored += 1
+        else:
+            attempt.received(data, addr)
+
+    def _sendFor(self, ufrag: str, batch: Datagrams) -> None:
+        for data, _ in batch:
+            # A request; the answer is for the same agent.
+            if data[:2] == b"\0\1":
+                self._transactions[data[8:20]] = ufrag
+        while len(self._transactions) > _TRANSACTIONS:
+            self._transactions.popitem(last=False)
+        self._send(batch)
+
+    def _makeCredentials(self) -> Credentials:
+        while True:
+            # 48 bits keep the attempts apart, 144 keep the password from being guessed (RFC 8445 section 5.3).
+            text = b64encode(self._random(24)).decode("ascii")
+            if text[:8] not in self._attempts:
+                return Credentials(text[:8], text[8:])
+
+    def _discovered(self, event: BindingEvent) -> None:
+        if isinstance(event, Mapped | ServerSilent):
+            self._remap()
+
+    def _remap(self) -> None:
+        # A server that is silent for a while does not take the candidate away: the mapping may well be there.
+        seen = tuple(dict.fromkeys(self._bindings.mappings.values()))
+        if seen and seen != self.reflexive:
+            self.reflexive = seen
+            self._update()
+
+    def _update(self) -> None:
+        candidates = gather(self._hosts, self._port, self.reflexive)
+        if candidates == self.candidates:
+            return
+        self.candidates = candidates
+        for attempt in self._attempts.values():
+            attempt.learnLocal(candidates)
+        self._onMapped()

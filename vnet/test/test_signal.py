@@ -1,0 +1,148 @@
+"""
+Tests for L{vnet.protocols.codec.signal}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from ipaddress import IPv4Address, IPv6Address
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.errors import DecodeError
+from vnet.protocols.codec.signal import MAXIMUM_SIZE, Credentials, Signal, decode, encode
+from vnet.values import Address, Candidate
+
+ICE_CHARS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def iceText(least: int, most: int) -> st.SearchStrategy[str]:
+    return st.text(ICE_CHARS, min_size=least, max_size=most)
+
+
+hosts = st.one_of(
+    st.integers(0, 2**32 - 1).map(lambda n: str(IPv4Address(n))),
+    st.integers(2**64, 2**128 - 1).map(lambda n: str(IPv6Address(n))),
+)
+candidates = st.builds(
+    Candidate,
+    st.sampled_from(["host", "srflx", "prflx", "relay"]),
+    st.builds(Address, hosts, st.integers(1, 65535)),
+    st.integers(1, 2**31 - 1),
+    iceText(1, 8),
+)
+signals = st.builds(
+    Signal,
+    st.integers(0, 2**64 - 1),
+    st.builds(Credentials, iceText(4, 32), iceText(22, 64)),
+    st.lists(candidates, max_size=32).map(tuple),
+    st.booleans(),
+)
+
+SIGNAL = Signal(
+    0x0102030405060708,
+    Credentials("ufra", "p" * 22),
+    (
+        Candidate("host", Address("192.0.2.1", 0x1234), 0x01020304, "f"),
+        Candidate("srflx", Address("2001:db8::1", 2), 3, "+/"),
+    ),
+    True,
+)
+
+
+class SignalTests(SynchronousTestCase):
+    """
+    L{encode} and L{decode}.
+    """
+
+    def test_layout(self) -> None:
+        """
+        The bytes are those of the diagram.
+        """
+        expected = b"\x01\x01\x02\x04" + bytes(range(1, 9)) + b"\x16" + b"ufra" + b"p" * 22
+        expected += b"\x14\x01\x12\x34\x01\x02\x03\x04" + bytes([192, 0, 2, 1]) + b"f"
+        expected += b"\x26\x02\x00\x02\x00\x00\x00\x03" + IPv6Address("2001:db8::1").packed + b"+/"
+        self.assertEqual(encode(SIGNAL), expected)
+        self.assertEqual(decode(expected), SIGNAL)
+
+    @given(signals)
+    def test_roundTrip(self, signal: Signal) -> None:
+        """
+        What is written is read, and it is not too large.
+        """
+        data = encode(signal)
+        self.assertTrue(len(data) <= MAXIMUM_SIZE)
+        self.assertEqual(decode(data), signal)
+
+    @given(st.binary(max_size=120), st.sampled_from([b"", b"\x01\x00\x02\x04", encode(SIGNAL)[:40]]))
+    def test_anything(self, data: bytes, start: bytes) -> None:
+        """
+        Any bytes are a signal that is written the same way, or a L{DecodeError}.
+        """
+        with contextlib.suppress(DecodeError):
+            signal = decode(start + data)
+            self.assertEqual(decode(encode(signal)), signal)
+
+    def test_truncatedOrLonger(self) -> None:
+        """
+        No part of a signal is one, and nothing may follow it.
+        """
+        data = encode(SIGNAL)
+        for size in range(len(data)):
+            self.assertRaises(DecodeError, decode, data[:size])
+        self.assertRaises(DecodeError, decode, data + b"\0")
+
+    def test_refused(self) -> None:
+        """
+        Another version, too many candidates, and impossible values are refused.
+        """
+        data = encode(SIGNAL)
+        first = 13 + 26
+        for offset, value in [(0, 2), (2, 33), (3, 3), (12, 21), (13, 0x20), (first, 0x04), (first, 0x54)]:
+            self.assertRaises(DecodeError, decode, data[:offset] + bytes([value]) + data[offset + 1 :])
+        for offset, values in [
+            (first, b"\x15"),
+            (first + 1, b"\0"),
+            (first + 1, b"\x21"),
+            (first + 2, b"\0\0"),
+        ]:
+            self.assertRaises(DecodeError, decode, data[:offset] + values + data[offset + len(values) :])
+        for priority in (b"\0\0\0\0", b"\x80\0\0\0"):
+            self.assertRaises(DecodeError, decode, data[: first + 4] + priority + data[first + 8 :])
+
+    def test_mapped(self) -> None:
+        """
+        An IPv4-mapped IPv6 address is read as IPv4.
+        """
+        data = encode(attrs.evolve(SIGNAL, candidates=SIGNAL.candidates[1:]))
+        data = data.replace(IPv6Address("2001:db8::1").packed, IPv6Address("::ffff:192.0.2.7").packed)
+        self.assertEqual(decode(data).candidates[0].address, Address("192.0.2.7", 2))
+
+    def test_notWritten(self) -> None:
+        """
+        What no reader would take is not written.
+        """
+        good = SIGNAL.candidates[0]
+        for bad in [
+            attrs.evolve(good, kind="best"),
+            attrs.evolve(good, priority=0),
+            attrs.evolve(good, foundation=""),
+            attrs.evolve(good, foundation="f" * 33),
+            attrs.evolve(good, foundation="-"),
+            attrs.evolve(good, address=Address("192.0.2.1", 0)),
+        ]:
+            self.assertRaises(ValueError, encode, attrs.evolve(SIGNAL, candidates=(bad,)))
+        self.assertRaises(ValueError, encode, attrs.evolve(SIGNAL, candidates=(good,) * 33))
+        self.assertRaises(ValueError, encode, attrs.evolve(SIGNAL, start=2**64))
+        self.assertRaises(ValueError, Credentials, "abc", "p" * 22)
+        self.assertRaises(ValueError, Credentials, "abcd", "p" * 21)
+        self.assertRaises(ValueError, Credentials, "ab:d", "p" * 22)
+
+    def test_passwordIsNotShown(self) -> None:
+        """
+        C{repr} does not hold the password.
+        """
+        self.assertNotIn("pppp", repr(SIGNAL))
