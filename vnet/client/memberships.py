@@ -34,7 +34,7 @@ class Asker(Protocol):
         """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Memberships:
     """
     What this node joined, as it remembers it, beside what the mediator says.

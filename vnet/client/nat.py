@@ -18,7 +18,7 @@ __all__ = ["NatDiscovery"]
 _PATIENCE = 5.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class NatDiscovery:
     """
     Tells the puncher where this computer is, and reads from its reflexive addresses what the NAT does.

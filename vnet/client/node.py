@@ -47,7 +47,7 @@ _LOGOUT_TIMEOUT = 2.0
 T = TypeVar("T")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class NodeParts:
     """
     What a node is made of.
@@ -81,7 +81,7 @@ def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., De
 
 
 @implementer(INode)
-@define(eq=False)
+@define(eq=False, repr=False)
 class Node:
     """
     One node.

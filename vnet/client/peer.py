@@ -60,7 +60,7 @@ class Tunnels(Protocol):
     def status(self, publicKey: bytes) -> PeerStatus: ...
 
 
-@frozen
+@frozen(repr=False)
 class PeerContext:
     """
     What all peers of a node share.
@@ -83,7 +83,7 @@ class PeerContext:
     changed: Callable[[], None]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Peer:
     """
     One peer.

@@ -55,7 +55,7 @@ class _Early:
     signals: list[bytes] = field(factory=list)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Peers:
     """
     The peers, by their Ed25519 key, by the key of their tunnel and by name or address.

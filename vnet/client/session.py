@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
+from OpenSSL import SSL
 from twisted.application.internet import ClientService, backoffPolicy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.protocols import amp
@@ -37,6 +40,17 @@ _FINAL: tuple[type[Exception], ...] = (
     control.NotPeers,
     control.PeerAbsent,
     control.LoginFailed,
+)
+
+
+_NETWORK: tuple[type[Exception], ...] = (
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    CancelledError,
+    DeferredTimeout,
+    SSL.Error,
+    OSError,
 )
 
 
@@ -93,7 +107,7 @@ class MediatorClock:
         return latest if self._offset is None else min(mediator / 1e6 + self._offset, latest)
 
 
-@frozen
+@frozen(repr=False)
 class _Watched:
     """
     An endpoint whose failures are seen, too.
@@ -101,6 +115,9 @@ class _Watched:
 
     _endpoint: IStreamClientEndpoint
     _failed: Callable[[Failure], None]
+
+    def __repr__(self) -> str:
+        return "the mediator"
 
     def connect(self, factory: Any) -> Deferred[IProtocol]:
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
@@ -119,7 +136,7 @@ def jitter() -> float:
     return random.uniform(0.0, 0.5)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Session:
     """
     The session with one mediator.
@@ -232,6 +249,8 @@ class Session:
     def _attemptFailed(self, failure: Failure) -> None:
         error = failure.value
         refused = isinstance(error, control.LoginFailed | VnetError)
+        if not refused and not isinstance(error, _NETWORK):
+            self._log.failure("while logging in", failure)
         self.error = str(error) if refused else describeFailure(failure)
         self._settle(Failure(Refused(self.error) if refused else Unreachable(self.error)))
 

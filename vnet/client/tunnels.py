@@ -24,7 +24,7 @@ class _Entry:
     presharedKeys: tuple[bytes, ...]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TunnelTable:
     """
     Adds, changes and removes tunnels.

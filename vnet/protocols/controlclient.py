@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -216,7 +216,7 @@ class ControlClient(amp.AMP):
         return {}
 
 
-@frozen
+@define(eq=False)
 class ControlClientFactory(Factory):
     """
     Makes a L{ControlClient} for each connection.
