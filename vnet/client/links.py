@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 # if(7), rtnetlink(7), linux/if_addr.h, linux/rtnetlink.h
-_UP, _LOOPBACK, _RUNNING = 0x1, 0x8, 0x40
+_UP, _LOOPBACK, _RUNNING, _LOWER_UP = 0x1, 0x8, 0x40, 0x10000
+_WORKS = _UP | _RUNNING | _LOWER_UP
 _TEMPORARY, _DADFAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
 _UNICAST, _TABLE_LOCAL = 1, 255
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
@@ -109,7 +110,7 @@ def _interfaceAddress(message: Mapping[str, Any], link: Mapping[str, Any]) -> In
         address=str(address),
         prefix=str(ip_network((address, message["prefixlen"]), strict=False)),
         interface=_attributes(link)["IFLA_IFNAME"],
-        up=link["flags"] & (_UP | _RUNNING) == _UP | _RUNNING,
+        up=link["flags"] & _WORKS == _WORKS,
         loopback=bool(link["flags"] & _LOOPBACK),
         usable=not flags & (_DADFAILED | _DEPRECATED | _TENTATIVE),
         # The same bit means "secondary" on an IPv4 address.

@@ -1,0 +1,1 @@
+On Linux the node has a network interface of its own, `vnet0`: the members of its networks appear there like computers on one LAN, over IPv4 and IPv6, and no other route, default route or name server is touched.

@@ -1,0 +1,160 @@
+"""
+Tests for L{vnet.client.dataplane.udp}, with real sockets in a namespace of each test's own.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from vnet.client.dataplane.udp import UdpPort
+from vnet.errors import ConfigurationError
+from vnet.interfaces import IDatagramPort
+from vnet.test.bordertests import PortContract
+from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
+from vnet.values import Address
+
+pytestmark = pytest.mark.privileged
+
+
+socketOfAnyFamily = socket.socket
+
+
+def refuseIpv6(family: int = -1, *arguments: int) -> socket.socket:
+    """Make a socket as a kernel without IPv6 does."""
+    if family == socket.AF_INET6:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+    return socketOfAnyFamily(family, *arguments)
+
+
+class UdpPortTests(PortContract):
+    """
+    The contract of ports, and what only the kernel can show.
+    """
+
+    __test__ = True
+
+    host, host6 = "127.0.0.1", "::1"
+
+    def setUp(self) -> None:
+        space = ownSpace()
+        space.__enter__()
+        self.addCleanup(space.__exit__, None, None, None)
+        self.reactor = HandReactor()
+
+    def newPort(self, number: int = 0) -> IDatagramPort:
+        return self.udpPort(number)
+
+    def udpPort(self, number: int = 0) -> UdpPort:
+        port = UdpPort(self.reactor, number, {"vnet0"}, ["100.64.0.0/10"])
+        self.addCleanup(port.close)
+        return port
+
+    def turn(self) -> None:
+        self.reactor.turn(0.02)
+
+    def test_mapped(self) -> None:
+        """A datagram of an IPv4 program has a dotted source, and its answer reaches that program."""
+        port, received = self.opened()
+        program = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(program.close)
+        program.settimeout(2)
+        program.sendto(b"?", ("127.0.0.1", port.port))
+        self.turn()
+        self.assertEqual(received, [(b"?", Address("127.0.0.1", program.getsockname()[1]))])
+        port.send([(b"!", received[0][1])])
+        self.assertEqual(program.recv(9), b"!")
+
+    def test_noNames(self) -> None:
+        """A name is never looked up: it is no address."""
+        port = self.udpPort()
+        port.open()
+        port.send([(b"x", Address("localhost", 9)), (b"x", Address("::1%lo", 9)), (b"x", Address("1.2", 9))])
+        self.assertEqual(port.counters["noAddress"], 3)
+
+    def test_counted(self) -> None:
+        """What the system does not take is counted by the error's name."""
+        port = self.udpPort()
+        port.open()
+        port.send([(b"x", Address("192.0.2.1", 9)), (b"x" * 65536, Address("127.0.0.1", 9))])
+        self.assertEqual(dict(port.counters), {"ENETUNREACH": 1, "EMSGSIZE": 1})
+
+    def test_refusedPeer(self) -> None:
+        """A closed port at the other end (ICMP) disturbs nothing."""
+        one, _ = self.opened()
+        two, received = self.opened()
+        for _ in range(3):
+            one.send([(b"x", Address("127.0.0.1", 9))])
+            self.turn()
+        one.send([(b"y", Address("127.0.0.1", two.port))])
+        self.turn()
+        self.assertEqual([data for data, _ in received], [b"y"])
+
+    def test_batch(self) -> None:
+        """A wake hands over what has gathered, 64 datagrams at most; large buffers hold a burst."""
+        one, two = self.udpPort(), self.udpPort()
+        sizes: list[int] = []
+        for port in (one, two):
+            port.open()
+        two.start(lambda datagrams: sizes.append(len(datagrams)))
+        one.send([(b"x" * 1400, Address("127.0.0.1", two.port))] * 2000)
+        self.turn()
+        self.assertEqual(sum(sizes), 2000)
+        self.assertEqual(max(sizes), 64)
+
+    def test_noDontFragment(self) -> None:
+        """Datagrams leave without the don't-fragment bit: one larger than the MTU is fragmented."""
+        command("ip link add wan0 mtu 1300 type veth peer name wan1 mtu 1300")
+        for line in ("addr add 192.0.2.1/24 dev wan0", "link set wan0 up", "link set wan1 up"):
+            command(f"ip {line}")
+        command("ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev wan0")
+        listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        self.addCleanup(listener.close)
+        listener.bind(("wan1", 0x0800))
+        listener.settimeout(2)
+        port = self.udpPort()
+        port.open()
+        port.send([(b"x" * 1400, Address("192.0.2.2", 9))])
+        flags = [listener.recv(2000)[20] & 0xE0 for _ in range(2)]
+        self.assertEqual(flags, [0x20, 0x00])
+        self.assertEqual(port.counters, {})
+
+    def test_ipv4Only(self) -> None:
+        """Where the kernel has no IPv6 sockets, the port is one of IPv4 and has IPv4 addresses only."""
+        self.patch(socket, "socket", refuseIpv6)
+        addInterface("wan0")
+        command("ip addr add 192.0.2.1/24 dev wan0")
+        command("ip addr add 2001:db8::1/64 dev wan0 nodad")
+        port, received = self.opened()
+        port.send([(b"x", Address("127.0.0.1", port.port)), (b"x", Address("::1", port.port))])
+        self.turn()
+        self.assertEqual(received, [(b"x", Address("127.0.0.1", port.port))])
+        self.assertEqual(port.localAddresses(), ("192.0.2.1",))
+
+    def test_badPort(self) -> None:
+        """Numbers that are no ports are refused in one line."""
+        for number in (-1, 65536):
+            self.assertRaises(ConfigurationError, self.udpPort(number).open)
+
+    def test_ownAddresses(self) -> None:
+        """
+        Addresses of other interfaces count, those of loopback and of the overlay do not; they are read anew
+        when a second has passed.
+        """
+        for name, addresses in (
+            ("wan0", ("192.0.2.1/24", "2001:db8::1/64")),
+            ("vnet0", ("198.51.100.1/24",)),
+        ):
+            addInterface(name)
+            for address in addresses:
+                command(f"ip addr add {address} dev {name}" + (" nodad" if ":" in address else ""))
+        port = self.udpPort()
+        port.open()
+        self.assertEqual(port.localAddresses(), ("192.0.2.1", "2001:db8::1"))
+        command("ip addr add 192.0.2.7/32 dev wan0")
+        command("ip addr add 100.64.0.7/32 dev wan0")
+        self.assertEqual(len(port.localAddresses()), 2)
+        self.reactor.advance(1.1)
+        self.assertEqual(port.localAddresses(), ("192.0.2.1", "192.0.2.7", "2001:db8::1"))
