@@ -187,11 +187,12 @@ def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:
     members = _objects(network.get("members"))
     online = sum(member.get("state") == "online" for member in members)
     state = shown(network.get("state"))
+    count = f"{online}/{len(members)} online" if members else "no other members yet"
     return Text.assemble(
         (shown(network.get("name"), 64), "bold"),
         "  ",
         (state, _COLOURS.get(state, "")),
-        f"  {online}/{len(members)} online  owner {_ownerName(network, members, ownId)}",
+        f"  {count}  owner {_ownerName(network, members, ownId)}",
     )
 
 

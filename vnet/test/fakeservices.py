@@ -12,13 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred
 
 from vnet.client.localcontrol import LocalControl
 from vnet.testing_node import FakeNode
-
-reactor: Any = globalReactor
 
 
 class Node(FakeNode):
@@ -38,6 +35,9 @@ def main(service: str, *options: str) -> None:
     """
     Be the service.
     """
+    from twisted.internet import reactor as globalReactor
+
+    reactor: Any = globalReactor
     state = Path(next(option for option in options if option.startswith("--state=")).partition("=")[2])
     state.mkdir(parents=True, exist_ok=True)
     (state / "pid").write_text(str(os.getpid()))

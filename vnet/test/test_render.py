@@ -45,7 +45,7 @@ class NetworksTests(SynchronousTestCase):
                 "   100.64.0.4  carol  offline",
                 "?  100.64.0.5  dave   lost",
                 "x  100.64.0.6  eve    unreachable",
-                "work  offline  0/0 online  owner 00000000000…",
+                "work  offline  no other members yet  owner 00000000000…",
             ],
         )
 
