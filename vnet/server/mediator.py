@@ -122,7 +122,10 @@ class Mediator:
         """
         Let a node in whose key is proved.
         """
-        nick = _nick(nick)
+        try:
+            nick = _nick(nick)
+        except control.Denied as error:
+            raise control.LoginFailed(str(error)) from None
         account = await self._admit(key, nick)
         if session.closing:
             raise control.LoginFailed("the connection was closed")
