@@ -8,11 +8,19 @@ import random
 from collections.abc import Callable
 
 import attrs
+from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.protocols.codec.handshake import encodeHandshake
+from vnet.protocols.machine.cookie import CookieHolder
+from vnet.protocols.machine.keypair import Keypair
+from vnet.protocols.machine.noise import StaticKey, createInitiation
 from vnet.protocols.machine.wireguard import PacketsReceived, WireGuard, WireGuardEvent
 from vnet.values import Address
 
 ADDRESSES = (Address("192.0.2.1", 1001), Address("192.0.2.2", 1002))
+#: Somebody who is no peer, or from where no peer sends.
+STRANGER = Address("203.0.113.9", 999)
+
 INNER = (b"\x64\x40\x00\x01", b"\x64\x40\x00\x02")
 
 Datagram = tuple[bytes, Address]
@@ -55,6 +63,20 @@ def makeMachine(seed: object, wall: Wall | None = None, **options: int) -> WireG
     """
     source = seededRandom(seed)
     return WireGuard(source(32), random=source, wallClock=wall or Wall(), **options)
+
+
+def initiationTo(
+    machine: WireGuard, seed: object, *, private: bytes | None = None, timestamp: bytes = b"\x40" + bytes(11)
+) -> bytes:
+    """
+    An initiation, with MACs, from somebody to C{machine}.
+    """
+    source = seededRandom(seed)
+    static = StaticKey(private or source(32))
+    agreed = bytearray(static.agree(machine.publicKey) or b"")
+    begun = createInitiation(static, machine.publicKey, agreed, 7, source(32), timestamp)
+    assert begun is not None
+    return CookieHolder(machine.publicKey).addMacs(encodeHandshake(begun[0]), 0.0)
 
 
 class Pair:
@@ -167,3 +189,30 @@ class Pair:
         taken = [data for sender, data, _ in self.wire if sender == number and kind in (None, data[0])]
         self.wire[:] = [entry for entry in self.wire if entry[0] != number or kind not in (None, entry[1][0])]
         return taken
+
+
+class SessionTestCase(SynchronousTestCase):
+    """
+    Two machines.
+    """
+
+    def setUp(self) -> None:
+        self.pair = Pair()
+
+    def establish(self) -> None:
+        """
+        A session that machine 0 began, with nothing left on the wire.
+        """
+        self.pair.send(0, self.pair.packet(0))
+        for number in (0, 1):
+            self.pair.events(number)
+            self.pair.sent(number)
+
+    def keypair(self, number: int) -> Keypair:
+        """
+        What machine C{number} sends with.
+        """
+        session = self.pair.machines[number]._peers[self.pair.publicKey(number)]
+        current = session._keypairs.current
+        assert current is not None
+        return current

@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_cookie -*-
+# -*- test-case-name: vnet.test.test_gate -*-
 """
 The MACs of handshake messages and the cookies of a node under load (whitepaper sections 5.3, 5.4.4 and
 5.4.7).

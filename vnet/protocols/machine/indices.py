@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_indices -*-
+# -*- test-case-name: vnet.test.test_wireguard -*-
 """
 The numbers by which peers address our handshakes and sessions.
 """

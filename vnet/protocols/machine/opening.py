@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_wireguard -*-
+# -*- test-case-name: vnet.test.test_opening -*-
 """
 The receiving half of the data path: transport messages to inner packets.
 

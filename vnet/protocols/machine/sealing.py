@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_wireguard -*-
+# -*- test-case-name: vnet.test.test_opening -*-
 """
 The sending half of the data path: inner packets to transport messages.
 """

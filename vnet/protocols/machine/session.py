@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_wireguard -*-
+# -*- test-case-name: vnet.test.test_session -*-
 """
 One peer of WireGuard: its sessions, timers and queue (whitepaper sections 5.4.5 and 6).
 """
