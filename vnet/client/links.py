@@ -5,10 +5,14 @@ What this computer's network interfaces are, and when they change: rtnetlink (rt
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from pyroute2 import IPRoute
@@ -40,6 +44,7 @@ _AS_GOOD_AS_DEFAULT = 1
 DEBOUNCE = 0.2
 _MESSAGES = 64
 
+T = TypeVar("T")
 _Network = IPv4Network | IPv6Network
 
 
@@ -79,6 +84,34 @@ class Overlap:
     interface: str
 
 
+@contextmanager
+def _asOSError() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from error
+
+
+def withNetlink(ask: Callable[[IPRoute], T]) -> T:
+    """
+    Ask the system something.  pyroute2 runs an event loop for each question, which it cannot do inside of
+    another, where the reactor is asyncio's: then it does so in a thread.
+
+    @raise OSError: the system refuses.
+    """
+
+    def run() -> T:
+        with _asOSError(), IPRoute() as route:
+            return ask(route)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
+
+
 def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value, *_ in message["attrs"]}
 
@@ -89,16 +122,16 @@ def interfaceAddresses() -> list[InterfaceAddress]:
 
     @raise OSError: the system does not tell.
     """
-    try:
-        with IPRoute() as route:
-            links = {link["index"]: link for link in route.get_links()}
-            return [
-                _interfaceAddress(message, links[message["index"]])
-                for message in route.get_addr()
-                if message["index"] in links and message["family"] in (socket.AF_INET, socket.AF_INET6)
-            ]
-    except NetlinkError as error:
-        raise OSError(error.code, str(error)) from error
+    return withNetlink(_interfaceAddresses)
+
+
+def _interfaceAddresses(route: IPRoute) -> list[InterfaceAddress]:
+    links = {link["index"]: link for link in route.get_links()}
+    return [
+        _interfaceAddress(message, links[message["index"]])
+        for message in route.get_addr()
+        if message["index"] in links and message["family"] in (socket.AF_INET, socket.AF_INET6)
+    ]
 
 
 def _interfaceAddress(message: Mapping[str, Any], link: Mapping[str, Any]) -> InterfaceAddress:
@@ -167,7 +200,7 @@ def overlappingRoute(prefix: str, excluding: Collection[str] = ()) -> Overlap | 
     for each in interfaceAddresses():
         if each.interface not in excluding and _overlaps(block, ip_network(each.prefix)):
             return Overlap(each.prefix, each.interface)
-    for found in _routes(block.version):
+    for found in withNetlink(lambda route: _routes(route, block.version)):
         if found.interface not in excluding and _overlaps(block, ip_network(found.prefix)):
             return found
     return None
@@ -179,26 +212,22 @@ def _overlaps(one: _Network, other: _Network) -> bool:
     return isinstance(other, IPv6Network) and one.overlaps(other)
 
 
-def _routes(version: int) -> list[Overlap]:
+def _routes(route: IPRoute, version: int) -> list[Overlap]:
     """
     The routes to networks; several when one has several next hops.
     """
-    family, anywhere = (socket.AF_INET, "0.0.0.0") if version == 4 else (socket.AF_INET6, "::")
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    names = {link["index"]: _attributes(link)["IFLA_IFNAME"] for link in route.get_links()}
     found = []
-    try:
-        with IPRoute() as route:
-            names = {link["index"]: _attributes(link)["IFLA_IFNAME"] for link in route.get_links()}
-            for message in route.get_routes(family=family):
-                values = _attributes(message)
-                if message["type"] != _UNICAST or values.get("RTA_TABLE", message["table"]) == _TABLE_LOCAL:
-                    continue
-                if message["dst_len"] <= _AS_GOOD_AS_DEFAULT:
-                    continue
-                prefix = f"{values.get('RTA_DST', anywhere)}/{message['dst_len']}"
-                hops = [hop["oif"] for hop in values.get("RTA_MULTIPATH", ())] or [values.get("RTA_OIF")]
-                found += [Overlap(prefix, names.get(hop, "no interface")) for hop in hops]
-    except NetlinkError as error:
-        raise OSError(error.code, str(error)) from error
+    for message in route.get_routes(family=family):
+        values = _attributes(message)
+        if message["type"] != _UNICAST or values.get("RTA_TABLE", message["table"]) == _TABLE_LOCAL:
+            continue
+        if message["dst_len"] <= _AS_GOOD_AS_DEFAULT or "RTA_DST" not in values:
+            continue
+        prefix = f"{values['RTA_DST']}/{message['dst_len']}"
+        hops = [hop["oif"] for hop in values.get("RTA_MULTIPATH", ())] or [values.get("RTA_OIF")]
+        found += [Overlap(prefix, names.get(hop, "no interface")) for hop in hops]
     return found
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from random import Random
 
 from attrs import define, evolve, field
+from hypothesis import given
+from hypothesis import strategies as st
 from nacl.public import PrivateKey
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -298,6 +300,33 @@ class ScriptedTests(SynchronousTestCase):
         self.device.deliver([frame4(encodeIp4(A4, B4, UDP, b"x")), arpFrame(A4, B4)])
         self.assertEqual((self.machine.received, self.stun, self.machine.sent), ([], [], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_anyFrame(self) -> None:
+        """No frame of the operating system's, whatever it holds, stops the ones after it."""
+
+        @given(
+            st.sampled_from([IPV4, IPV6, ARP]), st.binary(max_size=80), st.sampled_from([BOB_MAC, BROADCAST])
+        )
+        def check(kind: bytes, payload: bytes, mac: bytes) -> None:
+            self.machine.sent.clear()
+            good = frame4(encodeIp4(A4, B4, UDP, b"x"))
+            self.device.deliver([payload, mac + OUR_MAC + kind + payload, good])
+            self.assertEqual(self.machine.sent[-1][1][-1], good[14:])
+
+        check()
+
+    def test_anyPacket(self) -> None:
+        """No packet of a peer's, whatever lies behind its header, stops the ones after it."""
+        self.forwarder.echo(BOB, "100.64.0.1", "100.64.0.2").addErrback(lambda _: None)
+
+        @given(st.sampled_from([0, 1, 17, 43, 44, 51, 58, 60]), st.binary(max_size=80))
+        def check(protocol: int, payload: bytes) -> None:
+            for bad in (encodeIp4(B4, A4, protocol, payload), encodeIp6(B6, A6, protocol, payload)):
+                good = encodeIp4(B4, A4, UDP, b"x")
+                self.assertEqual(self.fromBob(bad, good)[-1][14:], good)
+
+        check()
+        self.forwarder.stop()
 
     # Echoes
 

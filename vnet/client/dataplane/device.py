@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_device -*-
+# -*- test-case-name: vnet.test.priv.test_device -*-
 """
 The overlay's interface on Linux: a TAP (Documentation/networking/tuntap.rst), read in batches.
 """
@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vnet.client.links import overlappingRoute
+from vnet.client.links import overlappingRoute, withNetlink
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDevice
 from vnet.protocols.codec.ethernet import memberMac
@@ -113,14 +113,11 @@ class TapDevice:
         try:
             index = socket.if_nametoindex(self.name)
             self._setSysctls()
-            with IPRoute() as route:
-                route.link("set", index=index, address=mac.hex(":"), mtu=self.mtu, state="up")
-                self._setAddresses(route, index, {address: pool, address6: pool6})
-        except (OSError, NetlinkError) as error:
-            code = error.code if isinstance(error, NetlinkError) else error.errno
-            if code in (errno.EPERM, errno.EACCES):
+            withNetlink(lambda route: self._configure(route, index, mac, {address: pool, address6: pool6}))
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EACCES):
                 raise ConfigurationError(_PRIVILEGE) from error
-            why = os.strerror(code or 0)
+            why = error.strerror
             raise ConfigurationError(f"cannot configure the network interface {self.name}: {why}") from error
         self.mac = mac
 
@@ -212,6 +209,10 @@ class TapDevice:
         for path, value in _SYSCTLS.items():
             with suppress(OSError):
                 Path("/proc/sys/net", path.format(self.name)).write_text(value)
+
+    def _configure(self, route: IPRoute, index: int, mac: bytes, addresses: dict[str, str]) -> None:
+        route.link("set", index=index, address=mac.hex(":"), mtu=self.mtu, state="up")
+        self._setAddresses(route, index, addresses)
 
     def _setAddresses(self, route: IPRoute, index: int, wanted: dict[str, str]) -> None:
         present = set()

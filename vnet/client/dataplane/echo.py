@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_echo -*-
+# -*- test-case-name: vnet.test.test_forwarder -*-
 """
 Echoes of our own through the tunnel: the operating system of the peer answers, ours does not notice.
 """

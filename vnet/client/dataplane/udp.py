@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_udp -*-
+# -*- test-case-name: vnet.test.priv.test_udp -*-
 """
 The node's one UDP port: a socket for IPv4 and IPv6, read in batches.
 """
@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vnet.client.links import interfaceAddresses, reachable
+from vnet.client.links import DEBOUNCE, interfaceAddresses, reachable
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
 from vnet.values import Address
@@ -31,7 +31,8 @@ BUFFER = 7 << 20
 _DATAGRAM = 65536
 _MAX_CACHED = 4096
 _MAPPED = "::ffff:"
-_ADDRESSES_FOR = 1.0
+# Less than a LinkWatcher waits: who is told of a change must not be given what was true before it.
+_ADDRESSES_FOR = DEBOUNCE / 2
 
 # linux/in.h, linux/in6.h: Python has no names for them.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
@@ -126,7 +127,7 @@ class UdpPort:
 
     def localAddresses(self) -> Sequence[str]:
         """
-        See L{IDatagramPort.localAddresses}.  The system is asked at most once a second.
+        See L{IDatagramPort.localAddresses}.  The system is asked at most ten times a second.
         """
         now = self._reactor.seconds()
         if self._addresses is None or not 0 <= now - self._addresses[0] < _ADDRESSES_FOR:

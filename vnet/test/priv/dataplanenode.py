@@ -45,7 +45,10 @@ class Lines(LineOnlyReceiver):
         )
 
 
-def main(reactor: Any, argv: list[str]) -> None:
+def main(argv: list[str]) -> None:
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
     number, port, peer, peerPort = int(argv[0]), int(argv[1]), int(argv[3]), int(argv[6])
     private, peerKey = bytes.fromhex(argv[2]), bytes.fromhex(argv[4])
     reactor.seconds = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -66,6 +69,4 @@ def main(reactor: Any, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from twisted.internet import reactor
-
-    main(reactor, sys.argv[1:])
+    main(sys.argv[1:])

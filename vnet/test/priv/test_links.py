@@ -4,12 +4,13 @@ Tests for L{vnet.client.links} against the kernel, in a namespace of each test's
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.links import LinkWatcher, Overlap, interfaceAddresses, overlappingRoute
+from vnet.client.links import InterfaceAddress, LinkWatcher, Overlap, interfaceAddresses, overlappingRoute
 from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
 
 pytestmark = pytest.mark.privileged
@@ -56,6 +57,14 @@ class AddressTests(SpaceTestCase):
         """An interface that is up, but without a carrier, does not count as up: an unplugged cable."""
         command("ip link set lan0-far down")
         self.assertFalse(next(each for each in interfaceAddresses() if each.interface == "lan0").up)
+
+    def test_insideAsyncio(self) -> None:
+        """Inside a running event loop of asyncio's (Twisted's asyncio reactor) the answer is the same."""
+
+        async def ask() -> list[InterfaceAddress]:
+            return interfaceAddresses()
+
+        self.assertEqual(asyncio.run(ask()), interfaceAddresses())
 
 
 class OverlapTests(SpaceTestCase):

@@ -10,6 +10,7 @@ import socket
 import pytest
 
 from vnet.client.dataplane.udp import UdpPort
+from vnet.client.links import DEBOUNCE
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
 from vnet.test.bordertests import PortContract
@@ -141,7 +142,7 @@ class UdpPortTests(PortContract):
     def test_ownAddresses(self) -> None:
         """
         Addresses of other interfaces count, those of loopback and of the overlay do not; they are read anew
-        when a second has passed.
+        for whoever is told of a change.
         """
         for name, addresses in (
             ("wan0", ("192.0.2.1/24", "2001:db8::1/64")),
@@ -156,5 +157,5 @@ class UdpPortTests(PortContract):
         command("ip addr add 192.0.2.7/32 dev wan0")
         command("ip addr add 100.64.0.7/32 dev wan0")
         self.assertEqual(len(port.localAddresses()), 2)
-        self.reactor.advance(1.1)
+        self.reactor.advance(DEBOUNCE)
         self.assertEqual(port.localAddresses(), ("192.0.2.1", "192.0.2.7", "2001:db8::1"))
