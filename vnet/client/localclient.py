@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_localclient -*-
+# -*- test-case-name: vnet.test.test_cli -*-
 """
 The blocking side of the local control socket, for programs that ask and end.  It does without Twisted, so
 that they start at once.  L{vnet.client.localcontrol} describes what is spoken.
