@@ -441,6 +441,59 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(pair.a.agent.selected.address.host, "198.51.100.77")
         self.assertEqual(pair.a.of(ConsentLost), [])
 
+    def test_mappingLost(self) -> None:
+        """
+        When a NAT restarts and gives another port, the new candidate brings the path back without a pause
+        of 30 seconds.
+        """
+        pair = Pair((EIM, APDF), (EIM, APDF))
+        self.busy(pair, 5)
+        nat = next(iter(pair.a.host.addresses.values())).gateway.__self__  # type: ignore[union-attr]
+        nat.forget()
+        nat.preserves = False
+        pair.a.discover(pair.internet)
+        self.assertNotEqual(pair.a.mapped[0].port, 5000)
+        pair.a.tell(pair.b)
+        self.busy(pair, 10)
+        assert pair.b.agent.selected is not None
+        self.assertEqual(pair.b.agent.selected.address, pair.a.mapped[0])
+        self.assertEqual(pair.a.of(ConsentLost) + pair.b.of(ConsentLost), [])
+
+    def test_fasterIsTakenOnce(self) -> None:
+        """
+        Of two paths the faster one is taken by both sides, and neither leaves it in 10 minutes of traffic
+        and jitter.
+        """
+        clock = Clock()
+        slow, fast = Internet(clock, delay=0.09), Internet(clock, seed=1, delay=0.02)
+        a = peer("alice", clock, Host({"2001:db8::1": slow, "198.51.100.1": fast}, 5000), True)
+        b = peer("bob", clock, Host({"2001:db8::2": slow, "198.51.100.2": fast}, 5000), False)
+        a.tell(b)
+        b.tell(a)
+        for second in range(600):
+            slow.delay, fast.delay = 0.09 - 0.01 * (second % 7), 0.02 + 0.01 * (second % 5)
+            for each in (a, b):
+                if each.agent.noteTraffic(clock.seconds()):
+                    each.driver.wake()
+            run(clock, 1.0)
+        for each, host in ((a, "198.51.100.2"), (b, "198.51.100.1")):
+            assert each.agent.selected is not None
+            self.assertEqual(each.agent.selected.address.host, host)
+            self.assertTrue(len(each.of(Selected)) <= 2)
+
+    def test_lateWake(self) -> None:
+        """
+        A computer that slept for an hour keeps the path when the peer still answers.
+        """
+        pair = Pair()
+        self.busy(pair, 12)
+        for each in (pair.a, pair.b):
+            each.driver.wake()
+        pair.clock.rightNow += 3600.0
+        pair.run(10)
+        self.assertTrue(pair.connected)
+        self.assertEqual(pair.a.of(ConsentLost), [])
+
 
 LOCAL, REMOTE = Credentials("locl", "l" * 22), Credentials("remo", "r" * 22)
 ADDRESS = Address("192.0.2.1", 1000)

@@ -21,18 +21,15 @@ from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, Alive, Dead
 from vnet.protocols.machine.candidates import LIMIT, priority
 from vnet.protocols.machine.check import ROLE_CONFLICT
+from vnet.protocols.machine.consent import Liveness
 from vnet.protocols.machine.lifecycle import lifecycle
 from vnet.protocols.machine.pair import CONSENT, LIVENESS, Pair, Path, State, Transmission
 from vnet.protocols.machine.prober import PACE
 from vnet.protocols.machine.search import Search
 from vnet.values import Address, Candidate
 
-__all__ = ["LIVENESS_LIMIT", "Agent"]
+__all__ = ["Agent"]
 
-LIVENESS_LIMIT = 5.0
-"""Seconds in which the peer has to answer a check that was asked for."""
-
-_WIDEN = 1.0
 _RETRY = 1.0
 _KNOWN_GOOD = 10.0
 _PEER_REFLEXIVE = "prflx"
@@ -121,14 +118,13 @@ class Agent:
 
     def check(self, now: float) -> None:
         """
-        Ask the peer at once whether it is there: L{Alive} or L{Dead} follows within L{LIVENESS_LIMIT}.
+        Ask the peer at once whether it is there: L{Alive} or L{Dead} follows within 5 seconds.
         """
         core = self._core
         if core.election.selected is None:
             core.events.append(Dead())
-        elif core.livenessEnds is None:
-            core.livenessEnds = now + LIVENESS_LIMIT
-            core.widenAt = now + _WIDEN
+        elif core.liveness is None:
+            core.liveness = Liveness.asked(now)
             core.prober.begin(core.election.selected, LIVENESS, now)
 
     def noteTraffic(self, now: float) -> bool:
@@ -178,11 +174,7 @@ class Agent:
         return self._core.prober.datagramsToSend()
 
     def deadline(self) -> float | None:
-        core = self._core
-        times = [core.startAt, core.exhaustedAt, core.livenessEnds, core.widenAt, core.prober.deadline()]
-        if core.consent is not None:
-            times.append(core.consent.deadline())
-        return min((time for time in times if time is not None), default=None)
+        return self._core.deadline()
 
     def timerFired(self, now: float) -> None:
         core = self._core
@@ -259,8 +251,8 @@ class Agent:
         pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
         if core.consent is not None and pair is core.election.selected:
             core.consent.answered(now)
-        if core.livenessEnds is not None:
-            core.livenessEnds = core.widenAt = None
+        if core.liveness is not None:
+            core.liveness = None
             core.events.append(Alive())
             if pair is not core.election.selected:
                 # The selected pair has been asked for longer, and did not answer.
@@ -286,16 +278,18 @@ class Agent:
             self._core.heard.setdefault(addr)
 
     def _judgeLiveness(self, now: float) -> None:
-        core = self._core
-        if core.widenAt is not None and now >= core.widenAt:
-            core.widenAt = None
+        core, liveness = self._core, self._core.liveness
+        if liveness is None:
+            return
+        if now >= liveness.endsAt:
+            core.liveness = None
+            core.events.append(Dead())
+            self._lifecycle.lost(now)
+        elif liveness.widensAt is not None and now >= liveness.widensAt:
+            liveness.widensAt = None
             for pair in core.checklist:
                 if pair is not core.election.selected and core.checklist.checkOf(pair) is None:
                     core.checklist.trigger(pair)
-        if core.livenessEnds is not None and now >= core.livenessEnds:
-            core.livenessEnds = None
-            core.events.append(Dead())
-            self._lifecycle.lost(now)
 
     def _judgeConsent(self, now: float) -> None:
         core = self._core

@@ -12,7 +12,15 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["EXPIRY", "INTERVAL_ACTIVE", "INTERVAL_IDLE", "Consent", "jittered"]
+__all__ = [
+    "EXPIRY",
+    "INTERVAL_ACTIVE",
+    "INTERVAL_IDLE",
+    "LIVENESS_LIMIT",
+    "Consent",
+    "Liveness",
+    "jittered",
+]
 
 INTERVAL_ACTIVE = 5.0
 INTERVAL_IDLE = 20.0
@@ -20,6 +28,10 @@ INTERVAL_IDLE = 20.0
 EXPIRY = 30.0
 """Seconds without an answer after which there is no consent any more (RFC 7675 section 5.1)."""
 
+LIVENESS_LIMIT = 5.0
+"""Seconds in which a peer has to answer that was asked whether it is there."""
+
+_WIDEN = 1.0
 _UNANSWERED = 20.0
 _QUIET = 15.0
 _SUSPECT = 1.0
@@ -121,3 +133,29 @@ class Consent:
         When L{dueAt}, L{suspectAt} or L{expiresAt} is reached.
         """
         return min(time for time in (self.dueAt, self.suspectAt, self.expiresAt) if time is not None)
+
+
+@attrs.define(eq=False)
+class Liveness:
+    """
+    The timers of one question whether the peer is there.
+
+    @ivar endsAt: when no answer means that it is not.
+    @ivar widensAt: when the other pairs are asked too; L{None} once they were.
+    """
+
+    endsAt: float
+    widensAt: float | None
+
+    @classmethod
+    def asked(cls, now: float) -> Liveness:
+        """
+        The selected pair is asked now.
+        """
+        return cls(now + LIVENESS_LIMIT, now + _WIDEN)
+
+    def deadline(self) -> float:
+        """
+        When L{widensAt} or L{endsAt} is reached.
+        """
+        return self.endsAt if self.widensAt is None else min(self.endsAt, self.widensAt)

@@ -20,13 +20,15 @@ __all__ = ["PACE", "Prober"]
 PACE = 0.02
 """Seconds between two checks of one agent (Ta of RFC 8445 section 14.2)."""
 
+_TRIED = 128
+
 
 class Prober:
     """
     Sends the checks of one agent.
 
     @ivar searching: whether the pairs that wait are checked too.
-    @ivar tried: the addresses that checks were sent to, in order.
+    @ivar tried: the addresses that checks were sent to, in order, at most 128.
     """
 
     def __init__(
@@ -114,5 +116,6 @@ class Prober:
         data = self._signer.request(transactionId, priority("prflx"), nominates)
         check.sent(transactionId, controlling, now)
         self._checklist.transmitted(check, transactionId)
-        self.tried.setdefault(check.pair.address)
+        if len(self.tried) < _TRIED:
+            self.tried.setdefault(check.pair.address)
         self._outbox.append((data, check.pair.address))

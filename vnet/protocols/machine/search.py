@@ -12,7 +12,7 @@ from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
-from vnet.protocols.machine.consent import Consent
+from vnet.protocols.machine.consent import Consent, Liveness
 from vnet.protocols.machine.election import Election
 from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
@@ -33,8 +33,8 @@ class Search:
 
     @ivar startAt: when both sides begin; L{None} once this side has begun.
     @ivar exhaustedAt: when the search has failed; L{None} while there is none.
-    @ivar livenessEnds: when the peer is dead that has been asked whether it lives.
-    @ivar widenAt: when all other pairs are asked too.
+    @ivar consent: of the selected pair.
+    @ivar liveness: while the peer is being asked whether it is there.
     @ivar trafficAt: when the tunnel carried a packet last.
     @ivar heard: the addresses that authentic datagrams came from, in order.
     """
@@ -54,8 +54,7 @@ class Search:
         self.heard: dict[Address, None] = {}
         self.startAt: float | None = startAt
         self.exhaustedAt: float | None = None
-        self.livenessEnds: float | None = None
-        self.widenAt: float | None = None
+        self.liveness: Liveness | None = None
         self.trafficAt = startAt
 
     @property
@@ -64,6 +63,14 @@ class Search:
         Whether the selected pair fails to answer.
         """
         return self.consent is not None and self.consent.isSuspect
+
+    def deadline(self) -> float | None:
+        """
+        When one of the times here is reached.
+        """
+        timers = [timer.deadline() for timer in (self.consent, self.liveness) if timer is not None]
+        times = [self.startAt, self.exhaustedAt, self.prober.deadline(), *timers]
+        return min((time for time in times if time is not None), default=None)
 
     def search(self, now: float) -> None:
         self.startAt = None
@@ -83,8 +90,7 @@ class Search:
         self.events.append(Selected(pair.path()))
 
     def searchAgain(self, now: float) -> None:
-        self.consent = self.election.selected = None
-        self.livenessEnds = self.widenAt = None
+        self.consent = self.liveness = self.election.selected = None
         self.events.append(ConsentLost())
         self.search(now)
 

@@ -1,0 +1,111 @@
+"""
+Tests for L{vnet.protocols.machine.consent}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.protocols.machine.consent import Consent, jittered
+from vnet.test.icepeers import seeded
+
+
+def middle(size: int) -> bytes:
+    return b"\x80" * size
+
+
+class JitterTests(SynchronousTestCase):
+    """
+    L{jittered}.
+    """
+
+    def test_range(self) -> None:
+        """
+        Intervals spread over 80 to 120 percent, ends included.
+        """
+        self.assertAlmostEqual(jittered(10.0, bytes), 8.0)
+        self.assertAlmostEqual(jittered(10.0, lambda size: b"\xff" * size), 12.0)
+        source = seeded(1)
+        many = [jittered(10.0, source) for _ in range(1000)]
+        self.assertTrue(min(many) < 8.2 and max(many) > 11.8)
+
+
+class ConsentTests(SynchronousTestCase):
+    """
+    L{Consent}.
+    """
+
+    def setUp(self) -> None:
+        self.consent = Consent(middle, 100.0, 100.0)
+
+    def test_first(self) -> None:
+        """
+        A new path is checked after about 5 seconds, and nothing is suspect or expires before.
+        """
+        self.assertAlmostEqual(self.consent.dueAt, 105.0, 2)
+        self.assertEqual(self.consent.deadline(), self.consent.dueAt)
+        self.assertIs(self.consent.expiresAt, None)
+        self.assertFalse(self.consent.isSuspect)
+
+    def test_active(self) -> None:
+        """
+        With traffic the next check is 5 seconds later, without it 20.
+        """
+        self.consent.noteTraffic(104.0)
+        self.consent.checked(105.0)
+        self.assertAlmostEqual(self.consent.dueAt, 110.0, 2)
+        self.consent.answered(105.1)
+        self.consent.checked(130.0)
+        self.consent.answered(130.1)
+        self.consent.checked(150.0)
+        # The one before was answered, so this one is as idle as the tunnel.
+        self.assertAlmostEqual(self.consent.dueAt, 170.0, 1)
+
+    def test_wakes(self) -> None:
+        """
+        Traffic after a pause brings the check forward, once.
+        """
+        self.consent.checked(130.0)
+        self.consent.answered(130.1)
+        self.assertAlmostEqual(self.consent.dueAt, 150.0, 1)
+        self.assertTrue(self.consent.noteTraffic(131.0))
+        self.assertEqual(self.consent.dueAt, 135.0)
+        self.assertFalse(self.consent.noteTraffic(131.5))
+        self.assertFalse(self.consent.noteTraffic(134.0))
+
+    def test_suspect(self) -> None:
+        """
+        A path whose answer is a second late is suspect, until it answers.
+        """
+        self.consent.checked(105.0)
+        self.assertEqual(self.consent.suspectAt, 106.0)
+        self.assertFalse(self.consent.isSuspect)
+        self.consent.missed(106.0)
+        self.assertTrue(self.consent.isSuspect)
+        self.assertIs(self.consent.suspectAt, None)
+        self.assertEqual(self.consent.dueAt, 110.0)
+        self.consent.answered(107.0)
+        self.assertFalse(self.consent.isSuspect)
+
+    def test_expires(self) -> None:
+        """
+        With traffic the consent ends 30 seconds after the last answer, without it not before four checks
+        were lost.
+        """
+        self.consent.checked(105.0)
+        self.consent.checked(110.0)
+        self.assertEqual(self.consent.expiresAt, 130.0)
+        self.consent.answered(111.0)
+        self.assertIs(self.consent.expiresAt, None)
+        self.consent.checked(135.0)
+        self.assertEqual(self.consent.expiresAt, 155.0)
+
+    def test_hasten(self) -> None:
+        """
+        A doubt brings the check forward, but no two within a second.
+        """
+        self.consent.hasten(102.0)
+        self.assertEqual(self.consent.dueAt, 102.0)
+        self.consent.checked(102.0)
+        self.consent.hasten(102.1)
+        self.assertEqual(self.consent.dueAt, 103.0)
