@@ -1,5 +1,5 @@
 """
-A node with nothing but its data plane and static keys: a program for tests.
+A node with nothing but its data plane and static keys: a program for tests::
 
     python -m vnet.test.priv.dataplanenode NUMBER PORT PRIVATE_KEY PEER_NUMBER PEER_KEY PEER_HOST PEER_PORT
 
