@@ -1,5 +1,5 @@
 """
-Tests for L{vnet.run}, as far as they need no process.
+Tests for L{vnet.run}, L{vnet.running} and L{vnet.children}, as far as they need no process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet import run
 from vnet.children import Child, twistd
 from vnet.errors import ConfigurationError
+from vnet.running import Run, Settings, Watch
 from vnet.testing_node import ID, member
 
 
@@ -63,13 +64,13 @@ class OptionTests(SynchronousTestCase):
 
 class WatchTests(SynchronousTestCase):
     """
-    L{run.Watch} where there is no terminal.
+    L{Watch} where there is no terminal.
     """
 
     def test_lines(self) -> None:
         """A line is printed when it is new or has changed, and a new latency is no change."""
         said: list[str] = []
-        watch = run.Watch(run.Run(run.Settings(Path("s")), said.append), False)
+        watch = Watch(Run(Settings(Path("s")), said.append), False)
 
         def show(*members: dict[str, object]) -> list[str]:
             del said[:]

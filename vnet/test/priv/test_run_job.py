@@ -20,10 +20,10 @@ from vnet.test.hostile import HARM
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
-import sys, vnet.run
-vnet.run.twistd = lambda *arguments: [sys.executable, "-m", "vnet.test.fakeservices", *arguments]
+import sys, vnet.run, vnet.running
+vnet.running.twistd = lambda *arguments: [sys.executable, "-m", "vnet.test.fakeservices", *arguments]
 vnet.run.mayMakeInterfaces = lambda: {privileged}
-vnet.run._GRACE = 1.0
+vnet.running._GRACE = 1.0
 vnet.run.main()
 """
 TIMEOUT = 30.0
