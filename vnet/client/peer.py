@@ -24,7 +24,7 @@ __all__ = ["Attempt", "Peer", "PeerContext", "Tunnels"]
 
 _FALLBACK = 1.0
 _SEARCH = 15.0
-_FIRST_RETRY = 3.0
+_FIRST_RETRY = 0.75
 _LONGEST_RETRY = 60.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
@@ -54,10 +54,9 @@ class Tunnels(Protocol):
     What a peer needs of the WireGuard machine and its forwarder.
     """
 
-    def setEndpoint(self, publicKey: bytes, address: Address | None) -> None: ...
-    def initiate(self, publicKey: bytes) -> None: ...
-    def reset(self, publicKey: bytes) -> None: ...
-    def status(self, publicKey: bytes) -> PeerStatus: ...
+    def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None: ...
+    def reset(self, tunnelKey: bytes) -> None: ...
+    def status(self, tunnelKey: bytes) -> PeerStatus: ...
 
 
 @frozen(repr=False)
@@ -299,10 +298,9 @@ class Peer:
         self._dropPrevious()
         self._cancel()
         self._failures, self._asked, self._failure = 0, 0, ""
-        self.context.tunnels.setEndpoint(self.tunnelKey, path.address)
-        if self.controlling and not self._initiated:
-            self._initiated = True
-            self.context.tunnels.initiate(self.tunnelKey)
+        initiate = self.controlling and not self._initiated
+        self._initiated = True
+        self.context.tunnels.setEndpoint(self.tunnelKey, path.address, initiate)
 
     def _pathLost(self) -> None:
         """

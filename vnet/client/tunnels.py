@@ -76,20 +76,17 @@ class TunnelTable:
             self._wireguard.removePeer(tunnelKey)
             self._addPeer(tunnelKey, entry)
 
-    def setEndpoint(self, tunnelKey: bytes, address: Address | None) -> None:
+    def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
         """
         Where the tunnel's datagrams go from now on.
+
+        @param initiate: begin a handshake there, whatever session there is.
         """
         if tunnelKey in self._entries:
             self._wireguard.setEndpoint(tunnelKey, address)
-            self._forwarder.flush()
-
-    def initiate(self, tunnelKey: bytes) -> None:
-        """
-        Begin a handshake.
-        """
-        if tunnelKey in self._entries:
-            self._wireguard.initiate(tunnelKey, self._clock.seconds())
+            if initiate:
+                # Before anything is flushed: of two initiations at once the answer to the first would be lost.
+                self._wireguard.initiate(tunnelKey, self._clock.seconds())
             self._forwarder.flush()
 
     def status(self, tunnelKey: bytes) -> PeerStatus:

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from vnet.errors import DecodeError, Refused
+from vnet.protocols.codec.names import displayable
 from vnet.values import Address
 
 __all__ = ["Welcome", "memberAddressesIn", "parseAddress", "parseWelcome"]
@@ -90,7 +91,7 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
         address6 = ipaddress.IPv6Address(answer["address6"])
         stun = tuple(parseAddress(text, mediatorHost) for text in answer["stun"][:_MAXIMUM_SERVERS])
     except ValueError as error:
-        raise Refused(f"the mediator gave an address that is none: {error}") from error
+        raise Refused(f"the mediator gave an address that is none: {displayable(str(error))}") from error
     if not _SHORTEST_PREFIX <= pool.prefixlen <= _LONGEST_PREFIX or any(
         pool.overlaps(block) for block in _RESERVED
     ):

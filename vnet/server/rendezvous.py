@@ -14,8 +14,8 @@ __all__ = ["DELAY", "SAME", "Rendezvous"]
 DELAY = 0.1
 """Seconds from the request to the start: both have heard of it by then."""
 
-SAME = 1.0
-"""Seconds in which a second request of the same pair, from either side, means the same start."""
+SAME = 0.25
+"""Seconds after a start in which a request of the same pair, from either side, means that start."""
 
 _LIMIT = 65_536
 

@@ -86,16 +86,13 @@ class FakeTunnels:
     calls: list[tuple[str, Any]] = field(factory=list)
     members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
 
-    def setEndpoint(self, publicKey: bytes, address: Address | None) -> None:
-        self.calls.append(("endpoint", address))
+    def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
+        self.calls.append(("handshake" if initiate else "endpoint", address))
 
-    def initiate(self, publicKey: bytes) -> None:
-        self.calls.append(("initiate", publicKey))
+    def reset(self, tunnelKey: bytes) -> None:
+        self.calls.append(("reset", tunnelKey))
 
-    def reset(self, publicKey: bytes) -> None:
-        self.calls.append(("reset", publicKey))
-
-    def status(self, publicKey: bytes) -> PeerStatus:
+    def status(self, tunnelKey: bytes) -> PeerStatus:
         return PeerStatus(lastHandshake=None, rxBytes=1, txBytes=2, endpoint=THERE, established=True)
 
     def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
@@ -225,10 +222,7 @@ class PeerTests(SynchronousTestCase):
         peer, attempt = self.connected()
         better = Path(HERE, 0.001, "host", "host")
         attempt.select(better)
-        self.assertEqual(
-            self.tunnels.calls,
-            [("endpoint", THERE), ("initiate", tunnelKey(HIGH)), ("endpoint", HERE)],
-        )
+        self.assertEqual(self.tunnels.calls, [("handshake", THERE), ("endpoint", HERE)])
         self.assertEqual((peer.state, peer.describe()["path"], peer.why()), ("online", "direct", None))
 
     def test_controlledWaits(self) -> None:
@@ -292,7 +286,7 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(peer.describe()["path"], "none")
         peer.rendezvous(6, 31.0)
         self.attempts[-1].select()
-        self.assertEqual(self.tunnels.calls[-2:], [("endpoint", THERE), ("initiate", peer.tunnelKey)])
+        self.assertEqual(self.tunnels.calls[-1], ("handshake", THERE))
 
     def test_unreachable(self) -> None:
         """

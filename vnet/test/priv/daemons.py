@@ -45,6 +45,22 @@ class CommandFailed(VnetError):
         self.reason = reason
 
 
+def refusal(command: Callable[..., object], *arguments: object, code: int = 1) -> str:
+    """
+    Call a command that has to fail.
+
+    @param code: the exit code that it has to have.
+    @return: what it wrote on standard error, which is one line.
+    """
+    try:
+        command(*arguments)
+    except CommandFailed as error:
+        if error.code != code or len(error.reason.strip().splitlines()) != 1:
+            raise LabError(f"not one line and exit code {code}: {error.code}: {error.reason}") from error
+        return error.reason.strip()
+    raise LabError("it was not refused")
+
+
 def waitUntil(predicate: Callable[[], T], timeout: float, what: str, every: float = 0.05) -> T:
     """
     Ask again until the answer is true; L{CommandFailed} counts as not true.
