@@ -18,7 +18,7 @@ from vnet.protocols.machine.candidates import gather
 from vnet.test.natsim import Host, Internet, Nat, Realm
 from vnet.values import Address
 
-__all__ = ["Peer", "connect", "home", "run", "seeded"]
+__all__ = ["SERVER", "Couple", "Peer", "connect", "home", "peer", "run", "seeded"]
 
 SERVER = Address("203.0.113.53", 3478)
 
@@ -86,11 +86,11 @@ class Peer:
         other.driver.wake()
 
 
-def peer(name: str, clock: Clock, host: Host, controlling: bool, startAt: float = 1.0, seed: int = 0) -> Peer:
+def peer(name: str, clock: Clock, host: Host, controlling: bool, startAt: float = 1.0) -> Peer:
     """
     Make a peer whose agent begins at C{startAt}.
     """
-    source = seeded(hash((name, seed)) & 0xFFFF if seed else sum(name.encode()))
+    source = seeded(sum(name.encode()))
     credentials = Credentials(name.ljust(4, "u"), name.ljust(24, "p"))
     agent = Agent(controlling=controlling, local=credentials, startAt=startAt, random=source)
     return Peer(name, clock, host, agent, credentials)
@@ -117,7 +117,7 @@ def connect(one: Peer, other: Peer, internet: Internet) -> None:
     other.tell(one)
 
 
-def run(clock: Clock, seconds: float, step: float = 0.005) -> None:
+def run(clock: Clock, seconds: float) -> None:
     """
     Let time pass.
     """
@@ -126,3 +126,31 @@ def run(clock: Clock, seconds: float, step: float = 0.005) -> None:
         calls = clock.getDelayedCalls()
         following = min((call.getTime() for call in calls), default=end)
         clock.advance(max(0.0, min(following, end) - clock.seconds()))
+
+
+class Couple:
+    """
+    Two peers on an Internet.
+    """
+
+    def __init__(
+        self,
+        one: tuple[str, str] = ("public", ""),
+        other: tuple[str, str] = ("public", ""),
+        loss: float = 0.0,
+        seed: int = 0,
+        delay: float = 0.03,
+    ) -> None:
+        self.clock = Clock()
+        self.internet = Internet(self.clock, seed, delay)
+        self.a = peer("alice", self.clock, home(self.internet, 1, *one), True)
+        self.b = peer("bob", self.clock, home(self.internet, 2, *other), False)
+        connect(self.a, self.b, self.internet)
+        self.internet.loss = loss
+
+    def run(self, seconds: float) -> None:
+        run(self.clock, seconds)
+
+    @property
+    def connected(self) -> bool:
+        return self.a.agent.selected is not None and self.b.agent.selected is not None

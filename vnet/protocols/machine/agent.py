@@ -21,10 +21,12 @@ from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, Alive, Dead
 from vnet.protocols.machine.candidates import LIMIT, priority
 from vnet.protocols.machine.check import ROLE_CONFLICT
+from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.protocols.machine.consent import Liveness
 from vnet.protocols.machine.lifecycle import lifecycle
 from vnet.protocols.machine.pair import CONSENT, LIVENESS, Pair, Path, State, Transmission
 from vnet.protocols.machine.prober import PACE
+from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.search import Search
 from vnet.values import Address, Candidate
 
@@ -32,6 +34,7 @@ __all__ = ["Agent"]
 
 _RETRY = 1.0
 _KNOWN_GOOD = 10.0
+_INTAKE_RATE = 0.5
 _PEER_REFLEXIVE = "prflx"
 
 
@@ -55,6 +58,7 @@ class Agent:
         self._core = Search(controlling, local, startAt, random)
         self._lifecycle = lifecycle(self._core)
         self._locals: dict[Address, Candidate] = {}
+        self._intake = KeyedLimit(_INTAKE_RATE, MAXIMUM_PAIRS, limit=1)
         self.ignored = 0
 
     @property
@@ -109,7 +113,7 @@ class Agent:
         if own is not None and own.kind == "host":
             return
         isNew = self._core.checklist.find(candidate.address) is None
-        pair = self._core.checklist.add(candidate)
+        pair = self._admit(candidate, now)
         if pair is None or not isNew:
             return
         self._core.extend(now)
@@ -146,7 +150,7 @@ class Agent:
         core = self._core
         if core.election.selected is not None and core.election.selected.address == addr:
             return False
-        pair = self._pairAt(addr, priority(_PEER_REFLEXIVE))
+        pair = self._pairAt(addr, priority(_PEER_REFLEXIVE), now)
         if pair is None or not _isWorthChecking(pair, now):
             return False
         self._lifecycle.heard(now)
@@ -197,7 +201,7 @@ class Agent:
         self._note(addr)
         core.prober.reply(answer.data, addr)
         request = answer.request
-        pair = None if request is None else self._pairAt(addr, request.priority)
+        pair = None if request is None else self._pairAt(addr, request.priority, now)
         if request is None or pair is None:
             return True
         self._lifecycle.heard(now)
@@ -219,13 +223,21 @@ class Agent:
         elif now - check.sentAt >= PACE and not check.isSpent:
             check.dueAt = now
 
-    def _pairAt(self, addr: Address, priority: int) -> Pair | None:
+    def _pairAt(self, addr: Address, priority: int, now: float) -> Pair | None:
         """
         The pair with this address; when it is new, a peer-reflexive candidate (RFC 8445 section 7.3.1.3).
         """
+        known = self._core.checklist.find(addr)
+        return known or self._admit(Candidate(_PEER_REFLEXIVE, addr, priority, _PEER_REFLEXIVE), now)
+
+    def _admit(self, candidate: Candidate, now: float) -> Pair | None:
+        """
+        Take a candidate, unless the peer names so many addresses that our checks would trouble strangers there.
+        """
         checklist = self._core.checklist
-        known = checklist.find(addr)
-        return known or checklist.add(Candidate(_PEER_REFLEXIVE, addr, priority, _PEER_REFLEXIVE))
+        if checklist.find(candidate.address) is None and not self._intake.allow(None, now):
+            return None
+        return checklist.add(candidate)
 
     def _responded(self, message: Message, addr: Address, now: float) -> bool:
         core = self._core

@@ -49,7 +49,10 @@ class Actions(Protocol):
     """
 
     def search(self, now: float) -> None:
-        """Check the pairs, for a limited time."""
+        """Check all pairs, for a limited time."""
+
+    def resume(self, now: float) -> None:
+        """Check the pair that is new or was heard, after the others have failed."""
 
     def select(self, pair: Pair, now: float) -> None:
         """Use this pair."""
@@ -70,9 +73,13 @@ _failed = _builder.state("failed")
 
 @_waiting.upon(Lifecycle.begun).to(_checking)
 @_waiting.upon(Lifecycle.heard).to(_checking)
-@_failed.upon(Lifecycle.heard).to(_checking)
 def _search(lifecycle: Lifecycle, actions: Actions, now: float) -> None:
     actions.search(now)
+
+
+@_failed.upon(Lifecycle.heard).to(_checking)
+def _resume(lifecycle: Lifecycle, actions: Actions, now: float) -> None:
+    actions.resume(now)
 
 
 @_waiting.upon(Lifecycle.validated).to(_connected)

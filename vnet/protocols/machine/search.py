@@ -73,10 +73,13 @@ class Search:
         return min((time for time in times if time is not None), default=None)
 
     def search(self, now: float) -> None:
+        self.checklist.restart()
+        self.resume(now)
+
+    def resume(self, now: float) -> None:
         self.startAt = None
         self.exhaustedAt = now + FAILURE
         self._latestEnd = now + 2 * FAILURE
-        self.checklist.restart()
         self.prober.searching = True
 
     def select(self, pair: Pair, now: float) -> None:
