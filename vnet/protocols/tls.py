@@ -52,7 +52,7 @@ _EXPORTED = 32
 # X509_verify_cert's errors that people meet, by number (openssl/x509_vfy.h).
 _NOT_YET_VALID = 9
 _EXPIRED = 10
-_UNTRUSTED = frozenset({2, 18, 19, 20, 21})
+_UNTRUSTED = frozenset({2, 7, 18, 19, 20, 21})
 
 
 class CertificateRefused(VnetError):
@@ -137,7 +137,7 @@ def serverOptions(key: Any, certificate: x509.Certificate) -> ServerCreator:
     @param key: its private key, of C{cryptography}.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate(crypto.X509.from_cryptography(certificate))
+    context.use_certificate(certificate)
     context.use_privatekey(key)
     return ServerCreator(restrict(context))
 

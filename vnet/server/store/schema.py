@@ -100,7 +100,7 @@ def _refusal(url: URL, path: Path | None, error: BaseException) -> str:
 
 def _damaged(path: Path, text: str) -> str:
     return (
-        f"the database {path} is damaged ({text}); nothing was changed: restore a backup over it "
+        f"the database {path} is damaged ({' '.join(text.split())}); nothing was changed: restore a backup over it "
         f"(migrations leave some beside it, {path.name}.*.backup), or move it away to start anew"
     )
 

@@ -1,0 +1,232 @@
+"""
+Tests for L{vnet.protocols.tls}: TLS in memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from twisted.test import iosim
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from vnet.protocols import tls
+
+NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """
+    Signs certificates.
+    """
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
+        self.certificate = self.issue(self.key, None, ca=True)
+
+    def issue(
+        self, key: ec.EllipticCurvePrivateKey, host: str | None, age: int = 1, days: int = 9, ca: bool = False
+    ) -> x509.Certificate:
+        """
+        @param age: since how many days the certificate is valid; C{days}: for how long.
+        """
+        subject = self.name if ca else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - age * DAY)
+            .not_valid_after(NOW + (days - age) * DAY)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if host is not None:
+            name: x509.GeneralName = x509.DNSName(host)
+            if host[0].isdigit():
+                name = x509.IPAddress(ipaddress.ip_address(host))
+            builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+
+@implementer(IHandshakeListener)
+class End(Protocol):
+    """
+    One end: says what it has seen.
+    """
+
+    secure = False
+    lost: Failure | None = None
+    received = b""
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up."""
+        self.secure = True
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep data."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Keep why."""
+        self.lost = reason
+
+
+class TLSTests(SynchronousTestCase):
+    """
+    A client and a server.
+    """
+
+    def setUp(self) -> None:
+        self.authority = Authority()
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        file = directory / "authorities.pem"
+        file.write_bytes(self.authority.certificate.public_bytes(Encoding.PEM))
+        # What OpenSSL takes for the system's authorities.
+        old = os.environ.get("SSL_CERT_FILE")
+        os.environ["SSL_CERT_FILE"] = str(file)
+        self.addCleanup(self.restore, old)
+
+    def restore(self, old: str | None) -> None:
+        if old is None:
+            del os.environ["SSL_CERT_FILE"]
+        else:
+            os.environ["SSL_CERT_FILE"] = old
+
+    def connect(self, serverCreator: Any, clientCreator: Any) -> tuple[End, End]:
+        """
+        @return: client and server after all has been said.
+        """
+        clock = Clock()
+        server, client = End(), End()
+        outer = (
+            TLSMemoryBIOFactory(serverCreator, False, Factory(), clock),
+            TLSMemoryBIOFactory(clientCreator, True, Factory(), clock),
+        )
+        serverTLS, clientTLS = TLSMemoryBIOProtocol(outer[0], server), TLSMemoryBIOProtocol(outer[1], client)
+        serverIO, clientIO = iosim.FakeTransport(serverTLS, True), iosim.FakeTransport(clientTLS, False)
+        pump = iosim.connect(serverTLS, serverIO, clientTLS, clientIO, greet=False, clock=clock)
+        # At once: it must wait for the end of the handshake, and for the verdict on the certificate.
+        clientTLS.write(b"secret")
+        pump.flush()
+        return client, server
+
+    def serve(self, certificate: x509.Certificate) -> tls.ServerCreator:
+        return tls.serverOptions(self.key, certificate)
+
+    def refusal(self, certificate: x509.Certificate, pin: bytes | None, host: str) -> str:
+        """
+        @return: why the client refuses; the server has got nothing of it.
+        """
+        client, server = self.connect(self.serve(certificate), tls.clientOptions(pin, host))
+        self.assertEqual(b"", server.received)
+        if client.lost is None:
+            raise AssertionError("not refused")
+        client.lost.trap(tls.CertificateRefused)
+        text = tls.describeFailure(client.lost)
+        self.assertNotIn("\n", text)
+        return text
+
+    def accepted(self, certificate: x509.Certificate, pin: bytes | None, host: str) -> tuple[End, End]:
+        client, server = self.connect(self.serve(certificate), tls.clientOptions(pin, host))
+        self.assertEqual((True, None, b"secret"), (client.secure, client.lost, server.received))
+        return client, server
+
+    def test_pin(self) -> None:
+        """With its pin a certificate is taken whoever signed it, expired, and for any name."""
+        for certificate in (
+            self.authority.issue(self.key, "other.example"),
+            self.authority.issue(self.key, None, age=20, days=10),
+            Authority().issue(self.key, "other.example"),
+        ):
+            self.accepted(certificate, tls.spkiHash(certificate), "mediator.example")
+
+    def test_wrongPin(self) -> None:
+        """With another pin it is refused, valid or not."""
+        certificate = self.authority.issue(self.key, "mediator.example")
+        self.assertIn("pin", self.refusal(certificate, b"x" * 32, "mediator.example"))
+
+    def test_name(self) -> None:
+        """Without a pin, a certificate of a known authority for the name or the address is taken."""
+        for host in ("mediator.example", "192.0.2.7"):
+            self.accepted(self.authority.issue(self.key, host), None, host)
+
+    def test_wrongName(self) -> None:
+        """Without a pin, a certificate for another name, address, or for none, is refused."""
+        for inside, host in (
+            ("other.example", "mediator.example"),
+            (None, "mediator.example"),
+            ("192.0.2.7", "192.0.2.8"),
+            ("mediator.example", "192.0.2.7"),
+        ):
+            self.assertIn(f"not for {host}", self.refusal(self.authority.issue(self.key, inside), None, host))
+
+    def test_expired(self) -> None:
+        """Without a pin, an expired certificate is refused as such, and so is one from the future."""
+        host = "mediator.example"
+        self.assertIn(
+            "expired", self.refusal(self.authority.issue(self.key, host, age=20, days=10), None, host)
+        )
+        self.assertIn("not valid yet", self.refusal(self.authority.issue(self.key, host, age=-2), None, host))
+
+    def test_unknownAuthority(self) -> None:
+        """Without a pin, a certificate of an unknown authority, or of none, is refused."""
+        host = "mediator.example"
+        self.assertIn("authority", self.refusal(Authority().issue(self.key, host), None, host))
+
+    def test_exporter(self) -> None:
+        """Both ends export the same value, another on each connection, and agree on the mediator's key."""
+        certificate = self.authority.issue(self.key, "mediator.example")
+        values = set()
+        for _ in range(2):
+            client, server = self.accepted(certificate, tls.spkiHash(certificate), "mediator.example")
+            self.assertEqual(tls.exportedKey(client.transport), tls.exportedKey(server.transport))
+            self.assertEqual(tls.spkiHash(certificate), tls.peerSpkiHash(client.transport))
+            self.assertEqual(tls.spkiHash(certificate), tls.localSpkiHash(server.transport))
+            values.add(tls.exportedKey(client.transport))
+        self.assertEqual({2, 32}, {len(values), *map(len, values)})
+
+    def test_oldClient(self) -> None:
+        """The server speaks nothing older than TLS 1.3."""
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        certificate = self.authority.issue(self.key, "mediator.example")
+        client, server = self.connect(
+            self.serve(certificate), tls.ClientCreator(context, None, lambda *a: None)
+        )
+        self.assertEqual((False, False, b""), (client.secure, server.secure, server.received))
+
+    def test_oldServer(self) -> None:
+        """The client speaks nothing older than TLS 1.3."""
+        certificate = self.authority.issue(self.key, "mediator.example")
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(certificate)
+        context.use_privatekey(self.key)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        client, server = self.connect(
+            tls.ServerCreator(context), tls.clientOptions(tls.spkiHash(certificate), "mediator.example")
+        )
+        self.assertEqual((False, b""), (client.secure, server.received))
+        if client.lost is None:
+            raise AssertionError("not refused")
+        self.assertIn("TLS failed", tls.describeFailure(client.lost))
