@@ -35,9 +35,11 @@ from vnet.protocols.codec.names import validateNick
 from vnet.protocols.codec.url import MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.controlclient import Credentials
 from vnet.protocols.machine import wireguardevents as events
+from vnet.protocols.machine.candidates import checkable
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
+from vnet.values import Address
 
 __all__ = ["Node", "NodeParts"]
 
@@ -110,7 +112,9 @@ class Node:
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
-        self.puncher = Puncher(parts.clock, parts.port.send, parts.random, onMapped=self._mapped)
+        self.puncher = Puncher(
+            parts.clock, parts.port.send, parts.random, onMapped=self._mapped, accepts=self._outside
+        )
         self.nat = NatDiscovery(parts.clock, self.puncher)
         self.forwarder = Forwarder(
             parts.device,
@@ -339,6 +343,12 @@ class Node:
 
     def _connect(self, key: bytes, **options: Any) -> Attempt:
         return self.puncher.connect(key, **options)
+
+    def _outside(self, address: Address) -> bool:
+        """
+        Whether checks may go to an address that a peer names: not into the overlay itself.
+        """
+        return checkable(address) and (self.welcome is None or not self.welcome.holds(address.host))
 
     def _mapped(self) -> None:
         self.peers.candidatesChanged()

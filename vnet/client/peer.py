@@ -256,7 +256,7 @@ class Peer:
         """
         Tell the peer this side's candidates: at a rendezvous, and when there are others.
         """
-        if self._attempt is not None and self._attempt.selected is None:
+        if self._attempt is not None:
             self.context.sendSignal(self.key, signals.encode(self._attempt.signal(self._start)))
 
     def signal(self, plaintext: bytes) -> None:
@@ -394,6 +394,8 @@ class Peer:
             "address6": self.member.address6,
             "state": self.state,
             "path": "direct" if self.path is not None and self._answers else "none",
+            "endpoint": str(self.path.address) if self.path is not None else None,
+            "latencyMs": round(self.path.rtt * 1000, 2) if self.path is not None else None,
         }
 
     def describeFully(self) -> dict[str, Any]:
@@ -406,7 +408,6 @@ class Peer:
         return {
             **self.describe(),
             "endpoint": str(endpoint) if endpoint else None,
-            "latencyMs": round(path.rtt * 1000, 2) if path is not None else None,
             "transport": "udp" if path is not None else None,
             "lastHandshake": None if age is None else round(age, 1),
             "rxBytes": status.rxBytes,

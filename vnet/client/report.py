@@ -10,6 +10,7 @@ from typing import Any
 
 from vnet.client.peers import Peers
 from vnet.client.sync import Network, NetworkView
+from vnet.client.wording import natSummary
 from vnet.values import Address, NatReport
 
 __all__ = ["describeNat", "describeNetworks"]
@@ -33,7 +34,7 @@ def _describe(network: Network, peers: Peers, online: bool) -> dict[str, Any]:
         if peer is not None:
             described = peer.describe()
             if not network.online or member.state == "offline":
-                described.update(state="offline", path="none")
+                described.update(state="offline", path="none", endpoint=None, latencyMs=None)
             members.append(described)
     return {
         "name": network.name,
@@ -48,27 +49,15 @@ def describeNat(report: NatReport) -> dict[str, Any]:
     """
     @return: the JSON value of C{vnet netcheck}.
     """
-    return {
+    described = {
         "udp": report.udp,
         "publicAddress": _text(report.publicAddress),
         "publicAddress6": _text(report.publicAddress6),
         "natted": report.natted,
         "mappingVaries": report.mappingVaries,
-        "summary": _summary(report),
     }
+    return {**described, "summary": natSummary(described)}
 
 
 def _text(address: Address | None) -> str | None:
     return None if address is None else str(address)
-
-
-def _summary(report: NatReport) -> str:
-    if report.udp is None:
-        return "nothing is known yet: no STUN server was asked"
-    if not report.udp:
-        return "no STUN server answers over UDP: a firewall seems to block it, and direct paths beyond this LAN are not possible"
-    if not report.natted:
-        return "this computer has a public address: direct paths are possible"
-    if report.mappingVaries:
-        return "the NAT in front of this computer gives each destination another port: direct paths need a peer with an easier NAT"
-    return "this computer is behind a NAT, through which direct paths are possible"

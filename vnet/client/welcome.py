@@ -57,6 +57,13 @@ class Welcome:
     stun: tuple[Address, ...]
     relays: tuple[tuple[str, str, str], ...]
 
+    def holds(self, host: str) -> bool:
+        """
+        @return: whether an IP address lies in the overlay.
+        """
+        address = ipaddress.ip_address(host)
+        return address in ipaddress.ip_network(self.pool if address.version == 4 else self.pool6)
+
 
 def parseAddress(text: str, mediatorHost: str) -> Address:
     """
