@@ -1,7 +1,7 @@
 """
-Tests for the sessions of the WireGuard machine: timers, the queue and the erasure of keys.
+Tests for the sessions of the WireGuard machine: timers and the queue.
 
-The items W10 to W15, W24 and W25 of the list that L{vnet.test.test_wireguard} tells of.
+The items W10 to W14, W24 and W25 of the list that L{vnet.test.test_wireguard} tells of.
 """
 
 from __future__ import annotations
@@ -159,6 +159,35 @@ class TimeTests(SessionTestCase):
         self.assertNotEqual(sent[0][4:8], sent[1][4:8])
         self.assertNotEqual(sent[0][8:40], sent[1][8:40])
 
+    def test_w13_steadyTraffic(self) -> None:
+        """
+        More packets do not put off the end of a handshake that is not answered, with and without an endpoint.
+        """
+        for endpoint in (ADDRESSES[1], None):
+            pair = Pair()
+            pair.drop = lambda sender, data: True
+            pair.machines[0].setEndpoint(pair.publicKey(0), endpoint)
+            for _ in range(890):
+                pair.send(0, pair.packet(0))
+                pair.advance(0.1)
+            self.assertEqual(pair.events(0), [])
+            pair.advance(1.1)
+            self.assertEqual(pair.events(0), [HandshakeFailed(pair.publicKey(0))])
+
+    def test_w13_interval(self) -> None:
+        """
+        Within 5 seconds of an initiation no other is begun, though that one was answered.
+        """
+        self.establish()
+        pair = self.pair
+        self.keypair(0).sent = REKEY_AFTER_MESSAGES
+        pair.now += 4.9
+        pair.send(0, pair.packet(0))
+        self.assertEqual(pair.sent(0, 1), [])
+        pair.now += 0.1
+        pair.send(0, pair.packet(0))
+        self.assertEqual(len(pair.sent(0, 1)), 1)
+
     def test_w13_forced(self) -> None:
         """
         C{initiate} begins at once, in place of what is under way; the old response is then refused.
@@ -187,6 +216,23 @@ class TimeTests(SessionTestCase):
         self.assertEqual([len(data) for data in pair.sent(1)], [32])
         pair.advance(60)
         self.assertEqual((pair.sent(0), pair.sent(1)), ([], []))
+
+    def test_w14_another(self) -> None:
+        """
+        What comes while a keepalive is due is told of by another, 10 seconds after it.
+        """
+        self.establish()
+        pair = self.pair
+        pair.advance(5)
+        pair.send(0, pair.packet(0))
+        pair.advance(5.1)
+        self.assertEqual(len(pair.sent(1)), 1)
+        pair.advance(9.8)
+        self.assertEqual(len(pair.sent(1)), 0)
+        pair.advance(0.2)
+        self.assertEqual(len(pair.sent(1)), 1)
+        pair.advance(60)
+        self.assertEqual(pair.sent(1), [])
 
     def test_w14_steadyTraffic(self) -> None:
         """
@@ -277,73 +323,3 @@ class TimeTests(SessionTestCase):
             pair.run()
             self.assertEqual(len(pair.sent(1, 2)), 1)
         self.assertEqual(pair.machines[1].counters["oldTimestamp"], 0)
-
-
-class EraseTests(SessionTestCase):
-    """
-    W15 (L{vnet.test.test_wipe} looks through memory).
-    """
-
-    def test_w15_erasure(self) -> None:
-        """
-        540 seconds after the last session all its keys are gone, and nothing waits for time any more.
-        """
-        self.establish()
-        pair = self.pair
-        keypairs = [self.keypair(number) for number in (0, 1)]
-        pair.advance(539.9)
-        for keypair in keypairs:
-            keypair.seal(bytes(12), b"", None)
-        pair.advance(0.2)
-        for number, keypair in enumerate(keypairs):
-            self.assertRaises(RuntimeError, keypair.seal, bytes(12), b"", None)
-            self.assertRaises(RuntimeError, keypair.open, bytes(12), bytes(16), None)
-            self.assertEqual(pair.machines[number]._device.indices.entries, {})
-            self.assertIsNone(pair.machines[number].deadline())
-
-    def test_w15_replaced(self) -> None:
-        """
-        The session before the previous is erased as soon as the next is there.
-        """
-        self.establish()
-        oldest = self.keypair(0)
-        for _ in range(2):
-            self.pair.now += 1
-            oldest.seal(bytes(12), b"", None)
-            self.pair.machines[0].initiate(self.pair.publicKey(0), self.pair.now)
-            self.pair.run()
-        self.assertRaises(RuntimeError, oldest.seal, bytes(12), b"", None)
-
-    def test_w15_handshake(self) -> None:
-        """
-        The state of a handshake is zeroed when its session is derived, and when it has failed.
-        """
-        pair = self.pair
-        for drop in (False, True):
-            pair.drop = lambda sender, data, drop=drop: drop  # type: ignore[misc]
-            pair.machines[0].initiate(pair.publicKey(0), pair.now)
-            handshake = pair.machines[0]._peers[pair.publicKey(0)].handshake
-            assert handshake._sent is not None
-            sent = handshake._sent[1]
-            self.assertNotEqual(sent._state.chain, bytes(32))
-            pair.advance(90.1)
-            self.assertEqual(sent._state.chain, bytes(32))
-            self.assertIsNone(handshake._sent)
-
-    def test_removePeer(self) -> None:
-        """
-        When a peer is removed its keys are erased, its addresses are free, and what comes from it is dropped.
-        """
-        self.establish()
-        pair = self.pair
-        keypair = self.keypair(1)
-        machine = pair.machines[1]
-        session = machine._peers[pair.publicKey(1)]
-        machine.removePeer(pair.publicKey(1))
-        self.assertRaises(RuntimeError, keypair.seal, bytes(12), b"", None)
-        self.assertEqual(session.handshake._staticStatic, bytes(32))
-        self.assertIsNone(machine.peerFor("100.64.0.1"))
-        self.assertIsNone(machine.deadline())
-        pair.send(0, pair.packet(0))
-        self.assertEqual((pair.received(1), pair.sent(1)), ([], []))
-        self.assertRaises(KeyError, machine.peerStatus, pair.publicKey(1))

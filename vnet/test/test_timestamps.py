@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.machine.timestamps import NEVER, Timestamps
+from vnet.protocols.machine.timestamps import NEVER, TimestampMemory, Timestamps
 from vnet.test.wgpair import Wall
 
 
@@ -51,3 +51,21 @@ class TimestampsTests(SynchronousTestCase):
                 self.assertGreater(stamp, last)
                 self.assertLess(int.from_bytes(stamp[8:], "big"), 10**9)
                 last = stamp
+
+
+class TimestampMemoryTests(SynchronousTestCase):
+    """
+    L{TimestampMemory}.
+    """
+
+    def test_limit(self) -> None:
+        """
+        What was kept is taken once; the oldest is forgotten when there is no room.
+        """
+        memory = TimestampMemory(2)
+        for peer in (b"a", b"b", b"a", b"c"):
+            memory.keep(peer, peer * 12, NEVER)
+        self.assertEqual(memory.take(b"a"), (b"a" * 12, NEVER))
+        self.assertEqual(memory.take(b"a"), (NEVER, NEVER))
+        self.assertEqual(memory.take(b"b"), (NEVER, NEVER))
+        self.assertEqual(memory.take(b"c"), (b"c" * 12, NEVER))

@@ -2,7 +2,8 @@
 Tests for the WireGuard machine: what its messages say.
 
 C{test_w01} to C{test_w25} are the items of the list of what an implementation must meet: 1 to 9 here, 17 to 20 in
-L{vnet.test.test_gate}, 16 and 21 to 23 in L{vnet.test.test_opening}, the others in L{vnet.test.test_session}.
+L{vnet.test.test_gate}, 15 in L{vnet.test.test_erasure}, 16 and 21 to 23 in
+L{vnet.test.test_opening}, the others in L{vnet.test.test_session}.
 """
 
 from __future__ import annotations
@@ -130,6 +131,27 @@ class MessageTests(SynchronousTestCase):
             machine.receive(data, ADDRESSES[0], pair.now)
             self.assertEqual(len(machine.datagramsToSend(pair.now)), int(fine))
         self.assertEqual(machine.counters["oldTimestamp"], 3)
+
+    def test_w05_addedAgain(self) -> None:
+        """
+        An initiation of before is refused also when its sender was removed and added again meanwhile; and what
+        is then sent is greater than what was sent before, though the clock went back.
+        """
+        pair = self.pair
+        for number in (0, 1):
+            pair.machines[number].initiate(pair.publicKey(number), pair.now)
+            pair.run()
+        recorded = pair.sent(0, 1)[0]
+        machine = pair.machines[1]
+        machine.removePeer(pair.publicKey(1))
+        machine.addPeer(pair.publicKey(1), allowedIps=[], endpoint=ADDRESSES[0])
+        pair.now += 1
+        machine.receive(recorded, ADDRESSES[0], pair.now)
+        self.assertEqual(machine.datagramsToSend(pair.now), [])
+        pair.wall.nanoseconds -= 3600 * 10**9
+        machine.initiate(pair.publicKey(1), pair.now)
+        pair.run()
+        self.assertEqual(len(pair.sent(0, 2)), 2)
 
     def test_w06_initiationRate(self) -> None:
         """
@@ -277,6 +299,11 @@ class MessageTests(SynchronousTestCase):
             pair.run()
             self.assertEqual(len(pair.sent(0, 1)), 1)
             self.assertEqual(pair.machines[0].peerStatus(pair.publicKey(0)).lastHandshake, pair.now)
+            # The initiator has learned which key the other knows, and answers with that.
+            pair.advance(1)
+            pair.machines[1].initiate(pair.publicKey(1), pair.now)
+            pair.run()
+            self.assertEqual(pair.machines[1].peerStatus(pair.publicKey(1)).lastHandshake, pair.now)
 
     def test_disjointPresharedKeys(self) -> None:
         """

@@ -13,7 +13,7 @@ import attrs
 from vnet.protocols.machine.indices import IndexTable
 from vnet.protocols.machine.keypair import Keypair
 from vnet.protocols.machine.noise import StaticKey
-from vnet.protocols.machine.timestamps import Timestamps
+from vnet.protocols.machine.timestamps import TimestampMemory, Timestamps
 from vnet.protocols.machine.wireguardevents import WireGuardEvent
 from vnet.values import Address
 
@@ -34,6 +34,7 @@ class Device:
     @ivar timestamps: for initiations.
     @ivar mtu: the longest inner packet that is still padded.
     @ivar indices: a keypair, or the session whose handshake is under way, by index.
+    @ivar pastTimestamps: of peers that were removed.
     @ivar datagrams: what is to be sent.
     @ivar events: what is to be told.
     @ivar counters: how much has been dropped, by reason.
@@ -44,6 +45,7 @@ class Device:
     timestamps: Timestamps
     mtu: int
     indices: IndexTable[Keypair | Session]
+    pastTimestamps: TimestampMemory = attrs.Factory(TimestampMemory)
     datagrams: list[tuple[bytes, Address]] = attrs.Factory(list)
     events: deque[WireGuardEvent] = attrs.Factory(deque)
     counters: Counter[str] = attrs.Factory(Counter)

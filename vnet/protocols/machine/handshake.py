@@ -29,19 +29,26 @@ from vnet.protocols.machine.noise import (
     TransportKeys,
     createInitiation,
 )
-from vnet.protocols.machine.timestamps import NEVER
 from vnet.protocols.machine.wipe import wipe
 
 if TYPE_CHECKING:
     from vnet.protocols.machine.session import Session
 
-__all__ = ["MAX_PRESHARED_KEYS", "Handshake", "HandshakeResult"]
+__all__ = ["MAX_PRESHARED_KEYS", "Handshake", "HandshakeResult", "checkPresharedKeys"]
 
 #: Preshared keys of one peer that are used.
 MAX_PRESHARED_KEYS = 16
 
 #: Initiations of one peer are not accepted faster than one in so many seconds.
 INITIATION_INTERVAL = 0.02
+
+
+def checkPresharedKeys(keys: Sequence[bytes]) -> None:
+    """
+    @raise ValueError: one of these is not 32 bytes.
+    """
+    if any(len(key) != 32 for key in keys):
+        raise ValueError("a preshared key is 32 bytes")
 
 
 class HandshakeResult(NamedTuple):
@@ -80,8 +87,7 @@ class Handshake:
         self._unconfirmed = False
         self._cookies = CookieHolder(publicKey)
         self._sent: tuple[int, SentInitiation] | None = None
-        self._sentTimestamp = NEVER
-        self._receivedTimestamp = NEVER
+        self._sentTimestamp, self._receivedTimestamp = device.pastTimestamps.take(publicKey)
         self._receivedAt = float("-inf")
 
     def setPresharedKeys(self, keys: Sequence[bytes]) -> None:
@@ -91,8 +97,7 @@ class Handshake:
         @param keys: 32 bytes each; of more than L{MAX_PRESHARED_KEYS}, the first; of none, zeros.
         @raise ValueError: one is of another size.
         """
-        if any(len(key) != 32 for key in keys):
-            raise ValueError("a preshared key is 32 bytes")
+        checkPresharedKeys(keys)
         old = self._presharedKeys
         new = [bytearray(key) for key in keys[:MAX_PRESHARED_KEYS]] or [bytearray(NO_PRESHARED_KEY)]
         if new == old:
@@ -211,6 +216,7 @@ class Handshake:
         """
         self.abandon()
         wipe(self._staticStatic, *self._presharedKeys)
+        self._device.pastTimestamps.keep(self._publicKey, self._sentTimestamp, self._receivedTimestamp)
 
     def _encode(self, message: Initiation | Response, now: float) -> bytes:
         return self._cookies.addMacs(encodeHandshake(message), now)

@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_session -*-
+# -*- test-case-name: vnet.test.test_erasure -*-
 """
 The keys of one WireGuard session (whitepaper sections 5.4.5 and 6.2), and the three that a peer may have
 at once.

@@ -67,7 +67,6 @@ class Session:
         self._initiatedAt = _LONG_AGO
         self._initiatedTo: Address | None = None
         self._oweKeepalive = False
-        self._rekeyedLate = False
         self._lastHandshake: float | None = None
         self._rxBytes = 0
         self._txBytes = 0
@@ -257,10 +256,9 @@ class Session:
 
     def _rekeyBeforeTheEnd(self, now: float) -> None:
         current = self._keypairs.current
-        if current is None or self._rekeyedLate or not current.isInitiator:
+        if current is None or not current.isInitiator:
             return
         if now - current.createdAt >= _REKEY_ON_RECEIVE:
-            self._rekeyedLate = True
             self._begin(now)
 
     def _retry(self, now: float) -> None:
@@ -297,7 +295,6 @@ class Session:
     def _established(self, keypair: Keypair, now: float) -> None:
         self._timers.handshake = None
         self._timers.expiry = keypair.createdAt + REJECT_AFTER_TIME
-        self._rekeyedLate = False
         self._lastHandshake = now
         self._device.tell(SessionEstablished(self.publicKey))
         self._sendQueued(now)

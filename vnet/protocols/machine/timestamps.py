@@ -9,12 +9,13 @@ computer's clock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from struct import Struct
 
 import attrs
 
-__all__ = ["NEVER", "Timestamps"]
+__all__ = ["NEVER", "TimestampMemory", "Timestamps"]
 
 _BASE = 0x400000000000000A
 _BILLION = 1_000_000_000
@@ -49,3 +50,29 @@ def _following(previous: bytes) -> bytes:
     if nanoseconds + _STEP < _BILLION:
         return _TAI64N.pack(seconds, nanoseconds + _STEP)
     return _TAI64N.pack(seconds + 1, 0)
+
+
+class TimestampMemory:
+    """
+    The last timestamps of peers that were removed, so that one that is added again is not open to what was said
+    before.  It holds a limited number, and forgets the oldest.
+    """
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._limit = limit
+        self._last: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()
+
+    def keep(self, publicKey: bytes, sent: bytes, received: bytes) -> None:
+        """
+        Remember the last timestamp that the peer was sent, and the last that came from it.
+        """
+        self._last.pop(publicKey, None)
+        self._last[publicKey] = sent, received
+        if len(self._last) > self._limit:
+            self._last.popitem(last=False)
+
+    def take(self, publicKey: bytes) -> tuple[bytes, bytes]:
+        """
+        What is remembered of the peer, or twice L{NEVER}.
+        """
+        return self._last.pop(publicKey, (NEVER, NEVER))

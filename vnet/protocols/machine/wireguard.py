@@ -21,6 +21,7 @@ from vnet.protocols.codec.handshake import CookieReply, Initiation, decodeHandsh
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
 from vnet.protocols.machine.gate import HandshakeGate
+from vnet.protocols.machine.handshake import checkPresharedKeys
 from vnet.protocols.machine.indices import IndexTable
 from vnet.protocols.machine.keypair import Keypair
 from vnet.protocols.machine.noise import StaticKey, openInitiation
@@ -119,6 +120,8 @@ class WireGuard:
         @raise ValueError: a key is of the wrong size or of low order, a prefix is none, or there are too
             many peers.
         """
+        # All that may be wrong is looked at before anything is changed.
+        checkPresharedKeys(presharedKeys)
         for prefix in allowedIps:
             ip_network(prefix, strict=False)
         session = self._peers.get(publicKey)
