@@ -122,6 +122,21 @@ _ERRORS: dict[type[Exception], bytes] = {
 }
 
 
+class _Time(amp.Integer):
+    """
+    Microseconds, 0 to 2**64 - 1.
+    """
+
+    def fromString(self, inString: bytes) -> int:
+        """
+        @raise ValueError: it is no such time.
+        """
+        value: int = super().fromString(inString)
+        if not 0 <= value < 1 << 64:
+            raise ValueError("a time that no clock shows")
+        return value
+
+
 _MEMBER: Sequence[tuple[bytes, amp.Argument]] = [
     (b"key", amp.String()),
     (b"address", amp.Unicode()),
@@ -153,7 +168,7 @@ class Login(amp.Command):
     response = [
         (b"realm", amp.String()),
         (b"epoch", amp.String()),
-        (b"now", amp.Integer()),
+        (b"now", _Time()),
         (b"address", amp.Unicode()),
         (b"address6", amp.Unicode()),
         (b"pool", amp.Unicode()),
@@ -185,7 +200,7 @@ class Ping(amp.Command):
     """
 
     arguments: list[tuple[bytes, amp.Argument]] = []
-    response = [(b"now", amp.Integer())]
+    response = [(b"now", _Time())]
     errors = _ERRORS
 
 
@@ -334,7 +349,7 @@ class Rendezvous(amp.Command):
     Mediator to client: connect to this peer, beginning at C{start} (microseconds of the mediator's clock; C{now} is its clock at sending).
     """
 
-    arguments = [(b"peer", amp.String()), (b"start", amp.Integer()), (b"now", amp.Integer())]
+    arguments = [(b"peer", amp.String()), (b"start", _Time()), (b"now", _Time())]
     response: list[tuple[bytes, amp.Argument]] = []
 
 

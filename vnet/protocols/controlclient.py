@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -40,6 +40,17 @@ _CALL_TIMEOUT = 15.0
 _PING_TIMEOUT = 12.0
 _MAXIMUM_BOX = 256 * 1024
 _DONE = Failure(ConnectionDone())
+
+_PUSHES: dict[bytes, tuple[type[amp.Command], str]] = {
+    command.commandName: (command, method)
+    for command, method in (
+        (control.MemberChanged, "_memberChanged"),
+        (control.NetworkGone, "_networkGone"),
+        (control.Rendezvous, "_rendezvous"),
+        (control.Signal, "_signal"),
+        (control.Replaced, "_replaced"),
+    )
+}
 
 
 class ControlHandler(Protocol):
@@ -124,7 +135,44 @@ class ControlClient(amp.AMP):
         One whole box came.
         """
         self._received = 0
-        super().ampBoxReceived(box)
+        try:
+            super().ampBoxReceived(box)
+        except Exception:
+            # Responders run inside Deferreds: what arrives here is a box that makes no sense.
+            self.transport.abortConnection()
+
+    def unhandledError(self, failure: Failure) -> None:
+        """
+        A box of the mediator's makes no sense.
+        """
+        self.transport.abortConnection()
+
+    def locateResponder(self, name: bytes) -> Callable[[amp.Box], Deferred[amp.Box]] | None:
+        """
+        @return: what answers this command: none but the pushes, also not those that AMP itself knows.
+        """
+        found = _PUSHES.get(name)
+        if found is None:
+            return None
+        command, method = found
+        return lambda box: self._respond(command, getattr(self, method), box)
+
+    def _respond(
+        self, command: type[amp.Command], method: Callable[..., None], box: amp.Box
+    ) -> Deferred[amp.Box]:
+        try:
+            arguments = command.parseArguments(box, self)
+        except Exception:
+            return fail(self._nonsense())
+        answer: Deferred[amp.Box] = maybeDeferred(method, **arguments).addCallback(lambda _: amp.Box())
+        return answer.addErrback(self._refuse)
+
+    def _refuse(self, failure: Failure) -> Failure:
+        return Failure(self._nonsense()) if failure.check(DecodeError) else failure
+
+    def _nonsense(self) -> amp.RemoteAmpError:
+        self.transport.abortConnection()
+        return amp.RemoteAmpError(b"MALFORMED", "the arguments make no sense", fatal=True)
 
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """
@@ -190,30 +238,20 @@ class ControlClient(amp.AMP):
             lambda _: self._schedulePing(), lambda _: self.transport and self.transport.abortConnection()
         )
 
-    @control.MemberChanged.responder
-    def _memberChanged(self, network: bytes, version: int, members: list[dict[str, Any]]) -> dict[str, Any]:
+    def _memberChanged(self, network: bytes, version: int, members: list[dict[str, Any]]) -> None:
         self._handler.memberChanged(_key(network, 16), version, members)
-        return {}
 
-    @control.NetworkGone.responder
-    def _networkGone(self, network: bytes) -> dict[str, Any]:
+    def _networkGone(self, network: bytes) -> None:
         self._handler.networkGone(_key(network, 16))
-        return {}
 
-    @control.Rendezvous.responder
-    def _rendezvous(self, peer: bytes, start: int, now: int) -> dict[str, Any]:
+    def _rendezvous(self, peer: bytes, start: int, now: int) -> None:
         self._handler.rendezvous(_key(peer), start, now)
-        return {}
 
-    @control.Signal.responder
-    def _signal(self, peer: bytes, sealed: bytes) -> dict[str, Any]:
+    def _signal(self, peer: bytes, sealed: bytes) -> None:
         self._handler.signal(_key(peer), sealed)
-        return {}
 
-    @control.Replaced.responder
-    def _replaced(self, byYou: bool) -> dict[str, Any]:
+    def _replaced(self, byYou: bool) -> None:
         self._handler.replaced(byYou)
-        return {}
 
 
 @define(eq=False)
