@@ -74,7 +74,7 @@ def parseAddress(text: str, mediatorHost: str) -> Address:
     host, colon, port = text.rpartition(":")
     try:
         number = int(port)
-        literal = host.removeprefix("[").removesuffix("]") or mediatorHost
+        literal = _zoneless(host).removeprefix("[").removesuffix("]") or mediatorHost
         address = ipaddress.ip_address(literal)
     except ValueError as error:
         raise DecodeError("not an address and a port") from error
@@ -82,6 +82,15 @@ def parseAddress(text: str, mediatorHost: str) -> Address:
         raise DecodeError("not an address and a port")
     mapped = getattr(address, "ipv4_mapped", None)
     return Address(str(mapped or address), number)
+
+
+def _zoneless(text: str) -> str:
+    """
+    Python keeps the zone of an IPv6 address, any text after C{%}, and counts such an address to its block.
+    """
+    if "%" in text:
+        raise DecodeError("an address with a zone")
+    return text
 
 
 def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
@@ -93,9 +102,9 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
     """
     try:
         pool = ipaddress.IPv4Network(answer["pool"])
-        pool6 = ipaddress.IPv6Network(answer["pool6"])
+        pool6 = ipaddress.IPv6Network(_zoneless(answer["pool6"]))
         address = ipaddress.IPv4Address(answer["address"])
-        address6 = ipaddress.IPv6Address(answer["address6"])
+        address6 = ipaddress.IPv6Address(_zoneless(answer["address6"]))
         stun = tuple(parseAddress(text, mediatorHost) for text in answer["stun"][:_MAXIMUM_SERVERS])
     except ValueError as error:
         raise Refused(f"the mediator gave an address that is none: {displayable(str(error))}") from error
@@ -130,7 +139,7 @@ def memberAddressesIn(welcome: Welcome, address: str, address6: str) -> tuple[st
     @raise DecodeError: they are none, lie outside of the overlay's blocks, or are this node's own.
     """
     try:
-        ipv4, ipv6 = ipaddress.IPv4Address(address), ipaddress.IPv6Address(address6)
+        ipv4, ipv6 = ipaddress.IPv4Address(address), ipaddress.IPv6Address(_zoneless(address6))
     except ValueError as error:
         raise DecodeError("the mediator gave a member an address that is none") from error
     inside: Sequence[bool] = (

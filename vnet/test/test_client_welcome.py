@@ -95,3 +95,26 @@ class WelcomeTests(SynchronousTestCase):
             (good[0], "100.64.0.8"),
         ):
             self.assertRaises(DecodeError, memberAddressesIn, welcome, address, address6)
+
+    def test_zones(self) -> None:
+        """
+        An IPv6 address with a zone is none of the overlay's, nor a STUN server: its text would reach system calls.
+        """
+        for changes in (
+            {"address6": "fd12:3456:789a::7%lo"},
+            {"pool6": "fd12:3456:789a::%lo/48"},
+            {"pool6": "fd12:3456:789a::%lo/48", "address6": "fd12:3456:789a::7%lo"},
+            {"stun": ["[2001:db8::1%lo]:3478"]},
+        ):
+            self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5")
+        welcome = parseWelcome(answer(), "203.0.113.5")
+        with self.assertRaises(DecodeError):
+            memberAddressesIn(welcome, "100.64.0.8", "fd12:3456:789a::8%lo")
+
+    def test_longAddress(self) -> None:
+        """
+        A refusal stays one short line, whatever the mediator sends in place of an address.
+        """
+        for text in ("1" * 60_000, "1.2.3.\x1b[2J\n\u202e", "\ud800"):
+            error = self.assertRaises(Refused, parseWelcome, answer(address=text), "203.0.113.5")
+            self.assertTrue(str(error).isprintable() and len(str(error)) < 200, str(error))
