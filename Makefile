@@ -1,8 +1,10 @@
 # Each target makes ready what it needs (see tools/bootstrap) and then does its job.
 # To choose: make PYTHON=/opt/python3.13/bin/python3 ...; make test PYTESTFLAGS="-k stun -x"
+# make fuzz FUZZFLAGS="--target stun --seconds 60"
 
 BIN := .venv/bin
 PYTESTFLAGS ?=
+FUZZFLAGS ?=
 
 .PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench fuzz docs clean
 
@@ -42,13 +44,13 @@ bench: ready-bench ## throughput and latency beside the bare link and wireguard-
 	@$(BIN)/python bench/tunnel.py
 
 fuzz: ready-fuzz ## two million inputs for each decoder
-	@$(BIN)/python -m vnet.test.fuzz
+	@$(BIN)/python -m vnet.test.fuzz $(FUZZFLAGS)
 
 docs: ready-docs ## the API reference, in apidocs/
 	@$(BIN)/pydoctor
 
 clean: ## all that was made here, but not the state of a node
-	rm -rf .venv build dist apidocs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis _trial_temp*
+	rm -rf .venv build dist apidocs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 

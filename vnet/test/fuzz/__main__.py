@@ -38,7 +38,7 @@ class Outcome:
 
     @ivar result: empty as long as nothing is wrong.
     @ivar finding: where the input is that was found.
-    @ivar last: the last lines that the child wrote.
+    @ivar last: the last lines that the child wrote, without libFuzzer's chatter.
     """
 
     name: str
@@ -106,22 +106,22 @@ class Campaign:
         options = {"runs": self.runs, "seconds": self.seconds, "seed": self.seed}
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "vnet.test.fuzz.engine", self.engine, name, str(directory)),
+                *(sys.executable, "-u", "-m", "vnet.test.fuzz.engine", self.engine, name, str(directory)),
                 *(f"--{option}={value}" for option, value in options.items()),
             ],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
 
     def _follow(self, child: subprocess.Popen[str], outcome: Outcome) -> None:
         shown = time.monotonic()
-        for line in child.stderr or ():
+        for line in child.stdout or ():
             if match := _DONE.match(line):
                 outcome.inputs = int(match[1] or match[2])
-            else:
+            elif not line.startswith(("INFO:", "WARNING: Failed to find function")):
                 outcome.last.append(line.rstrip("\n"))
             if (place := line.find(WRITTEN)) >= 0:
                 outcome.finding = Path(line[place + len(WRITTEN) :].strip())

@@ -406,7 +406,7 @@ def _nameSeeds() -> Sequence[bytes]:
         "\u0645\u0631\u062d\u0628\u0627",
         "\uac00" * 64,
     ]
-    return [text.encode("utf-8", "surrogatepass")[:600] for text in (*plain, *hostileTexts(300))]
+    return [text.encode("utf-8", "surrogatepass")[:500] for text in (*plain, *hostileTexts(300))]
 
 
 TARGETS = [

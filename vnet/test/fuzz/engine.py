@@ -38,7 +38,7 @@ class Hang(BaseException):
 
 
 def _hang(number: int, frame: FrameType | None) -> None:
-    raise Hang(f"one input took more than {SECONDS_PER_INPUT} seconds")
+    raise Hang("one input took too long")
 
 
 class _Progress:
@@ -59,7 +59,9 @@ class _Progress:
         self._check(data)
 
 
-def runPlain(target: Target, runs: int, seconds: float, directory: Path, seed: int) -> int:
+def runPlain(
+    target: Target, runs: int, seconds: float, directory: Path, seed: int, patience: int = SECONDS_PER_INPUT
+) -> int:
     """
     Feed mutations of the seeds, whatever they do.
 
@@ -71,7 +73,7 @@ def runPlain(target: Target, runs: int, seconds: float, directory: Path, seed: i
     signal.signal(signal.SIGALRM, _hang)
     while check.count < runs and time.monotonic() < end:
         data = seeds[check.count] if check.count < len(seeds) else target.input(random, seeds)
-        signal.alarm(SECONDS_PER_INPUT)
+        signal.alarm(patience)
         try:
             check(data)
         except (Exception, Hang):
@@ -86,7 +88,9 @@ def runPlain(target: Target, runs: int, seconds: float, directory: Path, seed: i
     return 0
 
 
-def runAtheris(target: Target, runs: int, seconds: float, directory: Path, seed: int) -> int:
+def runAtheris(
+    target: Target, runs: int, seconds: float, directory: Path, seed: int, patience: int = SECONDS_PER_INPUT
+) -> int:
     """
     Let libFuzzer follow the coverage.  What it learns stays in C{corpus/} for the next time.
 
@@ -112,7 +116,7 @@ def runAtheris(target: Target, runs: int, seconds: float, directory: Path, seed:
         "max_total_time": int(seconds),
         "seed": seed,
         "max_len": target.maximum,
-        "timeout": SECONDS_PER_INPUT,
+        "timeout": patience,
         "rss_limit_mb": _MEGABYTES,
         "artifact_prefix": f"{directory}/",
         "reload": 0,
@@ -154,10 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--patience", type=int, default=SECONDS_PER_INPUT)
     options = parser.parse_args(arguments)
     target = _find(options.target, options.engine)
     run = runAtheris if options.engine == "atheris" else runPlain
-    return run(target, options.runs, options.seconds, options.directory, options.seed)
+    return run(target, options.runs, options.seconds, options.directory, options.seed, options.patience)
 
 
 if __name__ == "__main__":
