@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from vnet.errors import VnetError
+from vnet.client.localclient import LocalClient
+from vnet.errors import Refused, Unreachable, VnetError
 from vnet.test.netlab import Home, Host, LabError, stop
 from vnet.test.netlab._space import ROOT
 
@@ -63,7 +64,7 @@ def refusal(command: Callable[..., object], *arguments: object, code: int = 1) -
 
 def waitUntil(predicate: Callable[[], T], timeout: float, what: str, every: float = 0.05) -> T:
     """
-    Ask again until the answer is true; L{CommandFailed} counts as not true.
+    Ask again until the answer is true; L{CommandFailed}, and a node that refuses or is not there, count as not true.
 
     @return: the true answer.
     @raise LabError: C{timeout} seconds were not enough for C{what}.
@@ -73,7 +74,7 @@ def waitUntil(predicate: Callable[[], T], timeout: float, what: str, every: floa
     while True:
         try:
             found = predicate()
-        except CommandFailed as error:
+        except (CommandFailed, Refused, Unreachable) as error:
             answer = error
         else:
             if found:
@@ -276,6 +277,33 @@ class Node(Daemon):
             raise LabError(f"{self.name}: vnet {' '.join(arguments)}: not an object: {out}")
         return answer
 
+    def ask(self, verb: str, **arguments: str | None) -> dict[str, Any]:
+        """
+        Ask over the control socket, without a process: for what is asked again and again.
+
+        @raise VnetError: as L{LocalClient.call}.
+        """
+        client = LocalClient(str(self.socket), timeout=20.0)
+        try:
+            return client.call(verb, **arguments)
+        finally:
+            client.close()
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """
+        Start C{vnet}, and do not wait for its end; what it writes goes nowhere.
+        """
+        return self.host.popen(
+            self._argv(arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(self.state),
+            cwd=self.state,
+        )
+
+    def _argv(self, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-c", CLI, f"--socket={self.socket}", *arguments]
+
     def text(self, *arguments: str, timeout: float = 20.0) -> str:
         """
         Run C{vnet} as a person would.
@@ -283,7 +311,7 @@ class Node(Daemon):
         @return: what it printed.
         @raise CommandFailed: it did not exit with 0.
         """
-        argv = [sys.executable, "-c", CLI, f"--socket={self.socket}", *arguments]
+        argv = self._argv(arguments)
         done = self.host.run(argv, check=False, timeout=timeout, env=environment(self.state))
         if done.returncode:
             raise CommandFailed(f"{self.name}: vnet {' '.join(arguments)}", done.returncode, done.stderr)
