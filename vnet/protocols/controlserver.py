@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vnet.protocols import control
+from vnet.protocols._quietamp import QuietAMP
 from vnet.protocols.machine.admission import Admission
 
 __all__ = ["ControlBackend", "ControlServer", "ControlServerFactory", "Gate", "Limits"]
@@ -113,7 +114,7 @@ class Limits:
     handshake: float = 10.0
     login: float = 15.0
     idle: float = 3 * control.PING_INTERVAL
-    closing: float = 5.0
+    closing: float = 2.0
     strangerBytes: int = 1024
     boxBytes: int = 128 * 1024
     boxKeys: int = 64
@@ -122,7 +123,7 @@ class Limits:
 
 
 @implementer(IHandshakeListener, IPushProducer)
-class ControlServer(amp.AMP):
+class ControlServer(QuietAMP):
     """
     One connection of a node.
 
@@ -328,6 +329,8 @@ class ControlServer(amp.AMP):
         try:
             return cast(amp.Box, command.makeResponse(await method(**arguments), self))
         except tuple(command.errors) as error:
+            if not self._admitted:
+                self._arm(self._limits.closing, "closingTimeout")
             code = command.errors[type(error)]
             raise amp.RemoteAmpError(code, str(error), fatal=command is control.Login) from None
         finally:
