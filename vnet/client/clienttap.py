@@ -27,6 +27,7 @@ from vnet.client.links import LinkWatcher
 from vnet.client.localcontrol import LocalControl
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
+from vnet.client.sync import MAXIMUM_MEMBERS
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.protocols.codec.names import validateNick
@@ -147,7 +148,11 @@ class ClientService(MultiService):
                 device=device,
                 port=port,
                 wireguard=WireGuard(
-                    identity.tunnelPrivateKey(), random=os.urandom, wallClock=time.time_ns, mtu=_MTU
+                    identity.tunnelPrivateKey(),
+                    random=os.urandom,
+                    wallClock=time.time_ns,
+                    mtu=_MTU,
+                    maxPeers=MAXIMUM_MEMBERS,
                 ),
                 random=os.urandom,
                 sealer=Sealer(identity.seed, os.urandom),

@@ -15,7 +15,7 @@ from vnet.client.identity import tunnelKey
 from vnet.client.peer import Peer, PeerContext
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome, memberAddressesIn
-from vnet.errors import DecodeError
+from vnet.errors import DecodeError, StateError
 
 __all__ = ["MemberTable", "Peers"]
 
@@ -135,16 +135,21 @@ class Peers:
         except DecodeError as error:
             self._log.warn("the mediator named a member that cannot be one: {error}", error=error)
             return None
-        refused = self._conflict(member, address, address6, welcome)
-        peer = Peer(self._context, member, key, refused, warm=self._warm < _WARM)
-        self._warm += peer.warm
-        self._peers[member.key] = self._byTunnelKey[key] = peer
+        refused = self._conflict(member, key, (address, address6), welcome)
+        if not refused:
+            try:
+                self._table.add(key, address, address6, self._presharedKeys(member.key))
+            except ValueError as error:
+                refused = f"no tunnel to it is possible: {error}"
+        peer = Peer(self._context, member, key, refused, warm=not refused and self._warm < _WARM)
+        self._peers[member.key] = peer
         if refused:
             self._log.warn("{nick} is refused: {refused}", nick=member.nick, refused=refused)
         else:
+            self._warm += peer.warm
             peer.addresses = (address, address6)
             self._owners[address] = self._owners[address6] = member.key
-            self._table.add(key, address, address6, self._presharedKeys(member.key))
+            self._byTunnelKey[key] = peer
         return peer
 
     def _update(self, peer: Peer, member: Member) -> None:
@@ -152,8 +157,13 @@ class Peers:
             self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(peer.key))
         peer.update(member)
 
-    def _conflict(self, member: Member, address: str, address6: str, welcome: Welcome) -> str:
-        for each in (address, address6):
+    def _conflict(
+        self, member: Member, tunnelKey: bytes, addresses: tuple[str, str], welcome: Welcome
+    ) -> str:
+        if tunnelKey in self._byTunnelKey:
+            # Two Ed25519 keys, of opposite sign, have one X25519 key.
+            return "the mediator gives one tunnel key to two members"
+        for each in addresses:
             pinned = self._pins.pinned(welcome.realm, each)
             if pinned is not None and pinned != member.key:
                 return (
@@ -167,19 +177,24 @@ class Peers:
     def _pin(self, welcome: Welcome, peers: Iterable[Peer]) -> None:
         pins: dict[str, bytes] = {}
         for peer in peers:
-            for address in (peer.member.address, peer.member.address6):
+            for address in peer.addresses:
                 if self._pins.pinned(welcome.realm, address) is None:
                     pins[address] = peer.key
         if pins:
-            self._pins.pin(welcome.realm, pins)
+            try:
+                self._pins.pin(welcome.realm, pins)
+            except StateError as error:
+                self._log.error(
+                    "the keys of {count} peers are not pinned: {error}", count=len(pins), error=error
+                )
 
     def _remove(self, key: bytes) -> None:
         peer = self._peers.pop(key, None)
         if peer is not None:
-            self._byTunnelKey.pop(peer.tunnelKey, None)
             self._warm -= peer.warm
             peer.close()
             if not peer.refused:
+                self._byTunnelKey.pop(peer.tunnelKey, None)
                 for address in peer.addresses:
                     self._owners.pop(address, None)
                 self._table.remove(peer.tunnelKey)

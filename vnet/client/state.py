@@ -145,10 +145,8 @@ class StateFile:
 
     def pin(self, realm: bytes, keys: dict[str, bytes]) -> None:
         """
-        Keep the keys of peers, by address.
+        Keep the keys of peers, by address.  When there are too many, those that are kept already stay.
         """
-        pins = dict(self.remembered.pins)
-        pins.update({f"{realm.hex()}/{address}": key.hex() for address, key in keys.items()})
-        while len(pins) > _MAXIMUM_PINS:
-            del pins[next(iter(pins))]
-        self.update(pins=pins)
+        fresh = {f"{realm.hex()}/{address}": key.hex() for address, key in keys.items()}
+        room = max(0, _MAXIMUM_PINS - len(self.remembered.pins))
+        self.update(pins={**self.remembered.pins, **dict(list(fresh.items())[:room])})

@@ -3,38 +3,39 @@
 The control protocol: AMP commands between a node and its mediator, over TLS 1.3.
 
 A connection starts with L{Login}; nothing else is answered before it.  Times are microseconds of the mediator's
-CLOCK_BOOTTIME, so that neither side needs a true wall clock.  A network's version is a pair: the C{epoch} that the mediator
-drew when it started, and a number that grows by one with each change of that network.
+CLOCK_BOOTTIME, so that neither side needs a true wall clock.  A network's version is a pair: the C{epoch} that the
+mediator drew when it started, and a number that grows by one with each change of that network.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import ClassVar
 
 from twisted.protocols import amp
 
 __all__ = [
     "ACCEPTED_VERSION",
+    "EXPORTER_LABEL",
+    "MAXIMUM_NAME",
+    "MAXIMUM_NICK",
+    "MAXIMUM_SIGNAL",
+    "PAGE",
+    "PING_INTERVAL",
     "Busy",
     "Connect",
     "CreateNetwork",
     "Denied",
-    "EXPORTER_LABEL",
     "ForwardSignal",
     "JoinNetwork",
     "LeaveNetwork",
     "Login",
     "LoginFailed",
     "Logout",
-    "MAXIMUM_NAME",
-    "MAXIMUM_NICK",
-    "MAXIMUM_SIGNAL",
     "MemberChanged",
     "NetworkGone",
     "NotPeers",
-    "PAGE",
-    "PING_INTERVAL",
     "PeerAbsent",
     "Ping",
     "Rendezvous",
@@ -127,7 +128,7 @@ class _Time(amp.Integer):
     Microseconds, 0 to 2**64 - 1.
     """
 
-    def fromString(self, inString: bytes) -> int:
+    def fromString(self, inString: bytes) -> int:  # type: ignore[override]
         """
         @raise ValueError: it is no such time.
         """
@@ -145,8 +146,9 @@ _MEMBER: Sequence[tuple[bytes, amp.Argument]] = [
     (b"state", amp.Unicode()),
 ]
 """
-One member: its Ed25519 public key (32 bytes), its addresses, its nickname (hostile text), and its state, C{"online"},
-C{"offline"} (logged out, or went offline in this network), C{"lost"} (the control connection broke) or C{"gone"} (no member any more).
+One member: its Ed25519 public key (32 bytes), its addresses, its nickname (hostile text), and its state,
+C{"online"}, C{"offline"} (logged out, or went offline in this network), C{"lost"} (the control connection broke) or
+C{"gone"} (no member any more).
 """
 
 
@@ -154,8 +156,9 @@ class Login(amp.Command):
     """
     Client to mediator, first of all: prove possession of a key.
 
-    The answer's C{realm} is 16 bytes that name this mediator for ever (they salt the passwords of networks), C{now} its clock.
-    C{stun} is addresses as C{"IP:PORT"} or C{"[IP6]:PORT"}; C{relays} TURN URIs with time-limited credentials.
+    The answer's C{realm} is 16 bytes that name this mediator for ever (they salt the passwords of networks), C{now}
+    its clock. C{stun} is addresses as C{"IP:PORT"} or C{"[IP6]:PORT"}; C{relays} TURN URIs with time-limited
+    credentials.
     """
 
     arguments = [
@@ -189,8 +192,8 @@ class Logout(amp.Command):
     Client to mediator: this node goes offline on purpose; the mediator answers, then closes.
     """
 
-    arguments: list[tuple[bytes, amp.Argument]] = []
-    response: list[tuple[bytes, amp.Argument]] = []
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
@@ -199,17 +202,18 @@ class Ping(amp.Command):
     Client to mediator: is the connection alive, and what is the mediator's time (microseconds)?
     """
 
-    arguments: list[tuple[bytes, amp.Argument]] = []
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response = [(b"now", _Time())]
     errors = _ERRORS
 
 
 class CreateNetwork(amp.Command):
     """
-    Client to mediator: found a network and become its owner and first member.
+    Client to mediator: found a network and become its owner and first member.  The answer's C{network} is the 16
+    random bytes that identify it.
 
-    @ivar proof: 32 bytes that only the password gives (see C{vnet.protocols.machine.secrets}), or empty for a network without password.
-    The answer's C{network} is the 16 random bytes that identify it.
+    @ivar proof: 32 bytes that only the password gives (see C{vnet.protocols.machine.secrets}), or empty for a
+        network without password.
     """
 
     arguments = [(b"name", amp.Unicode()), (b"proof", amp.String())]
@@ -233,7 +237,7 @@ class LeaveNetwork(amp.Command):
     """
 
     arguments = [(b"network", amp.String())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
@@ -243,7 +247,7 @@ class SetNick(amp.Command):
     """
 
     arguments = [(b"nick", amp.Unicode())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
@@ -253,7 +257,7 @@ class SetPresence(amp.Command):
     """
 
     arguments = [(b"network", amp.String()), (b"online", amp.Boolean())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
@@ -265,13 +269,15 @@ class Synchronise(amp.Command):
     @ivar held: one entry for each network that the node knows; networks that it does not name are sent whole.
     @ivar cursor: empty in the first request; afterwards what the previous answer gave.
 
-    The answer holds at most L{PAGE} entries, members and networks counted together, so that it fits in one AMP value.  C{whole} says that the members of that network start from
-    nothing (drop those you had); otherwise they are a delta.  C{network} entries may repeat over pages (C{whole} only in the first).
-    C{gone} lists networks that the node held and is no member of.  A non-empty C{cursor} asks for the next page.
-    After the last page the node is subscribed: L{MemberChanged} carries each later change.
+    The answer holds at most L{PAGE} entries, members and networks counted together, so that it fits in one AMP
+    value.  C{whole} says that the members of that network start from nothing (drop those you had); otherwise they
+    are a delta.  C{network} entries may repeat over pages (C{whole} only in the first). C{gone} lists networks that
+    the node held and is no member of.  A non-empty C{cursor} asks for the next page. After the last page the node
+    is subscribed: L{MemberChanged} carries each later change.
 
-    The node itself is among the members.  A network that it creates or joins later sends nothing until it synchronises again; one that it
-    leaves sends nothing more.  A change of owner skips a version, so that the members ask for the difference.
+    The node itself is among the members.  A network that it creates or joins later sends nothing until it
+    synchronises again; one that it leaves sends nothing more.  A change of owner skips a version, so that the
+    members ask for the difference.
     """
 
     arguments = [
@@ -308,7 +314,7 @@ class Connect(amp.Command):
     """
 
     arguments = [(b"peer", amp.String())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
@@ -318,13 +324,14 @@ class ForwardSignal(amp.Command):
     """
 
     arguments = [(b"peer", amp.String()), (b"sealed", amp.String())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 
 class MemberChanged(amp.Command):
     """
-    Mediator to client: one change of one network.  A C{version} that is not the held one plus one asks for a L{Synchronise}.
+    Mediator to client: one change of one network.  A C{version} that is not the held one plus one asks for a
+    L{Synchronise}.
     """
 
     arguments = [
@@ -332,7 +339,7 @@ class MemberChanged(amp.Command):
         (b"version", amp.Integer()),
         (b"members", amp.AmpList(list(_MEMBER))),
     ]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 
 class NetworkGone(amp.Command):
@@ -341,16 +348,17 @@ class NetworkGone(amp.Command):
     """
 
     arguments = [(b"network", amp.String())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 
 class Rendezvous(amp.Command):
     """
-    Mediator to client: connect to this peer, beginning at C{start} (microseconds of the mediator's clock; C{now} is its clock at sending).
+    Mediator to client: connect to this peer, beginning at C{start} (microseconds of the mediator's clock; C{now} is
+    its clock at sending).
     """
 
     arguments = [(b"peer", amp.String()), (b"start", _Time()), (b"now", _Time())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 
 class Signal(amp.Command):
@@ -359,14 +367,15 @@ class Signal(amp.Command):
     """
 
     arguments = [(b"peer", amp.String()), (b"sealed", amp.String())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 
 class Replaced(amp.Command):
     """
-    Mediator to client: another login with this node's key took over; the connection is closed next.  The node must not reconnect by itself
-    at once: two computers with one key would fight for ever.  To the new session it is sent too, with C{byYou} true.
+    Mediator to client: another login with this node's key took over; the connection is closed next.  The node must
+    not reconnect by itself at once: two computers with one key would fight for ever.  To the new session it is sent
+    too, with C{byYou} true.
     """
 
     arguments = [(b"byYou", amp.Boolean())]
-    response: list[tuple[bytes, amp.Argument]] = []
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []

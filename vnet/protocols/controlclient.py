@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from vnet.errors import DecodeError
 from vnet.protocols import control
+from vnet.protocols._quietamp import QuietAMP
 
 __all__ = ["ControlClient", "ControlClientFactory", "ControlHandler", "Credentials"]
 
@@ -99,7 +100,7 @@ def _key(value: bytes, length: int = 32) -> bytes:
 
 
 @implementer(IHandshakeListener)
-class ControlClient(amp.AMP):
+class ControlClient(QuietAMP):
     """
     One connection to a mediator.
     """

@@ -47,6 +47,9 @@ class ControlBackend(Protocol):
     def ended(self, session: ControlServer) -> None:
         """The connection of a session that had logged in is closed, without a logout."""
 
+    def drained(self, session: ControlServer) -> None:
+        """A session that was L{ControlServer.crowded} is not any more."""
+
     def logout(self, session: ControlServer) -> Answer:
         """See L{control.Logout}."""
 
@@ -129,6 +132,8 @@ class ControlServer(QuietAMP):
 
     @ivar host: the IP literal that it comes from.
     @ivar key: the node's Ed25519 public key once it is proved; before, empty.
+    @ivar crowded: whether so many pushes wait for answers that none should follow that can be made up for
+        later.
     @ivar closing: whether nothing is heard or said any more.
     """
 
@@ -148,6 +153,7 @@ class ControlServer(QuietAMP):
         self._admitted = False
         self._left = False
         self.closing = False
+        self.crowded = False
 
     # The life of the connection.
 
@@ -381,10 +387,15 @@ class ControlServer(QuietAMP):
             self.abort("unansweredPushes")
             return
         self._pushes += 1
+        self.crowded = self.crowded or self._pushes > self._limits.pushes // 2
         self.callRemote(command, **arguments).addBoth(self._pushed)
 
     def _pushed(self, result: object) -> None:
         self._pushes -= 1
+        if self.crowded and self._pushes <= self._limits.pushes // 4:
+            self.crowded = False
+            if not self.closing:
+                self._server.backend.drained(self)
 
 
 @define(eq=False)

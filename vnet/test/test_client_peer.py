@@ -448,6 +448,18 @@ class PeersTests(SynchronousTestCase):
         self.reconcile(member(HIGH), member(LOW))
         self.assertEqual(len(self.around.tunnels.members), 1)
 
+    def test_oppositeKey(self) -> None:
+        """
+        A member whose Ed25519 key has the same tunnel key as another's does not touch the other's tunnel.
+        """
+        opposite = HIGH[:31] + bytes([HIGH[31] ^ 0x80])
+        self.assertEqual(tunnelKey(opposite), tunnelKey(HIGH))
+        self.reconcile(member(HIGH), member(opposite, number=8))
+        self.assertEqual(self.around.tunnels.members[tunnelKey(HIGH)][0], "100.64.0.9")
+        self.reconcile(member(HIGH))
+        self.assertIn(tunnelKey(HIGH), self.around.tunnels.members)
+        self.assertIs(self.peers.byTunnelKey(tunnelKey(HIGH)), self.peers.get(HIGH))
+
     def test_outside(self) -> None:
         """
         A member whose address lies outside of the overlay, or is this node's, gets no tunnel.
