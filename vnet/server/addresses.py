@@ -46,6 +46,12 @@ class Pool:
         """The highest address that is given."""
         return int(self.network.broadcast_address) - 1
 
+    def holds(self, address: str) -> bool:
+        """
+        Whether an address is one of the block.
+        """
+        return IPv4Address(address) in self.network
+
     def choose(
         self,
         draw: Callable[[int], int],

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from vnet.errors import DecodeError
+from vnet.errors import ConfigurationError, DecodeError
 from vnet.protocols import control
 from vnet.protocols.codec.names import validateName, validateNick
 from vnet.protocols.controlserver import ControlServer
@@ -84,6 +84,7 @@ class Mediator:
     _realm: accounts.Realm = field(init=False)
     _epoch: bytes = field(init=False)
     _pages: dict[bytes, _Page] = field(factory=dict, init=False)
+    _behind: dict[bytes, dict[bytes, int]] = field(factory=dict, init=False)
     _rendezvous: Rendezvous = field(factory=Rendezvous, init=False)
     _guesses: networks.Guesses = field(init=False)
     _changes: KeyedLimit = field(factory=lambda: KeyedLimit(5.0, 60), init=False)
@@ -98,9 +99,17 @@ class Mediator:
     def load(self, connection: Connection) -> None:
         """
         Read the database.  Before this nothing can be answered.
+
+        @raise ConfigurationError: the pool does not hold the addresses that were given before.
         """
         self._realm = accounts.readRealm(connection)
         known = accounts.allAccounts(connection)
+        outside = [each.address for each in known if not self._offer.pool.holds(each.address)]
+        if outside:
+            raise ConfigurationError(
+                f"the pool {self._offer.pool.network} does not hold {outside[0]}, which a node has for ever: "
+                "a pool may grow, but not move"
+            )
         self._accounts = {account.key: account for account in known}
         self.presence.load(known, networks.allNetworks(connection), self._clock.seconds())
 
@@ -132,6 +141,7 @@ class Mediator:
         old = self.sessions.get(key)
         self.sessions[key] = session
         self._pages.pop(key, None)
+        self._behind.pop(key, None)
         session.admit()
         if old is not None:
             self._forget(key)
@@ -176,6 +186,7 @@ class Mediator:
         if self.sessions.get(session.key) is session and not self._stopping:
             del self.sessions[session.key]
             self._pages.pop(session.key, None)
+            self._behind.pop(session.key, None)
             self._tell(self.presence.lose(session.key, self._clock.seconds()))
 
     def _forget(self, key: bytes) -> None:
@@ -190,6 +201,7 @@ class Mediator:
         if self.sessions.get(key) is session:
             del self.sessions[key]
             self._pages.pop(key, None)
+            self._behind.pop(key, None)
             self._tell(self.presence.logout(key))
             # Before it is stored: a login that comes meanwhile has to store the opposite after it.
             self._accounts[key] = evolve(self._accounts[key], present=False)
@@ -281,6 +293,7 @@ class Mediator:
         if page.next is not None:
             return {**answer, "cursor": b"%d" % page.number}
         self._pages.pop(key, None)
+        self._behind.pop(key, None)
         # After the answer, which is written when this has returned.
         self._clock.callLater(0, self._subscribe, session, page.synchronisation)
         return {**answer, "cursor": b""}
@@ -303,32 +316,46 @@ class Mediator:
             return
         mine = self.presence.nodes[key].networks
         for identifier, told in synchronisation.told.items():
-            network = mine.get(identifier)
-            if network is None:
-                session.push(control.NetworkGone, network=identifier)
-                continue
-            self.presence.listen(key, identifier)
-            # A gap in the versions makes the node ask again, which is right: these changes are many, or old.
-            if network.version == told + 1:
-                changed = network.changedSince(told) or []
-                members = [self.presence.member(network, each) for each in changed]
-                session.push(
-                    control.MemberChanged, network=identifier, version=network.version, members=members
-                )
-            elif network.version != told:
-                session.push(control.MemberChanged, network=identifier, version=network.version, members=[])
+            if identifier in mine:
+                self.presence.listen(key, identifier)
+            self._catchUp(session, identifier, told)
+
+    def _catchUp(self, session: ControlServer, identifier: bytes, told: int) -> None:
+        """
+        Make up for what a node was not told of a network after a version.
+        """
+        network = self.presence.nodes[session.key].networks.get(identifier)
+        if network is None:
+            session.push(control.NetworkGone, network=identifier)
+        elif network.version != told:
+            # More than one change is a gap in the versions, at which the node asks for the difference.
+            missed = network.changedSince(told) or [] if network.version == told + 1 else []
+            members = [self.presence.member(network, each) for each in missed]
+            session.push(control.MemberChanged, network=identifier, version=network.version, members=members)
+
+    def drained(self, session: ControlServer) -> None:
+        """
+        A node has answered most of what it was told: tell it what it missed.
+        """
+        if self.sessions.get(session.key) is session:
+            for identifier, told in self._behind.pop(session.key, {}).items():
+                self._catchUp(session, identifier, told)
 
     def _tell(self, changes: Iterable[Change]) -> None:
         for change in changes:
             for key in change.listeners:
                 listener = self.sessions.get(key)
-                if listener is not None:
-                    listener.push(
-                        control.MemberChanged,
-                        network=change.network,
-                        version=change.version,
-                        members=[change.member],
-                    )
+                if listener is None:
+                    continue
+                if listener.crowded:
+                    self._behind.setdefault(key, {}).setdefault(change.network, change.version - 1)
+                    continue
+                listener.push(
+                    control.MemberChanged,
+                    network=change.network,
+                    version=change.version,
+                    members=[change.member],
+                )
 
     # Coordination.
 

@@ -112,6 +112,15 @@ class MediatorService(Service):
     def _expire(self) -> None:
         if self._mediator is not None:
             self._mediator.expire()
+        if self.factory is not None and (self.factory.counters or self.factory.admission.refused):
+            # What strangers do wrong is worth one line an hour.
+            refused, self.factory.admission.refused = self.factory.admission.refused, 0
+            self._log.info(
+                "connections dropped in the last hour: {counters}; turned away: {refused}",
+                counters=dict(self.factory.counters),
+                refused=refused,
+            )
+            self.factory.counters.clear()
 
     def stopService(self) -> Deferred[None]:
         """

@@ -74,6 +74,7 @@ class NodeClient(amp.AMP):
         self.key = bytes(key.verify_key)
         self.pushed: list[tuple[str, dict[str, Any]]] = []
         self.lost: Failure | None = None
+        self._unanswered: list[Deferred[amp.Box]] = []
         self.answering = True
         self.deaf = False
 
@@ -89,11 +90,19 @@ class NodeClient(amp.AMP):
         def respond(box: amp.Box) -> Deferred[amp.Box]:
             self.pushed.append((name.decode(), command.parseArguments(box, self)))
             answer: Deferred[amp.Box] = Deferred()
+            self._unanswered.append(answer)
             if self.answering:
-                answer.callback(amp.Box())
+                self.answerAll()
             return answer
 
         return respond
+
+    def answerAll(self) -> None:
+        """Answer all pushes so far, and each that follows."""
+        self.answering = True
+        waiting, self._unanswered = self._unanswered, []
+        for answer in waiting:
+            answer.callback(amp.Box())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Remember why."""

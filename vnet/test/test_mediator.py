@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.errors import ConfigurationError
 from vnet.protocols import control
 from vnet.server.tickets import Tickets
 from vnet.test.mediatorlab import Lab, NodeClient
@@ -33,16 +34,24 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(["turn:r.example:3478"], [relay["uri"] for relay in answer["relays"]])
 
     def test_sameAddress(self) -> None:
-        """A node has the same addresses at each login, over restarts and changes of the pool."""
-        lab = Lab()
+        """A node has the same addresses at each login, over restarts and when the pool grows."""
+        lab = Lab(pool="100.64.0.0/24")
         client = lab.connect("a")
         first = lab.call(client, control.Login, **client.credentials())
-        lab.pool = "203.0.113.0/24"
+        lab.pool = "100.64.0.0/16"
         lab.start()
         client = lab.connect("a")
         second = lab.call(client, control.Login, **client.credentials())
         self.assertEqual((first["address"], first["address6"]), (second["address"], second["address6"]))
-        self.assertEqual("203.0.113.0/24", second["pool"])
+        self.assertEqual("100.64.0.0/16", second["pool"])
+
+    def test_movedPool(self) -> None:
+        """A pool that does not hold the addresses that were given is refused at the start."""
+        lab = Lab()
+        lab.login("a")
+        lab.pool = "203.0.113.0/24"
+        with self.assertRaisesRegex(ConfigurationError, "grow, but not move"):
+            lab.start()
 
     def test_badNick(self) -> None:
         """A nickname with control characters is refused, and the connection closed."""
@@ -293,6 +302,25 @@ class SynchronisationTests(SynchronousTestCase):
         self.assertEqual(
             (name, told + 1, "changed"), ("MemberChanged", change["version"], change["members"][0]["nick"])
         )
+
+    def test_crowded(self) -> None:
+        """A node that is slow to answer is not dropped for the changes of others, and is told all of them in the end."""
+        self.b.answering = False
+        for number in range(700):
+            self.lab.clock.advance(0.2)
+            self.lab.call(self.a, control.SetNick, nick=f"a{number}")
+            if number % 50 == 0:
+                self.lab.call(self.b, control.Ping)
+        self.assertIsNone(self.b.lost)
+        self.assertLess(len(self.b.pushed), 600)
+        told = self.b.pushed[-1][1]["version"]
+        self.b.answerAll()
+        self.lab.flush()
+        name, change = self.b.pushed[-1]
+        self.assertEqual("MemberChanged", name)
+        self.assertGreater(change["version"], told + 1)
+        page = self.lab.synchronise(self.b)[0]
+        self.assertEqual("a699", page["networks"][0]["members"][0]["nick"])
 
     def test_wrongCursor(self) -> None:
         """A cursor that was not given is refused."""
