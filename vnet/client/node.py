@@ -28,7 +28,7 @@ from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView, synchronise
 from vnet.client.tunnels import TunnelTable
 from vnet.client.welcome import Welcome
-from vnet.errors import DecodeError, Refused, Unreachable, VnetError
+from vnet.errors import DecodeError, Refused, StateError, Unreachable, VnetError
 from vnet.interfaces import IDatagramPort, IDevice, INode
 from vnet.protocols import control
 from vnet.protocols.codec.names import validateNick
@@ -39,6 +39,7 @@ from vnet.protocols.machine.candidates import checkable
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
+from vnet.protocols.tls import identify
 from vnet.values import Address
 
 __all__ = ["Node", "NodeParts"]
@@ -69,6 +70,7 @@ class NodeParts:
     sealer: Sealer
     endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
     deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
+    identify: Callable[[Any], tuple[bytes, bytes]] = identify
 
 
 def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Deferred[T]]:
@@ -101,6 +103,7 @@ class Node:
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _stale: bool = field(default=False, init=False)
     _error: str = field(default="", init=False)
+    _attempt: tuple[Session, MediatorUrl] | None = field(default=None, init=False)
     puncher: Puncher = field(init=False)
     nat: NatDiscovery = field(init=False)
     forwarder: Forwarder = field(init=False)
@@ -179,16 +182,22 @@ class Node:
         """Whether the mediator is connected."""
         return self.session is not None and self.session.online
 
-    def _openSession(self, url: MediatorUrl) -> Session:
+    def _newSession(self, url: MediatorUrl) -> Session:
+        return Session(self.parts.clock, self.parts.endpointFor(url), self._credentials, self)
+
+    def _openSession(self, url: MediatorUrl) -> None:
         self._error = ""
-        self.session = Session(self.parts.clock, self.parts.endpointFor(url), self._credentials, self)
+        self.session = self._newSession(url)
         self.session.start()
-        return self.session
 
     async def _closeSession(self) -> None:
+        if self._attempt is not None:
+            self._attempt[0].stop()
         session, self.session = self.session, None
-        if session is None:
-            return
+        if session is not None:
+            await self._endSession(session)
+
+    async def _endSession(self, session: Session) -> None:
         if session.online:
             leaving = Deferred.fromCoroutine(session.call(control.Logout))
             leaving.addTimeout(_LOGOUT_TIMEOUT, self.parts.clock)
@@ -203,20 +212,37 @@ class Node:
 
     # What the session says.
 
-    def sessionOnline(self, welcome: Welcome) -> None:
+    def sessionOnline(self, session: Session, welcome: Welcome) -> None:
         """
-        This node is logged in.
+        This node is logged in; if by a new session, that takes the place of the old one.
 
-        @raise vnet.errors.ConfigurationError: the overlay's addresses collide with this computer's.
+        @raise vnet.errors.ConfigurationError: the overlay's addresses collide with this computer's, or the state cannot be
+            written: the old session stays.
         """
-        if self.welcome is not None and self.welcome.realm != welcome.realm:
+        before = self.welcome
+        self.forwarder.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
+        if session is not self.session:
+            try:
+                self._adopt(session)
+            except StateError:
+                if before is not None:
+                    self.forwarder.configure(before.address, before.pool, before.address6, before.pool6)
+                raise
+        if before is not None and before.realm != welcome.realm:
             self.peers.clear()
             self.view.clear()
-        self.forwarder.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
         self.welcome, self._error = welcome, ""
         self.nat.setServers(welcome.stun)
         self._synchronise()
         self._changed()
+
+    def _adopt(self, session: Session) -> None:
+        if self._attempt is None or session is not self._attempt[0]:
+            raise Unreachable("the login was given up")
+        self.parts.state.update(mediator=str(self._attempt[1]), online=True)
+        old, self.session = self.session, session
+        if old is not None:
+            Deferred.fromCoroutine(self._endSession(old))
 
     def sessionLost(self, reason: str) -> None:
         """
@@ -226,11 +252,13 @@ class Node:
         self.peers.checkAll()
         self._changed()
 
-    def sessionReplaced(self) -> None:
+    def sessionReplaced(self, session: Session) -> None:
         """
-        Another computer has this node's key.
+        Another computer has this node's key, or this node itself has logged in to the same mediator by another URL.
         """
-        self._error = self.session.error if self.session is not None else ""
+        if session is not self.session or self._attempt is not None:
+            return
+        self._error = session.error
         self._log.warn("{error}", error=self._error)
         self.session = None
         self.peers.clear()
@@ -395,20 +423,32 @@ class Node:
         return self._status()
 
     async def _login(self, url: MediatorUrl) -> None:
-        remembered = self.parts.state.remembered
-        if self.session is not None and remembered.mediator == str(url):
-            await self.session.outcome()
+        if self.online and self.parts.state.remembered.mediator == str(url):
             return
-        before = remembered.mediator if self.session is not None else ""
-        await self._closeSession()
+        if self._attempt is None:
+            await self._tryLogin(url)
+        elif self._attempt[1] == url:
+            await self._attempt[0].outcome()
+        else:
+            raise Refused("another login is under way: wait until it has ended")
+
+    async def _tryLogin(self, url: MediatorUrl) -> None:
+        """
+        Log in; the session that there is goes on until this has succeeded.
+        """
+        session = self._newSession(url)
+        self._attempt = session, url
         try:
-            await self._openSession(url).outcome()
+            session.start()
+            await session.outcome()
         except VnetError:
-            await self._closeSession()
-            if before:
-                self._openSession(parseMediatorUrl(before))
+            session.stop()
+            if self.session is not None and self.session.stopped:
+                # The attempt got as far as replacing it: the mediator is the same.
+                self._openSession(parseMediatorUrl(self.parts.state.remembered.mediator))
             raise
-        self.parts.state.update(mediator=str(url), online=True)
+        finally:
+            self._attempt = None
 
     @_deferred
     async def logout(self) -> dict[str, Any]:
@@ -428,7 +468,7 @@ class Node:
     def _status(self) -> dict[str, Any]:
         welcome, session = self.welcome, self.session
         return {
-            "state": "offline" if session is None else "online" if session.online else "connecting",
+            "state": self._state(),
             "clientId": self.parts.identity.clientId,
             "nick": self.parts.state.remembered.nick,
             "address": welcome.address if welcome else None,
@@ -438,6 +478,11 @@ class Node:
             "nat": describeNat(self.nat.report()),
             "error": (session.error if session is not None else self._error) or None,
         }
+
+    def _state(self) -> str:
+        if self.online:
+            return "online"
+        return "offline" if self.session is None and self._attempt is None else "connecting"
 
     @_deferred
     async def create(self, name: str, password: str | None) -> dict[str, Any]:

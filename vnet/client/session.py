@@ -24,7 +24,7 @@ from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import Refused, Unreachable, VnetError
 from vnet.protocols import control
 from vnet.protocols.controlclient import ControlClient, ControlClientFactory, Credentials
-from vnet.protocols.tls import describeFailure, exportedKey, peerSpkiHash
+from vnet.protocols.tls import describeFailure, identify
 
 __all__ = ["MediatorClock", "Session", "SessionOwner"]
 
@@ -59,13 +59,13 @@ class SessionOwner(Protocol):
     Who owns a session and is told what happens in it.
     """
 
-    def sessionOnline(self, welcome: Welcome) -> None:
+    def sessionOnline(self, session: Session, welcome: Welcome) -> None:
         """This node is logged in."""
 
     def sessionLost(self, reason: str) -> None:
         """The connection was lost after a login; the session goes on trying."""
 
-    def sessionReplaced(self) -> None:
+    def sessionReplaced(self, session: Session) -> None:
         """Another computer logged in with this node's key; the session has stopped."""
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
@@ -141,6 +141,8 @@ class Session:
     """
     The session with one mediator.
 
+    @ivar _identify: gives the SHA-256 of the mediator's SubjectPublicKeyInfo and the TLS exporter's value for a
+        transport.
     @ivar welcome: what the last login gave; L{None} before.
     @ivar online: whether this node is logged in now.
     @ivar error: why it is not, one line; empty when it is.
@@ -150,6 +152,7 @@ class Session:
     _endpoint: IStreamClientEndpoint
     _credentials: Callable[[], Credentials]
     _owner: SessionOwner
+    _identify: Callable[[Any], tuple[bytes, bytes]] = identify
     _log: Logger = field(factory=Logger)
     welcome: Welcome | None = field(default=None, init=False)
     online: bool = field(default=False, init=False)
@@ -185,6 +188,11 @@ class Session:
             done.callback(None)
             return done
         return service.stopService()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this session is at its end."""
+        return self._service is None
 
     def outcome(self) -> Deferred[Welcome]:
         """
@@ -229,14 +237,12 @@ class Session:
         try:
             await protocol.whenSecure()
             sent = self._clock.seconds()
-            answer = await protocol.login(
-                self._credentials(), peerSpkiHash(protocol.transport), exportedKey(protocol.transport)
-            )
+            answer = await protocol.login(self._credentials(), *self._identify(protocol.transport))
             self._mediatorClock = MediatorClock()
             self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
             welcome = parseWelcome(answer, protocol.transport.getPeer().host)
             self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
-            self._owner.sessionOnline(welcome)
+            self._owner.sessionOnline(self, welcome)
         except Exception:
             failure = Failure()
             self._protocol, self.online = None, False
@@ -299,7 +305,7 @@ class Session:
         self.error = "another computer logged in with this node's key: make sure that only one has it, then log in again"
         self.online = False
         self.stop()
-        self._owner.sessionReplaced()
+        self._owner.sessionReplaced(self)
 
 
 def _unwrap(protocol: Any) -> ControlClient:
