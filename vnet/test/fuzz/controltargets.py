@@ -104,6 +104,9 @@ class _Backend:
     def ended(self, session: ControlServer) -> None:
         require(self._mayBeAsked, "who was not logged in does not end")
 
+    def drained(self, session: ControlServer) -> None:
+        require(self._mayBeAsked, "who was not logged in has nothing to read")
+
     async def logout(self, session: ControlServer) -> dict[str, Any]:
         return self._answer(session)
 
@@ -253,11 +256,11 @@ class _Owner:
     def __init__(self) -> None:
         self.view = NetworkView()
 
-    def sessionOnline(self, welcome: Welcome) -> None: ...
+    def sessionOnline(self, session: Session, welcome: Welcome) -> None: ...
 
     def sessionLost(self, reason: str) -> None: ...
 
-    def sessionReplaced(self) -> None: ...
+    def sessionReplaced(self, session: Session) -> None: ...
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
         self.view.applyChange(network, version, members)
@@ -399,7 +402,7 @@ def _sealedSeeds() -> Sequence[bytes]:
 
 TARGETS = [
     Target("control-stranger", lambda: _serving(False), _strangerSeeds),
-    Target("control-node", lambda: _serving(True), _memberSeeds, maximum=4096),
-    Target("control-client", lambda: _client, _clientSeeds, maximum=4096),
+    Target("control-node", lambda: _serving(True), _memberSeeds, maximum=1024),
+    Target("control-client", lambda: _client, _clientSeeds),
     Target("sealed", _makeSealed, _sealedSeeds),
 ]

@@ -10,9 +10,16 @@ from hashlib import blake2s
 from twisted.internet.task import Clock
 
 from vnet.client.dataplane.forwarder import Forwarder
+from vnet.protocols.codec.arp import REQUEST, ArpPacket, encodeArp
 from vnet.protocols.codec.ethernet import ARP, IPV4, IPV6, EthernetFrame, decodeEthernet, encodeEthernet
-from vnet.protocols.codec.ip import decodeIp, encodeIp4
-from vnet.protocols.codec.ndp import isNeighbourDiscovery
+from vnet.protocols.codec.icmp import Echo, encodeEcho
+from vnet.protocols.codec.ip import decodeIp, encodeIp4, encodeIp6
+from vnet.protocols.codec.ndp import (
+    NeighbourSolicitation,
+    encodeSolicitation,
+    isNeighbourDiscovery,
+    solicitedNode,
+)
 from vnet.protocols.machine.wireguardevents import WireGuardEvent
 from vnet.test.fuzz.codectargets import TARGETS as CODECS
 from vnet.test.fuzz.codectargets import mendIp
@@ -33,7 +40,9 @@ _LIFETIME = 150.0
 
 class _Garbage:
     """
-    A machine with a session, and strangers who know its public key but no secret.
+    A machine with a session and a handshake under way, and strangers who know its public key but no secret.
+
+    @ivar begun: the index of that handshake.
     """
 
     def __init__(self) -> None:
@@ -44,6 +53,8 @@ class _Garbage:
         self._pair.send(0, self._pair.packet(0))
         self._pair.send(1, self._pair.packet(1))
         self._machine = self._pair.machines[1]
+        self._machine.initiate(self._pair.publicKey(1), self._pair.now)
+        self.begun = self._machine.datagramsToSend(self._pair.now)[0][0][4:8]
         self._peer = self._pair.publicKey(1)
         self._end = self._pair.now + _LIFETIME
         self._status = self._machine.peerStatus(self._peer)
@@ -80,6 +91,7 @@ def _mac1Key() -> bytes:
 
 _MAC1_KEY = _mac1Key()
 _RECEIVERS = [data[4:8] for sender, data, _ in _recorded().wire if sender == 0 and data[0] == 4][:1]
+_BEGUN = _Garbage().begun
 _KINDS = {148: b"\1", 92: b"\2", 64: b"\3"}
 
 
@@ -90,9 +102,9 @@ def _mendWireguard(data: bytes) -> bytes:
     kind = _KINDS.get(len(data))
     if kind is None:
         return b"\4\0\0\0" + _RECEIVERS[0] + data[8:]
-    head = kind + b"\0\0\0" + data[4:-32]
     if kind == b"\3":
-        return kind + b"\0\0\0" + _RECEIVERS[0] + data[8:]
+        return kind + b"\0\0\0" + _BEGUN + data[8:]
+    head = kind + b"\0\0\0" + (data[4:8] + _BEGUN + data[12:-32] if kind == b"\2" else data[4:-32])
     return head + blake2s(head, digest_size=16, key=_MAC1_KEY).digest() + data[-16:]
 
 
@@ -197,9 +209,20 @@ def _makeOuter() -> Callable[[bytes], None]:
 
 def _frameSeeds() -> Sequence[bytes]:
     own, member = b"\x02\x76" + INNER[1], b"\x02\x76" + INNER[0]
-    payloads = [(ARP, each) for each in _SEEDS["arp"]()] + [
+    own6, member6 = (bytes.fromhex("fd" + "00" * 14 + end) for end in ("02", "01"))
+    payloads = [
+        (ARP, encodeArp(ArpPacket(REQUEST, own, INNER[1], bytes(6), INNER[0]))),
+        *((ARP, each) for each in _SEEDS["arp"]()),
+    ]
+    payloads += [
         (IPV4 if packet[0] >> 4 == 4 else IPV6, packet)
-        for packet in (*_SEEDS["ip"](), encodeIp4(INNER[1], INNER[0], 17, bytes(8)))
+        for packet in (
+            encodeIp4(INNER[1], INNER[0], 17, bytes(8)),
+            encodeIp6(own6, member6, 17, bytes(8)),
+            encodeSolicitation(NeighbourSolicitation(own6, solicitedNode(member6), member6, own)),
+            encodeEcho(Echo(INNER[1], b"\x64\x40\x00\x09", 1, 1)),
+            *_SEEDS["ip"](),
+        )
     ]
     return [
         encodeEthernet(EthernetFrame(destination, own, kind, payload))
