@@ -24,6 +24,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from vnet.errors import DecodeError
 from vnet.test.fuzz.__main__ import main
+from vnet.test.fuzz.controltargets import VALID_LOGIN
 from vnet.test.fuzz.engine import FOUND, WRITTEN
 from vnet.test.fuzz.mutate import mutate
 from vnet.test.fuzz.registry import TARGETS, findTarget
@@ -246,6 +247,15 @@ class HarnessTests(SynchronousTestCase):
             Logger().info("fine")
         self.assertEqual([type(event["log_failure"].value) for event in failures], [ValueError])
         self.flushLoggedErrors(ValueError)
+
+    def test_strangerLogsIn(self) -> None:
+        """
+        A mediator that lets a stranger in is found: here, because the stranger does have the key.
+        """
+        check = TARGETS["control-stranger"].checker()
+        self.assertRaises(Fault, check, b"\0" + VALID_LOGIN)
+        self.flushLoggedErrors(Fault)
+        check(b"\0" + VALID_LOGIN[:-3] + b"x" + VALID_LOGIN[-2:])
 
     def test_require(self) -> None:
         """

@@ -32,7 +32,7 @@ from vnet.protocols.machine.sealer import OVERHEAD, Sealer
 from vnet.test.fuzz.codectargets import signalSeeds
 from vnet.test.fuzz.target import Fault, Target, logged, require
 
-__all__ = ["TARGETS"]
+__all__ = ["TARGETS", "VALID_LOGIN"]
 
 _NODE, _PEER = SigningKey(b"n" * 32), SigningKey(b"p" * 32)
 _KEY, _PEER_KEY = bytes(_NODE.verify_key), bytes(_PEER.verify_key)
@@ -90,22 +90,22 @@ class _Transport(StringTransport):
 
 class _Backend:
     """
-    Answers what it is asked; nothing, when C{mayBeAsked} is false.
+    Answers what it is asked; nothing, when C{admitted} is false.
     """
 
-    def __init__(self, mayBeAsked: bool) -> None:
-        self._mayBeAsked = mayBeAsked
+    def __init__(self, admitted: bool) -> None:
+        self._admitted = admitted
 
     async def login(self, session: ControlServer, key: bytes, nick: str, software: str) -> dict[str, Any]:
-        require(self._mayBeAsked, "nobody logs in without a signature")
+        require(self._admitted, "nobody logs in without a signature")
         session.admit()
         return _WELCOME
 
     def ended(self, session: ControlServer) -> None:
-        require(self._mayBeAsked, "who was not logged in does not end")
+        require(self._admitted, "who was not logged in does not end")
 
     def drained(self, session: ControlServer) -> None:
-        require(self._mayBeAsked, "who was not logged in has nothing to read")
+        require(self._admitted, "who was not logged in has nothing to read")
 
     async def logout(self, session: ControlServer) -> dict[str, Any]:
         return self._answer(session)
@@ -168,7 +168,7 @@ class _Serving:
     One connection to a mediator, from its beginning to its end.
     """
 
-    _mayLogIn: bool
+    _admitted: bool
     clock: Clock = field(factory=Clock)
     admission: Admission = field(factory=Admission)
     transport: _Transport = field(factory=_Transport)
@@ -177,7 +177,7 @@ class _Serving:
     def run(self, data: bytes) -> None:
         self.admission.enter("192.0.2.1")
         factory = ControlServerFactory(
-            _Backend(self._mayLogIn),
+            _Backend(self._admitted),
             self.clock,
             lambda transport: _IDENTITY,
             self.admission,
@@ -186,9 +186,9 @@ class _Serving:
         server = ControlServer(factory, "192.0.2.1")
         server.makeConnection(self.transport)
         server.handshakeCompleted()
-        if self._mayLogIn:
-            server.dataReceived(_LOGIN)
-            self.transport.clear()
+        if self._admitted:
+            server.key = _KEY
+            server.admit()
         self.transport.deliver(server, data)
         self._end(server)
 
@@ -200,16 +200,16 @@ class _Serving:
         require(self.admission.enter("192.0.2.1"), "a connection that has gone is not counted")
 
 
-def _serving(mayLogIn: bool) -> Callable[[bytes], None]:
+def _serving(admitted: bool) -> Callable[[bytes], None]:
     def check(data: bytes) -> None:
         with logged() as failures:
-            _Serving(mayLogIn).run(data)
+            _Serving(admitted).run(data)
         require(not failures, "a stranger writes no errors into the log")
 
     return check
 
 
-_LOGIN = _command(
+VALID_LOGIN = _command(
     control.Login, b"1", version=1, key=_KEY, signature=_SIGNATURE, nick="nick", software="vnet"
 )
 _FORGED = _command(control.Login, version=1, key=_KEY, signature=bytes(64), nick="nick", software="vnet")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
-from attrs import frozen
+from attrs import define, field, frozen
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -34,23 +34,27 @@ def require(condition: object, sentence: str) -> None:
         raise Fault(f"it does not hold that {sentence}")
 
 
+@implementer(ILogObserver)
+@define(eq=False)
+class _Failures:
+    failures: list[LogEvent] = field(factory=list)
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_failure") is not None:
+            self.failures.append(event)
+
+
 @contextmanager
 def logged() -> Iterator[list[LogEvent]]:
     """
     Collect the failures that are logged: an exception that somebody caught only to report it.
     """
-    failures: list[LogEvent] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event.get("log_failure") is not None:
-            failures.append(event)
-
-    globalLogPublisher.addObserver(observe)
+    observer = _Failures()
+    globalLogPublisher.addObserver(observer)
     try:
-        yield failures
+        yield observer.failures
     finally:
-        globalLogPublisher.removeObserver(observe)
+        globalLogPublisher.removeObserver(observer)
 
 
 @frozen
