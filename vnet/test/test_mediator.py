@@ -93,6 +93,69 @@ class LoginTests(SynchronousTestCase):
         self.assertNotIn("MemberChanged", a.names())
 
 
+class SlowStoreTests(SynchronousTestCase):
+    """
+    A database that takes its time.
+    """
+
+    def setUp(self) -> None:
+        self.work: list[tuple[Any, Deferred[Any]]] = []
+        self.slow = False
+        self.lab = Lab(submit=self.submit)
+
+    def submit(self, work: Any) -> Deferred[Any]:
+        if not self.slow:
+            return maybeDeferred(work)
+        self.work.append((work, Deferred()))
+        return self.work[-1][1]
+
+    def finish(self) -> None:
+        """
+        Do all that waits, in order.
+        """
+        waiting, self.work = self.work, []
+        for work, deferred in waiting:
+            maybeDeferred(work).chainDeferred(deferred)
+        self.lab.flush()
+
+    def test_goneMeanwhile(self) -> None:
+        """A node whose connection breaks while its login is stored is not logged in."""
+        self.slow = True
+        client = self.lab.connect("a")
+        client.callRemote(control.Login, **client.credentials()).addErrback(lambda _: None)
+        self.lab.flush()
+        self.lab.cut(client)
+        self.finish()
+        self.assertEqual({}, self.lab.mediator.sessions)
+        self.assertEqual([], self.flushLoggedErrors())
+
+    def test_backBeforeLogoutIsStored(self) -> None:
+        """A node that is back before its logout is stored counts as lost, not as offline, after a crash."""
+        a = self.lab.login("a")
+        self.slow = True
+        a.callRemote(control.Logout).addErrback(lambda _: None)
+        self.lab.flush()
+        again = self.lab.connect("a")
+        again.callRemote(control.Login, **again.credentials("a")).addErrback(lambda _: None)
+        self.lab.flush()
+        self.finish()
+        self.slow = False
+        self.lab.start()
+        self.assertEqual("lost", self.lab.mediator.presence.nodes[a.key].state)
+
+    def test_sameKeyTwiceAtOnce(self) -> None:
+        """Of two logins of one new key at the same time one stays, with one address."""
+        self.slow = True
+        both = [self.lab.connect("a") for _ in range(2)]
+        answers: list[Any] = []
+        for client in both:
+            client.callRemote(control.Login, **client.credentials()).addBoth(answers.append)
+        self.lab.flush()
+        self.finish()
+        self.assertEqual(1, len({answer["address"] for answer in answers}))
+        self.assertEqual(1, sum(client.lost is None for client in both))
+
+
 class StateTests(SynchronousTestCase):
     """
     What members hear of each other.
