@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 from attrs import define, field
 
-from vnet.client.clierror import Failure, failureOf
+from vnet.client.clierror import Failure, failureOf, oneLineUsage
 from vnet.client.cliinput import Passwords, linkFrom, passwordOptions
 from vnet.client.localclient import LocalClient, defaultSocket
 from vnet.errors import VnetError
@@ -121,6 +121,20 @@ class Group(click.Group):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self.params.extend(_common())
+
+    def make_context(self, *args: Any, **keywords: Any) -> click.Context:
+        """
+        Read the options before the command's name.
+        """
+        with oneLineUsage():
+            return super().make_context(*args, **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """
+        Read what follows the command's name, and carry it out.
+        """
+        with oneLineUsage():
+            return super().invoke(ctx)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,6 +6,8 @@ How a command of C{vnet} fails: one line on standard error, and an exit code.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,7 +15,7 @@ import click
 from vnet.client.localclient import NotRunning
 from vnet.errors import Unreachable, VnetError
 
-__all__ = ["ClientFailure", "Failure", "UnreachableFailure", "failureOf"]
+__all__ = ["ClientFailure", "Failure", "UnreachableFailure", "UsageFailure", "failureOf", "oneLineUsage"]
 
 
 class Failure(click.ClickException):
@@ -44,6 +46,29 @@ class ClientFailure(UnreachableFailure):
     """
     The client itself cannot be reached.
     """
+
+
+class UsageFailure(Failure):
+    """
+    The command line makes no sense.
+    """
+
+    exit_code = 2
+
+
+@contextmanager
+def oneLineUsage() -> Iterator[None]:
+    """
+    Give what click has to say of a command line in one line, as all other reasons.
+    """
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "vnet"
+        text = error.format_message().rstrip(".")
+        raise UsageFailure(f"{text[:1].lower()}{text[1:]} (see '{command} --help')") from None
 
 
 def failureOf(error: VnetError) -> Failure:
