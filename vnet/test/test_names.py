@@ -66,6 +66,7 @@ class ValidateTests(SynchronousTestCase):
             "\u0378",
             "a" + "\u0335" * 4,
             "\u0301a",
+            "a \u073d",
             "e\u0301" * 10**5,
         ]
         for name in bad:

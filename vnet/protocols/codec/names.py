@@ -101,11 +101,14 @@ def _validate(text: str, what: str) -> str:
         raise DecodeError(f"{what} is longer than {MAXIMUM_LENGTH} characters")
     if name != name.strip():
         raise DecodeError(f"{what} begins or ends with a space")
-    marks = MAXIMUM_MARKS  # none at the beginning, where there is nothing to combine with
+    marks = MAXIMUM_MARKS  # none at the beginning or after a space, where there is nothing to combine with
     for character in name:
         if not _visible(character):
             raise DecodeError(f"{what} holds a character that cannot be seen: U+{ord(character):04X}")
-        marks = marks + 1 if unicodedata.category(character)[0] == "M" else 0
+        if unicodedata.category(character)[0] == "M":
+            marks += 1
+        else:
+            marks = MAXIMUM_MARKS if character == " " else 0
         if marks > MAXIMUM_MARKS:
             raise DecodeError(f"{what} holds combining marks without a letter, or too many on one")
     return name
