@@ -17,13 +17,13 @@ from sqlalchemy.engine import Connection
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from vnet.errors import ConfigurationError, DecodeError
+from vnet.errors import ConfigurationError
 from vnet.protocols import control
-from vnet.protocols.codec.names import validateName, validateNick
 from vnet.protocols.controlserver import ControlServer
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.server import accounts, networks
 from vnet.server.addresses import Pool, network6Of
+from vnet.server.checks import checkedName, checkedNick, checkedProof
 from vnet.server.presence import Change, Presence, Synchronisation
 from vnet.server.rendezvous import Rendezvous
 from vnet.server.store.worker import Store
@@ -132,7 +132,7 @@ class Mediator:
         Let a node in whose key is proved.
         """
         try:
-            nick = _nick(nick)
+            nick = checkedNick(nick)
         except control.Denied as error:
             raise control.LoginFailed(str(error)) from None
         account = await self._admit(key, nick)
@@ -224,8 +224,10 @@ class Mediator:
         Found a network.
         """
         self._limit(self._changes, session)
-        name, identifier = _name(name), self._random(_NETWORK)
-        await self._store.run(networks.create, identifier, self._random(16), name, _proof(proof), session.key)
+        name, identifier = checkedName(name), self._random(_NETWORK)
+        await self._store.run(
+            networks.create, identifier, self._random(16), name, checkedProof(proof), session.key
+        )
         self.presence.create(identifier, name, session.key, bool(proof))
         return {"network": identifier}
 
@@ -235,7 +237,7 @@ class Mediator:
         """
         self._limit(self._changes, session)
         identifier = await self._store.run(
-            networks.join, _name(name), _proof(proof), session.key, self._guesses
+            networks.join, checkedName(name), checkedProof(proof), session.key, self._guesses
         )
         self._tell(self.presence.join(identifier, session.key))
         return {"network": identifier}
@@ -254,7 +256,7 @@ class Mediator:
         Change the nickname.
         """
         self._limit(self._changes, session)
-        nick, key = _nick(nick), session.key
+        nick, key = checkedNick(nick), session.key
         await self._store.run(accounts.setNick, key, nick)
         self._accounts[key] = evolve(self._accounts[key], nick=nick)
         self._tell(self.presence.setNick(key, nick))
@@ -397,23 +399,3 @@ class Mediator:
 
     def _now(self) -> int:
         return int(self._clock.seconds() * 1e6)
-
-
-def _name(name: str) -> str:
-    try:
-        return validateName(name)
-    except DecodeError as error:
-        raise control.Denied(str(error)) from None
-
-
-def _nick(nick: str) -> str:
-    try:
-        return validateNick(nick)
-    except DecodeError as error:
-        raise control.Denied(str(error)) from None
-
-
-def _proof(proof: bytes) -> bytes:
-    if len(proof) not in (0, networks.PROOF):
-        raise control.Denied(f"a password's proof has {networks.PROOF} bytes")
-    return proof
