@@ -16,6 +16,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from vnet.boottime import installBootClock
@@ -185,6 +186,8 @@ class ClientService(MultiService):
         if self.node is not None:
             await self.node.stop()
         self._lock.release()
+        # The reactor ends all connections from where this ends, which may be inside what one of them received.
+        await deferLater(self._reactor, 0)
 
 
 def _hostNick() -> str:

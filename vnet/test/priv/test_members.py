@@ -42,6 +42,13 @@ def shown(node: Node, network: str) -> set[str]:
     return {member["address"] for each in networks for member in each["members"]}
 
 
+def waitShown(node: Node, network: str, expected: set[str], timeout: float = 5.0) -> None:
+    """
+    Wait until a node lists exactly these members.
+    """
+    waitUntil(lambda: shown(node, network) == expected, timeout, f"{node.name} lists {expected} in {network}")
+
+
 def isState(nodes: Iterable[Node], network: str, address: str, *states: str) -> bool:
     """
     Whether all these nodes list a member in one of these states.
@@ -144,11 +151,7 @@ class MemberTests(SynchronousTestCase):
         for one in nodes:
             for network, group in groups.items():
                 expected = {self.addresses[each.name] for each in group if each is not one}
-                waitUntil(
-                    lambda n=one, w=network, e=expected if one in group else set(): shown(n, w) == e,
-                    5,
-                    f"{one.name} lists the members of {network}",
-                )
+                waitShown(one, network, expected if one in group else set())
             listed = {each["name"] for each in one.networks()}
             self.assertEqual(listed, {name for name, group in groups.items() if one in group})
         for one in nodes:
@@ -164,11 +167,7 @@ class MemberTests(SynchronousTestCase):
         address, began = self.addresses[leaver.name], time.monotonic()
         leaver.vnet("leave", "work")
         for other in others:
-            waitUntil(
-                lambda n=other: address not in shown(n, "work"),
-                AT_ONCE,
-                f"{leaver.name} has left for {other.name}",
-            )
+            waitShown(other, "work", shown(other, "work") - {address}, AT_ONCE)
         print(f"leave: gone for all after {time.monotonic() - began:.2f} s")
         self.assertLess(time.monotonic() - began, AT_ONCE)
         self.assertEqual(leaver.networks(), [])
