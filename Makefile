@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
 
-.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench fuzz docs clean
+.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench soak fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' Makefile
@@ -42,6 +42,9 @@ check-docs: ready-check
 
 bench: ready-bench ## throughput and latency beside the bare link and wireguard-go
 	@$(BIN)/python bench/tunnel.py
+
+soak: ready-test ## ten minutes of traffic between two homes, with no lost connection
+	@$(BIN)/python -m vnet.test.soak
 
 fuzz: ready-fuzz ## two million inputs for each decoder
 	@$(BIN)/python -m vnet.test.fuzz $(FUZZFLAGS)

@@ -78,8 +78,8 @@ def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., De
     Let a coroutine method give a L{Deferred}.
     """
 
-    def call(*arguments: Any) -> Deferred[T]:
-        return Deferred.fromCoroutine(method(*arguments))
+    def call(self: Any, *arguments: Any) -> Deferred[T]:
+        return Deferred.fromCoroutine(method(self, *arguments))
 
     return call
 
@@ -183,7 +183,8 @@ class Node:
         return self.session is not None and self.session.online
 
     def _newSession(self, url: MediatorUrl) -> Session:
-        return Session(self.parts.clock, self.parts.endpointFor(url), self._credentials, self)
+        parts = self.parts
+        return Session(parts.clock, parts.endpointFor(url), self._credentials, self, parts.identify)
 
     def _openSession(self, url: MediatorUrl) -> None:
         self._error = ""

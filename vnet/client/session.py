@@ -6,7 +6,7 @@ The node's session with its mediator: connect, log in, stay, and come back.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -15,10 +15,13 @@ from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import Refused, Unreachable, VnetError
@@ -107,26 +110,43 @@ class MediatorClock:
         return latest if self._offset is None else min(mediator / 1e6 + self._offset, latest)
 
 
+@implementer(IStreamClientEndpoint)
 @frozen(repr=False)
-class _Watched:
+class _LoginEndpoint:
     """
-    An endpoint whose failures are seen, too.
+    An endpoint that is connected when the node is logged in.
+
+    L{ClientService} must not hear of a connection that ends before: it has no place for that between connecting and connected.
     """
 
     _endpoint: IStreamClientEndpoint
+    _clients: ControlClientFactory
+    _logIn: Callable[[ControlClient], Coroutine[Any, Any, None]]
     _failed: Callable[[Failure], None]
+    _connected: Callable[[IProtocol], None]
 
     def __repr__(self) -> str:
         return "the mediator"
 
-    def connect(self, factory: Any) -> Deferred[IProtocol]:
-        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        return Deferred.fromCoroutine(self._connect(factory))
 
-        def failed(failure: Failure) -> Failure:
-            self._failed(failure)
-            return failure
-
-        return connecting.addErrback(failed)
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        client: Any = None
+        try:
+            client = await self._endpoint.connect(self._clients)
+            await self._logIn(client)
+        except Exception:
+            self._failed(Failure())
+            if client is not None and client.transport is not None:
+                client.transport.abortConnection()
+            raise
+        connection = factory.buildProtocol(client.transport.getPeer())
+        if connection is None:
+            raise ConnectionClosed("not wanted any more")
+        connection.makeConnection(client.transport)
+        self._connected(connection)
+        return connection
 
 
 def jitter() -> float:
@@ -159,6 +179,7 @@ class Session:
     error: str = field(default="", init=False)
     _service: ClientService | None = field(default=None, init=False)
     _protocol: ControlClient | None = field(default=None, init=False)
+    _connection: IProtocol | None = field(default=None, init=False)
     _mediatorClock: MediatorClock = field(factory=MediatorClock, init=False)
     _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
 
@@ -166,13 +187,18 @@ class Session:
         """
         Connect, and keep connected until L{stop}.
         """
-        factory = ControlClientFactory(self._clock, self)
+        endpoint = _LoginEndpoint(
+            self._endpoint,
+            ControlClientFactory(self._clock, self),
+            self._logIn,
+            self._attemptFailed,
+            self._established,
+        )
         self._service = ClientService(
-            _Watched(self._endpoint, self._attemptFailed),  # type: ignore[arg-type]
-            factory,
+            endpoint,
+            Factory.forProtocol(StreamProtocol),
             retryPolicy=backoffPolicy(_SHORTEST_RETRY, _LONGEST_RETRY, 1.6, jitter),
             clock=self._clock,
-            prepareConnection=self._prepare,
         )
         self._service.startService()
 
@@ -230,27 +256,23 @@ class Session:
             self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
         return answer
 
-    def _prepare(self, protocol: IProtocol) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._logIn(_unwrap(protocol)))
-
     async def _logIn(self, protocol: ControlClient) -> None:
+        await protocol.whenSecure()
+        sent = self._clock.seconds()
+        answer = await protocol.login(self._credentials(), *self._identify(protocol.transport))
+        self._mediatorClock = MediatorClock()
+        self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
+        welcome = parseWelcome(answer, protocol.transport.getPeer().host)
+        self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
         try:
-            await protocol.whenSecure()
-            sent = self._clock.seconds()
-            answer = await protocol.login(self._credentials(), *self._identify(protocol.transport))
-            self._mediatorClock = MediatorClock()
-            self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
-            welcome = parseWelcome(answer, protocol.transport.getPeer().host)
-            self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
             self._owner.sessionOnline(self, welcome)
         except Exception:
-            failure = Failure()
             self._protocol, self.online = None, False
-            self._attemptFailed(failure)
-            if protocol.transport is not None:
-                protocol.transport.abortConnection()
-            failure.raiseException()
+            raise
         self._settle(welcome)
+
+    def _established(self, connection: IProtocol) -> None:
+        self._connection = connection
 
     def _attemptFailed(self, failure: Failure) -> None:
         error = failure.value
@@ -276,6 +298,9 @@ class Session:
                 self.online = False
                 self.error = f"the connection to the mediator was lost: {describeFailure(reason)}"
                 self._owner.sessionLost(self.error)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.connectionLost(reason)
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
         """Hand on a change."""
@@ -306,12 +331,3 @@ class Session:
         self.online = False
         self.stop()
         self._owner.sessionReplaced(self)
-
-
-def _unwrap(protocol: Any) -> ControlClient:
-    """
-    The protocol inside of the proxies that L{ClientService} and the endpoint put around it.
-    """
-    while not isinstance(protocol, ControlClient):
-        protocol = protocol._protocol
-    return protocol

@@ -34,7 +34,7 @@ from vnet.errors import DecodeError
 from vnet.protocols import control
 from vnet.protocols._quietamp import QuietAMP
 
-__all__ = ["ControlClient", "ControlClientFactory", "ControlHandler", "Credentials"]
+__all__ = ["ControlClient", "ControlClientFactory", "ControlHandler", "Credentials", "MediatorSilent"]
 
 _HANDSHAKE_TIMEOUT = 10.0
 _CALL_TIMEOUT = 15.0
@@ -52,6 +52,15 @@ _PUSHES: dict[bytes, tuple[type[amp.Command], str]] = {
         (control.Replaced, "_replaced"),
     )
 }
+
+
+class MediatorSilent(ConnectionLost):
+    """
+    The mediator did not answer in time.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ControlHandler(Protocol):
@@ -193,7 +202,7 @@ class ControlClient(QuietAMP):
         @raise Exception: one of the errors that the command declares, or L{twisted.internet.error.ConnectionLost}
             when there is no answer.
         """
-        if self.transport is None or not self.transport.connected:
+        if self.transport is None:
             raise ConnectionLost("not connected to the mediator")
         answer: Deferred[dict[str, Any]] = self.callRemote(command, **arguments)
         answer.addTimeout(_CALL_TIMEOUT, self._clock, self._silent)
@@ -202,7 +211,7 @@ class ControlClient(QuietAMP):
     def _silent(self, result: object, timeout: float) -> Failure:
         if self.transport is not None:
             self.transport.abortConnection()
-        return Failure(ConnectionLost(f"the mediator did not answer for {timeout:.0f} seconds"))
+        return Failure(MediatorSilent(f"the mediator did not answer for {timeout:.0f} seconds"))
 
     async def login(self, credentials: Credentials, mediator: bytes, exported: bytes) -> dict[str, Any]:
         """

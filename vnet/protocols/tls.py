@@ -25,6 +25,15 @@ from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    NoRouteError,
+    TCPTimedOutError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -40,6 +49,7 @@ __all__ = [
     "clientOptions",
     "describeFailure",
     "exportedKey",
+    "identify",
     "localSpkiHash",
     "peerSpkiHash",
     "restrict",
@@ -93,6 +103,13 @@ def peerSpkiHash(transport: Any) -> bytes:
     if certificate is None:
         raise CertificateRefused("the mediator showed no certificate")
     return spkiHash(certificate.to_cryptography())
+
+
+def identify(transport: Any) -> tuple[bytes, bytes]:
+    """
+    What a node signs to log in: L{peerSpkiHash} and L{exportedKey}.
+    """
+    return peerSpkiHash(transport), exportedKey(transport)
 
 
 def localSpkiHash(transport: Any) -> bytes:
@@ -269,7 +286,34 @@ def describeFailure(failure: Failure) -> str:
     """
     error = failure.value
     if isinstance(error, SSL.Error):
-        reasons = [str(entry[-1]) for entry in (error.args[0] if error.args else ()) or () if entry]
-        text = ", ".join(filter(None, reasons))
-        return f"TLS failed: {text}" if text else "TLS failed"
-    return " ".join(str(error).split()) or type(error).__name__
+        return _describeTLS(error)
+    known = _IN_SHORT.get(type(error))
+    return known or " ".join(str(error).split()) or type(error).__name__
+
+
+_REFUSED = "nothing listens there: the connection was refused"
+_CLOSED = "the other side closed the connection"
+_BROKEN = "the connection broke, or the other side closed it"
+
+_IN_SHORT: dict[type[BaseException], str] = {
+    ConnectionRefusedError: _REFUSED,
+    NoRouteError: "there is no route to it",
+    TCPTimedOutError: "it did not answer",
+    TimeoutError: "it did not answer",
+    ConnectionDone: _CLOSED,
+    ConnectionLost: _BROKEN,
+    ConnectionAborted: _BROKEN,
+}
+
+_OTHER_PROTOCOL = ("wrong version number", "record layer failure", "packet length too long", "http request")
+_OLD_VERSION = ("protocol version", "unsupported protocol", "version too low")
+
+
+def _describeTLS(error: SSL.Error) -> str:
+    reasons = [str(entry[-1]) for entry in (error.args[0] if error.args else ()) or () if entry]
+    text = ", ".join(filter(None, reasons))
+    if any(each in text for each in _OTHER_PROTOCOL):
+        return f"what answers there does not speak TLS: is that the mediator's port? ({text})"
+    if any(each in text for each in _OLD_VERSION):
+        return f"TLS failed: what answers there does not speak TLS 1.3 ({text})"
+    return f"TLS failed: {text}" if text else "TLS failed"
