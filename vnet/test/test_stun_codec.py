@@ -235,6 +235,11 @@ class DecodeTests(SynchronousTestCase):
         decode(raw(*[(0x8FFF, b"")] * MAX_ATTRIBUTES))
         self.refused(raw(*[(0x8FFF, b"")] * (MAX_ATTRIBUTES + 1)))
 
+    def test_tooManyAlgorithms(self) -> None:
+        """A list of password algorithms without end is refused before it costs anything."""
+        decode(raw((0x8002, b"\0\2\0\0" * 16)))
+        self.refused(raw((0x8002, b"\0\2\0\0" * 17)))
+
     def test_diagnosticsAreForgiven(self) -> None:
         """A text that only people read does not spoil a message by its encoding."""
         got = decode(raw((0x8022, b"a\xff"), (0x0009, bytes([0, 0, 4, 20]) + b"b\xff"), kind=0x0111))

@@ -65,6 +65,7 @@ T = TypeVar("T")
 
 MAGIC_COOKIE = 0x2112A442
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
+_MAX_ALGORITHMS = 16
 
 
 @attrs.frozen
@@ -234,11 +235,12 @@ def _readPort(data: bytes, transactionId: bytes) -> int:
 
 
 def _readAlgorithms(data: bytes, transactionId: bytes) -> tuple[PasswordAlgorithm, ...]:
-    found = []
+    # Cutting off what was read copies the rest each time: 64 KiB may not hold more than a few.
+    found: list[PasswordAlgorithm] = []
     while data:
         size = 4 + int.from_bytes(data[2:4], "big")
-        if len(data) < size:
-            raise DecodeError("a truncated password algorithm")
+        if len(data) < size or len(found) >= _MAX_ALGORITHMS:
+            raise DecodeError("a truncated password algorithm, or too many")
         found.append(PasswordAlgorithm(int.from_bytes(data[:2], "big"), data[4:size]))
         data = data[size + -size % 4 :]
     return tuple(found)
