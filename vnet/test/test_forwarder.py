@@ -231,6 +231,19 @@ class ScriptedTests(SynchronousTestCase):
         self.assertEqual(self.machine.received, [(TRANSPORT, ENDPOINT)] * 2)
         self.assertEqual(self.forwarder.counters["unknownDatagram"], 3)
 
+    def test_noTunnelInTunnel(self) -> None:
+        """
+        What comes from an address of the overlay came through a tunnel, and is for none: answered there, each datagram
+        would be a packet for the tunnel again, without end.
+        """
+        for host in ("100.64.0.2", "fd00::2"):
+            self.port.arrived(
+                [(TRANSPORT, Address(host, 7)), (STUN, Address(host, 7)), (TRANSPORT, ENDPOINT)]
+            )
+        self.assertEqual(self.machine.received, [(TRANSPORT, ENDPOINT)] * 2)
+        self.assertEqual(self.stun, [])
+        self.assertEqual(self.forwarder.counters["fromInside"], 4)
+
     def test_failingReader(self) -> None:
         """A reader of STUN that fails does not cost the batch."""
         self.stun = None  # type: ignore[assignment]

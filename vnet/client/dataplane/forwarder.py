@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from vnet.client.dataplane.echo import Echoes
 from vnet.client.dataplane.neighbours import Member, Neighbours
+from vnet.client.dataplane.overlay import Overlay
 from vnet.driver import DatagramMachine, Driver
 from vnet.errors import DecodeError
 from vnet.interfaces import IDatagramPort, IDevice
@@ -99,6 +100,7 @@ class Forwarder:
     _wanted: Callable[[bytes], None] = _ignore
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
+    _overlay: Overlay = field(factory=Overlay, init=False)
     _driver: Driver[WireGuardEvent] = field(init=False)
     _echoes: Echoes = field(init=False)
     _lastWanted: dict[bytes, float] = field(factory=dict, init=False)
@@ -138,6 +140,7 @@ class Forwarder:
         """
         self._device.configure(address, pool, address6, pool6)
         self._neighbours.setOwn(address, address6)
+        self._overlay.setBlocks(pool, pool6)
 
     def addMember(self, publicKey: bytes, address: str, address6: str) -> None:
         """
@@ -263,9 +266,12 @@ class Forwarder:
         if self._stopped:
             return
         tunnel = []
+        isInside = self._overlay.holds
         for datagram in datagrams:
             kind = classify(datagram[0])
-            if kind is Kind.WIREGUARD:
+            if isInside(datagram[1].host):
+                self.counters["fromInside"] += 1
+            elif kind is Kind.WIREGUARD:
                 tunnel.append(datagram)
             elif kind is Kind.STUN:
                 with self._log.failuresHandled("while a STUN message is read"):
