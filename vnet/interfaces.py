@@ -83,7 +83,8 @@ class IDatagramPort(Interface):
 
     def localAddresses() -> Sequence[str]:
         """
-        The IP addresses of this computer that a peer may be able to reach: none of loopback, IPv6 link-local or the overlay's own interface.
+        The IP addresses of this computer that a peer may be able to reach: none of loopback, IPv6 link-local or the
+        overlay's own interface.
         """
 
     def close() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from attrs import define, field
 
 from vnet.errors import StateError
 
-__all__ = ["StateDirectory"]
+__all__ = ["StateDirectory", "readPrivate", "writePrivate"]
+
+_MAXIMUM = 16 << 20
 
 
 @define(eq=False)
@@ -56,40 +59,65 @@ class StateDirectory:
 
     def read(self, name: str) -> bytes | None:
         """
-        @return: a file's content; L{None}: there is no such file.
-        @raise StateError: it cannot be read.
+        See L{readPrivate}.
         """
-        try:
-            return (self.path / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StateError(f"the file {self.path / name} cannot be read: {error.strerror}") from error
+        return readPrivate(self.path / name)
 
     def write(self, name: str, content: bytes) -> None:
         """
-        Write a file, 0600, as a whole or not at all.
-
-        @raise StateError: it cannot be written.
+        See L{writePrivate}.
         """
-        path, new = self.path / name, self.path / f"{name}.new"
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                new.unlink()
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-            self._sync()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise StateError(f"the file {path} cannot be written: {error.strerror}") from error
+        writePrivate(self.path / name, content)
 
-    def _sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def admit(self, group: str) -> None:
+        """
+        Let a group reach what is inside and open to it, a socket say, without listing the directory.  Where there is no such
+        group, or we may not give it away, nothing changes.
+        """
+        with contextlib.suppress(KeyError, OSError):
+            os.chown(self.path, -1, grp.getgrnam(group).gr_gid)
+            os.chmod(self.path, 0o710)
+
+
+def readPrivate(path: Path) -> bytes | None:
+    """
+    @return: a file's content, of which at most 16 MiB; L{None}: there is no such file.
+    @raise StateError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAXIMUM)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"the file {path} cannot be read: {error.strerror}") from error
+
+
+def writePrivate(path: Path, content: bytes) -> None:
+    """
+    Write a file, 0600, as a whole or not at all.
+
+    @raise StateError: it cannot be written; what was there before still is.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise StateError(f"the file {path} cannot be written: {error.strerror}") from error
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

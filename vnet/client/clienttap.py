@@ -20,9 +20,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from vnet.boottime import installBootClock
+from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
-from vnet.client.files import StateLock, makeStateDirectory
 from vnet.client.identity import loadIdentity
 from vnet.client.links import LinkWatcher
 from vnet.client.localcontrol import LocalControl
@@ -37,6 +37,7 @@ from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.tls import clientOptions
+from vnet.statedir import StateDirectory
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
 
@@ -99,8 +100,7 @@ class ClientService(MultiService):
         super().__init__()
         self._reactor = reactor
         self._options = options
-        self._state = Path(options["state"])
-        self._lock = StateLock(self._state / "lock")
+        self._state = StateDirectory(Path(options["state"]))
         self._opened = False
         self.node: Node | None = None
         self._watcher: LinkWatcher | None = None
@@ -126,10 +126,10 @@ class ClientService(MultiService):
             self.node.start()
 
     def _open(self) -> None:
-        makeStateDirectory(self._state)
-        self._lock.acquire()
-        identity = loadIdentity(self._state / "identity.key")
-        state = StateFile(self._state / "state.json")
+        self._state.open()
+        self._state.admit(GROUP)
+        identity = loadIdentity(self._state.path / "identity.key")
+        state = StateFile(self._state.path / "state.json")
         state.load()
         if not state.remembered.nick:
             state.update(nick=_hostNick())
@@ -185,7 +185,7 @@ class ClientService(MultiService):
             self._watcher.stop()
         if self.node is not None:
             await self.node.stop()
-        self._lock.release()
+        self._state.close()
         # The reactor ends all connections from where this ends, which may be inside what one of them received.
         await deferLater(self._reactor, 0)
 

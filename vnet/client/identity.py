@@ -11,8 +11,8 @@ from pathlib import Path
 from attrs import field, frozen
 from nacl.signing import SigningKey, VerifyKey
 
-from vnet.client.files import readPrivate, writePrivate
 from vnet.errors import DecodeError, StateError
+from vnet.statedir import readPrivate, writePrivate
 
 __all__ = ["Identity", "loadIdentity", "tunnelKey"]
 

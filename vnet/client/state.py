@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
 
-from vnet.client.files import readPrivate, writePrivate
 from vnet.errors import StateError
+from vnet.statedir import readPrivate, writePrivate
 
 __all__ = ["Remembered", "RememberedNetwork", "StateFile"]
 

@@ -104,8 +104,20 @@ class Soak:
                 for options in ([], ["-u"]):
                     port += 1
                     target.host.popen(["iperf3", "-s", "-1", "-p", str(port)], stdout=-3, stderr=-3)
-                    waitUntil(lambda: f":{port} " in target.host.run(["ss", "-Hltn"]).stdout, 5, "iperf3 to listen")
-                    argv = ["iperf3", "-J", "-c", address, "-p", str(port), "-t", str(self.seconds), "-b", _RATE, *options]
+                    _awaitListening(target, port)
+                    argv = [
+                        "iperf3",
+                        "-J",
+                        "-c",
+                        address,
+                        "-p",
+                        str(port),
+                        "-t",
+                        str(self.seconds),
+                        "-b",
+                        _RATE,
+                        *options,
+                    ]
                     kind = "udp" if options else "tcp"
                     self.flows.append(Flow(f"{kind} {name}", source.host.popen(argv, stdout=-1, stderr=-1)))
 
@@ -140,6 +152,10 @@ class Soak:
         enough = self.handshakes >= wanted
         print(f"handshakes: {self.handshakes}, at least {wanted} were due")
         return 0 if enough and not any(flow.failure for flow in self.flows) else 1
+
+
+def _awaitListening(node: Node, port: int) -> None:
+    waitUntil(lambda: f":{port} " in node.host.run(["ss", "-Hltn"]).stdout, 5, "iperf3 to listen")
 
 
 def main(arguments: list[str] | None = None) -> int:

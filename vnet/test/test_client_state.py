@@ -11,7 +11,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.files import StateLock, makeStateDirectory, writePrivate
 from vnet.client.state import StateFile
 from vnet.errors import StateError
 
@@ -109,36 +108,7 @@ class StateFileTests(SynchronousTestCase):
         A write that was cut off before its end leaves the old content, and the next one succeeds.
         """
         self.state.update(nick="ann")
-        self.path.with_name(f".{self.path.name}.new").write_bytes(b"half")
+        self.path.with_name(f"{self.path.name}.new").write_bytes(b"half")
         self.assertEqual(self.reload().remembered.nick, "ann")
         self.state.update(nick="bea")
         self.assertEqual(self.reload().remembered.nick, "bea")
-
-
-class FilesTests(SynchronousTestCase):
-    """
-    Tests of L{vnet.client.files}.
-    """
-
-    def test_secondLock(self) -> None:
-        """
-        A state directory serves one client at a time; the second is told so in one line.
-        """
-        directory = Path(self.mktemp())
-        makeStateDirectory(directory)
-        self.assertEqual(stat.S_IMODE(directory.stat().st_mode), 0o700)
-        first, second = StateLock(directory / "lock"), StateLock(directory / "lock")
-        first.acquire()
-        self.assertIn("another vnet-client", str(self.assertRaises(StateError, second.acquire)))
-        first.release()
-        second.acquire()
-        second.release()
-
-    def test_cannotMake(self) -> None:
-        """
-        A state directory that cannot be made is one line that names it.
-        """
-        blocker = Path(self.mktemp())
-        writePrivate(blocker, b"")
-        error = self.assertRaises(StateError, makeStateDirectory, blocker / "state")
-        self.assertIn(str(blocker / "state"), str(error))
