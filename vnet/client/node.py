@@ -20,7 +20,8 @@ from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.identity import Identity
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
-from vnet.client.peer import Attempt, Peer, PeerContext
+from vnet.client.peer import Peer
+from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.report import describeNat, describeNetworks
 from vnet.client.session import Session
@@ -442,12 +443,12 @@ class Node:
         try:
             session.start()
             await session.outcome()
-        except VnetError:
+        except VnetError as error:
             session.stop()
             if self.session is not None and self.session.stopped:
                 # The attempt got as far as replacing it: the mediator is the same.
                 self._openSession(parseMediatorUrl(self.parts.state.remembered.mediator))
-            raise
+            raise _named(error, url) from error
         finally:
             self._attempt = None
 
@@ -588,3 +589,12 @@ def _parsed(parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except DecodeError as error:
         raise Refused(str(error)) from error
+
+
+def _named(error: VnetError, url: MediatorUrl) -> VnetError:
+    """
+    Say which mediator it is that cannot be reached.
+    """
+    if isinstance(error, Unreachable):
+        return Unreachable(f"the mediator {Address(url.host, url.port)} cannot be reached: {error}")
+    return error

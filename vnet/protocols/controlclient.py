@@ -211,7 +211,7 @@ class ControlClient(QuietAMP):
     def _silent(self, result: object, timeout: float) -> Failure:
         if self.transport is not None:
             self.transport.abortConnection()
-        return Failure(MediatorSilent(f"the mediator did not answer for {timeout:.0f} seconds"))
+        return Failure(MediatorSilent(f"no answer for {timeout:.0f} seconds"))
 
     async def login(self, credentials: Credentials, mediator: bytes, exported: bytes) -> dict[str, Any]:
         """

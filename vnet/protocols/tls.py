@@ -30,6 +30,7 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    DNSLookupError,
     NoRouteError,
     TCPTimedOutError,
     TimeoutError,
@@ -295,13 +296,14 @@ _REFUSED = "nothing listens there: the connection was refused"
 _CLOSED = "the other side closed the connection"
 _BROKEN = "the connection broke, or the other side closed it"
 
-_IN_SHORT: dict[type[BaseException], str] = {
+_IN_SHORT: dict[type[object], str] = {
     ConnectionRefusedError: _REFUSED,
     NoRouteError: "there is no route to it",
     TCPTimedOutError: "it did not answer",
     TimeoutError: "it did not answer",
     ConnectionDone: _CLOSED,
     ConnectionLost: _BROKEN,
+    DNSLookupError: "the host's name does not resolve",
     ConnectionAborted: _BROKEN,
 }
 
