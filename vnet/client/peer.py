@@ -6,21 +6,20 @@ One peer: the path to it, the tunnel on that path, and what a user is told of bo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from attrs import define, field, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall
 
+from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.sync import Member
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
 from vnet.protocols.machine.pair import Path
-from vnet.protocols.machine.wireguard import PeerStatus
 from vnet.values import Address
 
-__all__ = ["Attempt", "Peer", "PeerContext", "Tunnels"]
+__all__ = ["Peer"]
 
 _FALLBACK = 1.0
 _SEARCH = 15.0
@@ -28,58 +27,8 @@ _FIRST_RETRY = 0.75
 _LONGEST_RETRY = 60.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
-
-
-class Attempt(Protocol):
-    """
-    One search of the puncher for a path to one peer, and the path that it found: L{vnet.protocols.punch.Attempt}.
-    """
-
-    @property
-    def selected(self) -> Path | None: ...
-    @property
-    def tried(self) -> tuple[Address, ...]: ...
-    @property
-    def heard(self) -> tuple[Address, ...]: ...
-    def signal(self, start: int, final: bool = False) -> signals.Signal: ...
-    def remoteSignal(self, signal: signals.Signal) -> None: ...
-    def check(self) -> None: ...
-    def noteTraffic(self) -> None: ...
-    def addressHeard(self, addr: Address) -> None: ...
-    def close(self) -> None: ...
-
-
-class Tunnels(Protocol):
-    """
-    What a peer needs of the WireGuard machine and its forwarder.
-    """
-
-    def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None: ...
-    def reset(self, tunnelKey: bytes) -> None: ...
-    def status(self, tunnelKey: bytes) -> PeerStatus: ...
-
-
-@frozen(repr=False)
-class PeerContext:
-    """
-    What all peers of a node share.
-
-    @ivar ownKey: this node's Ed25519 key.
-    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=)}.
-    @ivar askRendezvous: ask the mediator for a start time with a peer.
-    @ivar sendSignal: seal and send the plaintext of a signal to a peer.
-    @ivar reachable: whether the mediator is connected.
-    @ivar changed: something that a user sees changed.
-    """
-
-    clock: IReactorTime
-    ownKey: bytes
-    tunnels: Tunnels
-    connect: Callable[..., Attempt]
-    askRendezvous: Callable[[bytes], None]
-    sendSignal: Callable[[bytes, bytes], None]
-    reachable: Callable[[], bool]
-    changed: Callable[[], None]
+_DOUBT = 1.0
+_FRESH = 1.0
 
 
 @define(eq=False, repr=False)
@@ -110,6 +59,9 @@ class Peer:
     _answers: bool = field(default=False, init=False)
     _lastAsked: float = field(default=float("-inf"), init=False)
     _initiated: bool = field(default=False, init=False)
+    _searchedAt: float = field(default=float("-inf"), init=False)
+    _doubt: IDelayedCall | None = field(default=None, init=False)
+    _doubtful: bool = field(default=False, init=False)
 
     @property
     def key(self) -> bytes:
@@ -153,23 +105,44 @@ class Peer:
         elif self.path is not None:
             self.check()
         elif member.state == "online":
-            self._failures = self._asked = 0
-            self._seek()
+            self._seekAnew()
         self.context.changed()
 
     def check(self) -> None:
         """
-        Is the path alive?  The answer comes as an event.
+        Is the path alive?  The answer comes as an event; while it is late, another path is sought, too.
         """
         if self._attempt is not None and self._attempt.selected is not None:
             self._attempt.check()
+            if self._doubt is None:
+                self._doubt = self.context.clock.callLater(_DOUBT, self._doubted)
+
+    def _doubted(self) -> None:
+        self._doubt, self._doubtful = None, True
+        if self.member.state == "online" and self._previous is None and self.path is not None:
+            self._ask()
+
+    def _trust(self) -> None:
+        doubt, self._doubt, self._doubtful = self._doubt, None, False
+        if doubt is not None and doubt.active():
+            doubt.cancel()
 
     def reconnected(self) -> None:
         """
         The mediator is back.
         """
-        if self.member.state == "online" and self.path is None:
-            self._failures = self._asked = 0
+        if self.member.state == "online":
+            if self.path is None:
+                self._seekAnew()
+            elif self._doubtful:
+                self._doubted()
+
+    def _seekAnew(self) -> None:
+        """
+        Get a path without regard to former failures, unless a rendezvous was called just now.
+        """
+        self._failures = self._asked = 0
+        if self.context.clock.seconds() - self._searchedAt >= _FRESH:
             self._seek()
 
     def wanted(self) -> None:
@@ -193,7 +166,10 @@ class Peer:
 
     def _ask(self) -> None:
         now = self.context.clock.seconds()
-        if self.refused or not self.context.reachable() or now - self._lastAsked < _ASK_INTERVAL:
+        if self.refused or not self.context.reachable():
+            return
+        if now - self._lastAsked < _ASK_INTERVAL:
+            self._schedule(_ASK_INTERVAL)
             return
         self._lastAsked = now
         self._asked += 1
@@ -233,6 +209,7 @@ class Peer:
             self._previous.close()
             self._previous = None
         self._start, self._initiated = start, False
+        self._searchedAt = self.context.clock.seconds()
         self._attempt = self._connect(startAt)
         self.sendSignal()
         self._schedule(_SEARCH)
@@ -283,6 +260,7 @@ class Peer:
             self._selected(event.path)
         elif isinstance(event, Alive):
             self._failure = ""
+            self._trust()
         elif isinstance(event, Dead | ConsentLost):
             self._pathLost()
         elif isinstance(event, Failed):
@@ -297,6 +275,7 @@ class Peer:
     def _selected(self, path: Path) -> None:
         self._dropPrevious()
         self._cancel()
+        self._trust()
         self._failures, self._asked, self._failure = 0, 0, ""
         initiate = self.controlling and not self._initiated
         self._initiated = True
@@ -306,6 +285,7 @@ class Peer:
         """
         The path does not answer.  The attempt searches on; an online peer may have begun anew, and needs another.
         """
+        self._trust()
         self._failure = "the path did not answer any more"
         if self.member.state == "lost":
             self._tearDown()
@@ -333,9 +313,7 @@ class Peer:
             attempt.close()
 
     def _tearDown(self) -> None:
-        self._cancel()
-        self._dropPrevious()
-        self._closeAttempt()
+        self.close()
         self._answers = False
         self.context.tunnels.reset(self.tunnelKey)
 
@@ -344,6 +322,7 @@ class Peer:
         The peer is none any more.
         """
         self._cancel()
+        self._trust()
         self._dropPrevious()
         self._closeAttempt()
 

@@ -12,7 +12,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from vnet.client.identity import tunnelKey
-from vnet.client.peer import Peer, PeerContext
+from vnet.client.peer import Peer
+from vnet.client.peercontext import PeerContext
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome, memberAddressesIn
 from vnet.errors import DecodeError, StateError
@@ -109,8 +110,7 @@ class Peers:
         self._pin(welcome, [peer for peer in fresh if peer is not None and not peer.refused])
         for peer in fresh:
             if peer is not None:
-                peer.begin()
-                self._replay(peer)
+                self._begin(peer)
 
     def updateOne(self, key: bytes, member: Member | None, welcome: Welcome) -> None:
         """
@@ -125,8 +125,7 @@ class Peers:
             added = self._add(member, welcome)
             if added is not None:
                 self._pin(welcome, [] if added.refused else [added])
-                added.begin()
-                self._replay(added)
+                self._begin(added)
 
     def _add(self, member: Member, welcome: Welcome) -> Peer | None:
         try:
@@ -232,12 +231,17 @@ class Peers:
             del self._early[next(iter(self._early))]
         return self._early.setdefault(key, _Early(now + _EARLY_LIFETIME))
 
-    def _replay(self, peer: Peer) -> None:
+    def _begin(self, peer: Peer) -> None:
         early = self._early.pop(peer.key, None)
-        if early is None or early.expires < self._context.clock.seconds():
+        if (
+            early is None
+            or early.rendezvous is None
+            or peer.refused
+            or early.expires < self._context.clock.seconds()
+        ):
+            peer.begin()
             return
-        if early.rendezvous is not None:
-            peer.rendezvous(*early.rendezvous)
+        peer.rendezvous(*early.rendezvous)
         for plaintext in early.signals:
             self.signal(peer.key, plaintext)
 

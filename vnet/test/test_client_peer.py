@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.identity import tunnelKey
-from vnet.client.peer import Peer, PeerContext
+from vnet.client.peer import Peer
+from vnet.client.peercontext import PeerContext
 from vnet.client.peers import Peers
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome
@@ -287,6 +288,74 @@ class PeerTests(SynchronousTestCase):
         peer.rendezvous(6, 31.0)
         self.attempts[-1].select()
         self.assertEqual(self.tunnels.calls[-1], ("handshake", THERE))
+
+    def test_doubted(self) -> None:
+        """
+        While a path does not answer for a second another one is sought, and the old one is used until there is one.
+        """
+        peer, attempt = self.connected()
+        self.clock.advance(30)
+        peer.check()
+        self.clock.advance(0.9)
+        self.assertEqual(self.asked, [HIGH])
+        self.clock.advance(0.2)
+        self.assertEqual(self.asked, [HIGH, HIGH])
+        self.assertEqual((attempt.closed, peer.path), (False, PATH))
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(self.asked, [HIGH, HIGH])
+
+    def test_answersInTime(self) -> None:
+        """
+        A path that answers in time is not doubted, nor is one of a peer with which a search is under way.
+        """
+        peer, attempt = self.connected()
+        self.clock.advance(30)
+        peer.check()
+        attempt.onEvent(Alive())
+        self.clock.advance(5)
+        peer.check()
+        peer.rendezvous(6, 40.0)
+        self.clock.advance(5)
+        self.assertEqual(self.asked, [HIGH])
+
+    def test_doubtedWithoutMediator(self) -> None:
+        """
+        A path that is doubted while the mediator is away is replaced when it is back, unless it has answered since.
+        """
+        for answers, expected in ((False, 2), (True, 1)):
+            peer, attempt = self.connected()
+            self.asked[:] = [HIGH]
+            self.clock.advance(30)
+            self.around.reachable = False
+            peer.check()
+            self.clock.advance(2)
+            if answers:
+                attempt.onEvent(Alive())
+            self.around.reachable = True
+            peer.reconnected()
+            self.assertEqual(len(self.asked), expected, answers)
+
+    def test_rendezvousBeforeNews(self) -> None:
+        """
+        A rendezvous that comes just before the word that the peer is online is not disturbed by another.
+        """
+        peer = self.peer(HIGH, "lost")
+        peer.rendezvous(5, 1.0)
+        peer.update(member(state="online"))
+        peer.reconnected()
+        self.assertEqual(self.asked, [])
+        self.clock.advance(20)
+        self.assertGreater(len(self.asked), 0)
+
+    def test_askedTwice(self) -> None:
+        """
+        A path that is lost just after a rendezvous was asked for is sought again soon.
+        """
+        _, attempt = self.connected()
+        attempt.lose(ConsentLost())
+        self.assertEqual(self.asked, [HIGH])
+        self.clock.advance(0.6)
+        self.assertEqual(self.asked, [HIGH, HIGH])
 
     def test_unreachable(self) -> None:
         """

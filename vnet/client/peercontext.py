@@ -1,0 +1,71 @@
+# -*- test-case-name: vnet.test.test_client_peer -*-
+"""
+What a peer has around it: what it asks of the puncher, the tunnels and the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+
+from vnet.protocols.codec import signal as signals
+from vnet.protocols.machine.pair import Path
+from vnet.protocols.machine.wireguard import PeerStatus
+from vnet.values import Address
+
+__all__ = ["Attempt", "PeerContext", "Tunnels"]
+
+
+class Attempt(Protocol):
+    """
+    One search of the puncher for a path to one peer, and the path that it found: L{vnet.protocols.punch.Attempt}.
+    """
+
+    @property
+    def selected(self) -> Path | None: ...
+    @property
+    def tried(self) -> tuple[Address, ...]: ...
+    @property
+    def heard(self) -> tuple[Address, ...]: ...
+    def signal(self, start: int, final: bool = False) -> signals.Signal: ...
+    def remoteSignal(self, signal: signals.Signal) -> None: ...
+    def check(self) -> None: ...
+    def noteTraffic(self) -> None: ...
+    def addressHeard(self, addr: Address) -> None: ...
+    def close(self) -> None: ...
+
+
+class Tunnels(Protocol):
+    """
+    What a peer needs of the WireGuard machine and its forwarder.
+    """
+
+    def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None: ...
+    def reset(self, tunnelKey: bytes) -> None: ...
+    def status(self, tunnelKey: bytes) -> PeerStatus: ...
+
+
+@frozen(repr=False)
+class PeerContext:
+    """
+    What all peers of a node share.
+
+    @ivar ownKey: this node's Ed25519 key.
+    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=)}.
+    @ivar askRendezvous: ask the mediator for a start time with a peer.
+    @ivar sendSignal: seal and send the plaintext of a signal to a peer.
+    @ivar reachable: whether the mediator is connected.
+    @ivar changed: something that a user sees changed.
+    """
+
+    clock: IReactorTime
+    ownKey: bytes
+    tunnels: Tunnels
+    connect: Callable[..., Attempt]
+    askRendezvous: Callable[[bytes], None]
+    sendSignal: Callable[[bytes, bytes], None]
+    reachable: Callable[[], bool]
+    changed: Callable[[], None]
