@@ -22,7 +22,7 @@ from vnet.protocols.tls import exportedKey, localSpkiHash, serverOptions, spkiHa
 
 class Backend:
     """
-    Answers the commands of nodes: the methods of C{vnet.protocols.controlserver.ControlBackend}.
+    Answers the commands of nodes: the methods of C{vnet.protocols.controlbackend.ControlBackend}.
     """
 
     def __init__(self, clock: Any) -> None:

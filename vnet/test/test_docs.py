@@ -356,7 +356,8 @@ class CommandTests(SynchronousTestCase):
             ("### twistd vnet-mediator", mediatortap.Options),
             ("### twistd vnet-client", clienttap.Options),
         ):
-            names = [row[0] for row in options.optParameters]
+            rows: Any = options.optParameters
+            names = [row[0] for row in rows]
             names += [name[4:].replace("_", "-") for name in vars(options) if name.startswith("opt_")]
             self.assertTrue(names)
             for name in names:
@@ -381,8 +382,8 @@ class CommandTests(SynchronousTestCase):
         section = self.section("## make")
         for parameter in run.cli.params:
             self.assertIn(f"`{parameter.opts[0]}", section)
-        for target in re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.M):
-            self.assertIn(f"`make {target}`", section)
+        targets = re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.M)
+        self.assertEqual([each for each in targets if f"`make {each}`" not in section], [])
 
     def test_socket(self) -> None:
         """
@@ -411,6 +412,39 @@ class CommandTests(SynchronousTestCase):
             self.assertIn(f"`{key}`", section)
 
 
+class WordingTests(SynchronousTestCase):
+    """
+    What docs/quickstart.md says that the programs say.
+    """
+
+    def test_lines(self) -> None:
+        """
+        Each line that is quoted is made of texts in the code.
+        """
+        texts = "\n".join(strings())
+        text = read("docs/quickstart.md").partition("## When it does not work")[2]
+        quoted = [row.split(" | ")[0] for row in re.findall(r"^(?:\| |\* )(`.*)$", text, re.M)]
+        self.assertTrue(quoted)
+        pieces = [
+            piece.strip()
+            for line in quoted
+            for quotation in re.findall(r"`([^`]+)`", line.partition(" : ")[0])
+            for piece in re.split(r"…|NAME|\bvnet0\b|/dev/net/tun", quotation)
+        ]
+        self.assertEqual([piece for piece in pieces if piece not in texts], [])
+
+
+def strings() -> Iterator[str]:
+    """
+    Each string in the code, and each part of one that is between two expressions.
+    """
+    for path in (ROOT / "vnet").rglob("*.py"):
+        if "test" not in path.relative_to(ROOT / "vnet").parts:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
 class PlaceTests(SynchronousTestCase):
     """
     What the documents point to.
@@ -436,10 +470,11 @@ class PlaceTests(SynchronousTestCase):
         Each module is named in docs/architecture.md.
         """
         text = read("docs/architecture.md")
-        for path in sorted((ROOT / "vnet").rglob("*.py")):
-            name = path.relative_to(ROOT / "vnet").as_posix()
-            if path.name != "__init__.py" and not name.startswith(("test/", "server/store/migrations/")):
-                self.assertIn(f"`{name}`", text)
+        names = {path.relative_to(ROOT / "vnet").as_posix() for path in (ROOT / "vnet").rglob("*.py")}
+        apart = ("test/", "server/store/migrations/")
+        ours = {name for name in names if not name.endswith("__init__.py") and not name.startswith(apart)}
+        written = set(re.findall(r"^\| `([\w/]+\.py)` \|", text, re.M))
+        self.assertEqual((sorted(ours - written), sorted(written - ours)), ([], []), "missing, too many")
 
     def test_examples(self) -> None:
         """
