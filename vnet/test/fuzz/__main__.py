@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 from attrs import define, field
 
@@ -200,6 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     @return: the exit code: 0 when nothing was found.
@@ -219,6 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engine = options.engine or ("atheris" if find_spec("atheris") else "plain")
     if engine == "plain" and options.engine is None:
         print("atheris is not installed: inputs do not follow the coverage", file=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     campaign = Campaign(engine, options.directory, options.runs, options.seconds, options.seed)
     try:
         return _report(campaign.run(names, max(1, options.jobs)))

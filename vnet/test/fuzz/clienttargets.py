@@ -18,7 +18,7 @@ from vnet.client.state import Remembered, RememberedNetwork, StateFile
 from vnet.client.welcome import Welcome, memberAddressesIn, parseWelcome
 from vnet.errors import DecodeError, Refused, StateError
 from vnet.test.fuzz.codectargets import textOf
-from vnet.test.fuzz.target import Target, require
+from vnet.test.fuzz.target import Target, accepting, require
 
 __all__ = ["TARGETS"]
 
@@ -54,6 +54,9 @@ def _requestSeeds() -> Sequence[bytes]:
 _FIELDS = ("pool", "pool6", "address", "address6", "realm", "stun", "stun", "member", "member6")
 
 
+_HOMES = [IPv4Network(block) for block in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+
+
 def _welcome(data: bytes) -> None:
     lines = textOf(data).split("\n")
     lines += [""] * (len(_FIELDS) - len(lines))
@@ -69,7 +72,8 @@ def _welcome(data: bytes) -> None:
         "relays": [],
     }
     try:
-        welcome = parseWelcome(answer, "192.0.2.9")
+        with accepting("a login is refused by Refused"):
+            welcome = parseWelcome(answer, "192.0.2.9")
     except Refused as error:
         require(str(error).isprintable() and len(str(error)) < 400, "a refusal is one short line")
         return
@@ -81,6 +85,9 @@ def _welcome(data: bytes) -> None:
 def _checkWelcome(welcome: Welcome) -> None:
     addresses = [welcome.address, welcome.address6, *(server.host for server in welcome.stun)]
     require(all(map(_isCanonical, addresses)), "a welcome has canonical addresses")
+    require(
+        not any(map(IPv4Network(welcome.pool).overlaps, _HOMES)), "an overlay is none of the home networks"
+    )
     for network in (IPv4Network(welcome.pool), IPv6Network(welcome.pool6)):
         require("%" not in str(network) and network.prefixlen >= 8, "an overlay is a block of addresses")
 
@@ -95,6 +102,8 @@ def _welcomeSeeds() -> Sequence[bytes]:
     servers = ["192.0.2.1:3478", "[2001:db8::1]:3478", "100.64.0.2", "fd12:3456:789a::2"]
     return [
         "\n".join(["100.64.0.0/10", *common, *servers]).encode(),
+        "\n".join(["192.168.0.0/16", common[0], "192.168.0.1", *common[2:], *servers]).encode(),
+        "\n".join(["10.0.0.0/8", common[0], "10.0.0.1", *common[2:], *servers]).encode(),
         "\n".join(
             ["100.64.0.0/255.192.0.0", *common, ":3478", "[::ffff:192.0.2.1]:1", *servers[2:]]
         ).encode(),

@@ -26,11 +26,11 @@ from vnet.errors import DecodeError, VnetError
 from vnet.protocols import control
 from vnet.protocols.codec import signal
 from vnet.protocols.controlclient import ControlClient, Credentials
-from vnet.protocols.controlserver import ControlServer, ControlServerFactory
+from vnet.protocols.controlserver import ControlServer, ControlServerFactory, Limits
 from vnet.protocols.machine.admission import Admission
 from vnet.protocols.machine.sealer import OVERHEAD, Sealer
 from vnet.test.fuzz.codectargets import signalSeeds
-from vnet.test.fuzz.target import Fault, Target, logged, require
+from vnet.test.fuzz.target import Fault, Target, accepting, logged, require
 
 __all__ = ["TARGETS", "VALID_LOGIN"]
 
@@ -79,12 +79,14 @@ class _Transport(StringTransport):
     def __init__(self) -> None:
         super().__init__(lenient=True)
         self.connected = True
+        self.heard = 0
 
     def deliver(self, protocol: Any, data: bytes) -> None:
         for piece in _pieces(data):
             if self.disconnected:
                 return
             protocol.dataReceived(piece)
+            self.heard += len(piece)
             require(len(self.value()) <= _MAXIMUM_ANSWER, "what is said is bounded")
 
 
@@ -190,6 +192,10 @@ class _Serving:
             server.key = _KEY
             server.admit()
         self.transport.deliver(server, data)
+        heard = (
+            self._admitted or self.transport.disconnected or self.transport.heard <= Limits().strangerBytes
+        )
+        require(heard, "a stranger is not heard for long")
         self._end(server)
 
     def _end(self, server: ControlServer) -> None:
@@ -202,7 +208,7 @@ class _Serving:
 
 def _serving(admitted: bool) -> Callable[[bytes], None]:
     def check(data: bytes) -> None:
-        with logged() as failures:
+        with logged() as failures, accepting("a protocol raises nothing"):
             _Serving(admitted).run(data)
         require(not failures, "a stranger writes no errors into the log")
 
@@ -307,7 +313,7 @@ def _client(data: bytes) -> None:
     running = Deferred.fromCoroutine(_logIn(client, session, owner))
     found: list[Failure] = []
     running.addErrback(found.append)
-    with logged() as failures:
+    with logged() as failures, accepting("a protocol raises nothing"):
         transport.deliver(client, data)
         clock.advance(30.0)
         client.connectionLost(_LOST)

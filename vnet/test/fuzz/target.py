@@ -15,7 +15,7 @@ from zope.interface import implementer
 from vnet.errors import DecodeError
 from vnet.test.fuzz.mutate import mutate
 
-__all__ = ["Fault", "Target", "logged", "require"]
+__all__ = ["Fault", "Target", "accepting", "logged", "require"]
 
 Check = Callable[[bytes], None]
 
@@ -32,6 +32,17 @@ def require(condition: object, sentence: str) -> None:
     """
     if not condition:
         raise Fault(f"it does not hold that {sentence}")
+
+
+@contextmanager
+def accepting(sentence: str) -> Iterator[None]:
+    """
+    In here, even L{DecodeError} is a fault: our own words are read, or something that never raises is called.
+    """
+    try:
+        yield
+    except DecodeError as error:
+        raise Fault(f"it does not hold that {sentence}") from error
 
 
 @implementer(ILogObserver)
