@@ -376,13 +376,13 @@ def _mediatorSeeds() -> Sequence[bytes]:
 
 
 def _inviteSeeds() -> Sequence[bytes]:
-    return [
-        b"vnet://mediator.example/a%2Fb%20c%25",
+    made = [
         str(Invite(url, name, secret)).encode()
         for url in _URLS
         for name in ("home", "a/b c", "B\u00fccher \U0001f600")
         for secret in (None, bytes(range(32)))
     ]
+    return [b"vnet://mediator.example/a%2Fb%20c%25", *made]
 
 
 def _names(data: bytes) -> None:
