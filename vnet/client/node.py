@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -45,7 +45,8 @@ from vnet.values import Address
 
 __all__ = ["Node", "NodeParts"]
 
-_TRAFFIC_INTERVAL = 5.0
+_TRAFFIC_INTERVAL = 2.0
+_RESYNC = 3.0
 _LOGOUT_TIMEOUT = 2.0
 
 T = TypeVar("T")
@@ -111,8 +112,9 @@ class Node:
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
+    _resync: IDelayedCall | None = field(default=None, init=False)
     _traffic: LoopingCall = field(init=False)
-    _carried: dict[bytes, int] = field(factory=dict, init=False)
+    _carried: dict[bytes, tuple[int, int]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
@@ -164,6 +166,8 @@ class Node:
         """
         self.nat.setLocal(self.parts.port.localAddresses(), self.parts.port.port)
         self.peers.checkAll()
+        if self.session is not None:
+            self.session.linksChanged()
 
     async def stop(self) -> None:
         """
@@ -171,6 +175,7 @@ class Node:
         """
         await self._closeSession()
         self.peers.clear()
+        self._cancelResync()
         if self._traffic.running:
             self._traffic.stop()
         self.puncher.close()
@@ -282,7 +287,10 @@ class Node:
         """
         This node is out of a network.
         """
-        self.memberships.forget(network)
+        try:
+            self.memberships.forget(network)
+        except StateError as error:
+            self._log.error("a network that this node is out of is not forgotten: {error}", error=error)
         self._reconcile()
 
     def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
@@ -326,13 +334,22 @@ class Node:
                 self._stale = False
                 await synchronise(self.view, self.ask)
                 self._reconcile(reconnected=True)
-        except VnetError as error:
+        except Unreachable as error:
+            # The next login synchronises.
             self._log.info("not in step with the mediator: {error}", error=error)
+        except VnetError as error:
+            self._log.warn("not in step with the mediator: {error}", error=error)
+            self._cancelResync()
+            self._resync = self.parts.clock.callLater(_RESYNC, self._synchronise)
         finally:
             self._synchronising = False
             awaiting, self._awaiting = self._awaiting, []
             for each in awaiting:
                 each.callback(None)
+
+    def _cancelResync(self) -> None:
+        if self._resync is not None and self._resync.active():
+            self._resync.cancel()
 
     def _reconcile(self, reconnected: bool = False) -> None:
         if self.welcome is not None:
@@ -402,15 +419,19 @@ class Node:
 
     def _noteTraffic(self) -> None:
         """
-        Tell the peers whose tunnel carried something: their paths are checked more often.
+        Tell the peers whose tunnel carried something: their paths are checked more often, and at once where nothing
+        comes back.
         """
-        carried: dict[bytes, int] = {}
+        carried: dict[bytes, tuple[int, int]] = {}
         for peer in self.peers.all():
             if peer.active:
                 status = self.tunnels.status(peer.tunnelKey)
-                carried[peer.key] = status.rxBytes + status.txBytes
-                if carried[peer.key] != self._carried.get(peer.key):
+                before = self._carried.get(peer.key, (0, 0))
+                carried[peer.key] = now = (status.rxBytes, status.txBytes)
+                if now != before:
                     peer.noteTraffic()
+                if now[1] > before[1] and now[0] == before[0]:
+                    peer.check()
         self._carried = carried
 
     def _changed(self) -> None:

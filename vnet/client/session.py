@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from OpenSSL import SSL
-from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -31,9 +31,11 @@ from vnet.protocols.tls import describeFailure, identify
 
 __all__ = ["MediatorClock", "Session", "SessionOwner"]
 
-_SHORTEST_RETRY = 0.5
+_SHORTEST_RETRY = 0.8
+_RETRY_GROWTH = 1.6
 _LONGEST_RETRY = 30.0
 _ATTEMPT_TIMEOUT = 20.0
+_PROBE_TIMEOUT = 3.0
 
 _FINAL: tuple[type[Exception], ...] = (
     control.Denied,
@@ -121,6 +123,7 @@ class _LoginEndpoint:
 
     _endpoint: IStreamClientEndpoint
     _clients: ControlClientFactory
+    _begun: Callable[[], None]
     _logIn: Callable[[ControlClient], Coroutine[Any, Any, None]]
     _failed: Callable[[Failure], None]
     _connected: Callable[[IProtocol], None]
@@ -133,6 +136,7 @@ class _LoginEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         client: Any = None
+        self._begun()
         try:
             client = await self._endpoint.connect(self._clients)
             await self._logIn(client)
@@ -149,11 +153,15 @@ class _LoginEndpoint:
         return connection
 
 
-def jitter() -> float:
+def retryDelay(failures: int) -> float:
     """
-    @return: seconds to add to a delay, so that a crowd of nodes does not come back at once.
+    How long to wait after so many failed attempts: longer each time, and so spread that a crowd of nodes that lost its
+    mediator at once does not come back at once.
+
+    @return: seconds.
     """
-    return random.uniform(0.0, 0.5)
+    longest = min(_SHORTEST_RETRY * _RETRY_GROWTH ** min(failures - 1, 20), _LONGEST_RETRY)
+    return longest * random.uniform(0.5, 1.0)
 
 
 @define(eq=False, repr=False)
@@ -182,6 +190,7 @@ class Session:
     _connection: IProtocol | None = field(default=None, init=False)
     _mediatorClock: MediatorClock = field(factory=MediatorClock, init=False)
     _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
+    _pausing: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """
@@ -190,17 +199,41 @@ class Session:
         endpoint = _LoginEndpoint(
             self._endpoint,
             ControlClientFactory(self._clock, self),
+            self._attempting,
             self._logIn,
             self._attemptFailed,
             self._established,
         )
         self._service = ClientService(
-            endpoint,
-            Factory.forProtocol(StreamProtocol),
-            retryPolicy=backoffPolicy(_SHORTEST_RETRY, _LONGEST_RETRY, 1.6, jitter),
-            clock=self._clock,
+            endpoint, Factory.forProtocol(StreamProtocol), retryPolicy=self._pause, clock=self._clock
         )
         self._service.startService()
+
+    def _attempting(self) -> None:
+        self._pausing = False
+
+    def _pause(self, failures: int) -> float:
+        self._pausing = True
+        return retryDelay(failures)
+
+    def linksChanged(self) -> None:
+        """
+        The network has changed: see at once whether the mediator is still there; if it was not, do not wait to try again.
+        """
+        if self.online:
+            Deferred.fromCoroutine(self._probe())
+        elif self._pausing and self._service is not None:
+            self._service.stopService()
+            self.start()
+
+    async def _probe(self) -> None:
+        protocol = self._protocol
+        answer = Deferred.fromCoroutine(self.call(control.Ping)).addTimeout(_PROBE_TIMEOUT, self._clock)
+        try:
+            await answer
+        except Exception:
+            if protocol is self._protocol and protocol is not None and protocol.transport is not None:
+                protocol.transport.abortConnection()
 
     def stop(self) -> Deferred[None]:
         """
@@ -259,10 +292,11 @@ class Session:
     async def _logIn(self, protocol: ControlClient) -> None:
         await protocol.whenSecure()
         sent = self._clock.seconds()
-        answer = await protocol.login(self._credentials(), *self._identify(protocol.transport))
+        credentials = self._credentials()
+        answer = await protocol.login(credentials, *self._identify(protocol.transport))
         self._mediatorClock = MediatorClock()
         self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
-        welcome = parseWelcome(answer, protocol.transport.getPeer().host)
+        welcome = parseWelcome(answer, protocol.transport.getPeer().host, credentials.key)
         self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
         try:
             self._owner.sessionOnline(self, welcome)
