@@ -48,6 +48,8 @@ class TunnelTable:
             tunnelKey,
             allowedIps=(f"{entry.address}/32", f"{entry.address6}/128"),
             presharedKeys=entry.presharedKeys,
+            # The path decides, which knows the peer's consent: a member could name anybody as the source of its packets.
+            roaming=False,
         )
 
     def setPresharedKeys(self, tunnelKey: bytes, presharedKeys: Iterable[bytes]) -> None:

@@ -102,10 +102,26 @@ class ConsentTests(SynchronousTestCase):
 
     def test_hasten(self) -> None:
         """
-        A doubt brings the check forward, but no two within a second.
+        A doubt brings the check forward, and the answer is soon late; but no check follows before the last one had time to
+        be answered.
         """
-        self.consent.hasten(102.0)
+        self.consent.hasten(102.0, 0.2)
         self.assertEqual(self.consent.dueAt, 102.0)
         self.consent.checked(102.0)
-        self.consent.hasten(102.1)
-        self.assertEqual(self.consent.dueAt, 103.0)
+        self.assertEqual(self.consent.suspectAt, 102.5)
+        self.consent.hasten(102.1, 0.2)
+        self.assertEqual(self.consent.dueAt, 102.5)
+        self.assertEqual(self.consent.suspectAt, 102.5)
+
+    def test_hastenWhileWaiting(self) -> None:
+        """
+        A doubt does not wait for what an answer that is out may take without one; an answer ends the hurry.
+        """
+        self.consent.checked(102.0)
+        self.consent.hasten(102.1, 5.0)
+        self.assertEqual(self.consent.suspectAt, 103.0)
+        self.consent.hasten(102.2, 0.0)
+        self.assertAlmostEqual(self.consent.suspectAt or 0.0, 102.3)
+        self.consent.answered(102.3)
+        self.consent.checked(103.0)
+        self.assertEqual(self.consent.suspectAt, 104.0)

@@ -112,6 +112,43 @@ class DataTests(SessionTestCase):
         pair.run()
         self.assertEqual(pair.events(1), [EndpointMoved(pair.publicKey(1), place) for place in places[:2]])
 
+    def test_noRoaming(self) -> None:
+        """
+        Where the owner alone decides the endpoint stays, and what comes from elsewhere is told once a second, however much
+        it is; an initiation is answered where it came from.
+        """
+        pair, peer = self.pair, self.pair.publicKey(1)
+        machine = pair.machines[1]
+        machine.addPeer(peer, allowedIps=["100.64.0.1/32"], roaming=False)
+        for wait, told in ((0.0, 1), (0.5, 0), (0.6, 1)):
+            pair.now += wait
+            self.deliver(1, *self.seal(0, pair.packet(0)), addr=STRANGER)
+            self.assertEqual(pair.events(1), [EndpointMoved(peer, STRANGER)] * told)
+        machine.send(peer, [pair.packet(1)], pair.now)
+        self.assertEqual([addr for _, addr in machine.datagramsToSend(pair.now)], [ADDRESSES[0]])
+        pair.machines[0].initiate(pair.publicKey(0), pair.now)
+        machine.receive(pair.machines[0].datagramsToSend(pair.now)[0][0], STRANGER, pair.now)
+        self.assertEqual([addr for _, addr in machine.datagramsToSend(pair.now)], [STRANGER])
+        self.assertEqual(machine.peerStatus(peer).endpoint, ADDRESSES[0])
+
+    def test_noRoamingConfirms(self) -> None:
+        """
+        A session that was made while the endpoint was not known is confirmed to the peer as soon as it is.
+        """
+        pair, peer = self.pair, self.pair.publicKey(0)
+        machine = pair.machines[0]
+        machine.addPeer(peer, allowedIps=["100.64.0.2/32"], roaming=False)
+        pair.now += 10
+        machine.initiate(peer, pair.now)
+        initiation = machine.datagramsToSend(pair.now)[0][0]
+        machine.setEndpoint(peer, None)
+        pair.machines[1].receive(initiation, ADDRESSES[0], pair.now)
+        machine.receive(pair.machines[1].datagramsToSend(pair.now)[0][0], ADDRESSES[1], pair.now)
+        self.assertEqual(machine.datagramsToSend(pair.now), [])
+        machine.setEndpoint(peer, ADDRESSES[1])
+        [(keepalive, _)] = machine.datagramsToSend(pair.now)
+        self.assertEqual(len(keepalive), 32)
+
     def test_w22_source(self) -> None:
         """
         Of what a peer sends only packets from its own addresses come out, of both versions; an address belongs to

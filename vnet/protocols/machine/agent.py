@@ -33,7 +33,6 @@ from vnet.values import Address, Candidate
 __all__ = ["Agent"]
 
 _RETRY = 1.0
-_KNOWN_GOOD = 10.0
 _INTAKE_RATE = 0.5
 _PEER_REFLEXIVE = "prflx"
 
@@ -143,7 +142,7 @@ class Agent:
     def addressHeard(self, addr: Address, now: float) -> bool:
         """
         The tunnel has received an authentic packet from this address: if it is not the selected one, it
-        is checked, and so is the selected path.
+        is checked, and so is the selected path.  L{Selected} follows if only the new one answers.
 
         @return: whether the driver has to be woken.
         """
@@ -151,12 +150,13 @@ class Agent:
         if core.election.selected is not None and core.election.selected.address == addr:
             return False
         pair = self._pairAt(addr, priority(_PEER_REFLEXIVE), now)
-        if pair is None or not _isWorthChecking(pair, now):
+        if pair is None:
             return False
-        self._lifecycle.heard(now)
-        core.checklist.trigger(pair)
         if core.consent is not None:
-            core.consent.hasten(now)
+            core.consent.hasten(now, core.rtt)
+        if pair.triedAt is None or now - pair.triedAt >= _RETRY:
+            self._lifecycle.heard(now)
+            core.checklist.trigger(pair)
         return True
 
     def receive(self, data: bytes, addr: Address, now: float) -> None:
@@ -320,9 +320,3 @@ class Agent:
         if now >= consent.dueAt:
             consent.checked(now)
             core.prober.begin(selected, CONSENT, now)
-
-
-def _isWorthChecking(pair: Pair, now: float) -> bool:
-    if pair.triedAt is not None and now - pair.triedAt < _RETRY:
-        return False
-    return pair.answeredAt is None or now - pair.answeredAt > _KNOWN_GOOD

@@ -35,6 +35,7 @@ _WIDEN = 1.0
 _UNANSWERED = 20.0
 _QUIET = 15.0
 _SUSPECT = 1.0
+_PATIENCE = 0.1
 
 
 def jittered(interval: float, random: Callable[[int], bytes]) -> float:
@@ -62,6 +63,7 @@ class Consent:
     unansweredSince: float | None = attrs.field(default=None, init=False)
     suspectAt: float | None = attrs.field(default=None, init=False)
     _checkedAt: float = attrs.field(init=False)
+    _patience: float = attrs.field(default=_SUSPECT, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._checkedAt = self.answeredAt
@@ -81,11 +83,16 @@ class Consent:
         self.dueAt = max(now, soon)
         return True
 
-    def hasten(self, now: float) -> None:
+    def hasten(self, now: float, rtt: float) -> None:
         """
-        There is reason to doubt the path: check it now, but not twice a second.
+        There is reason to doubt the path: check it now, and do not wait long for the answer.
+
+        @param rtt: seconds of a round trip.
         """
-        self.dueAt = min(self.dueAt, max(now, self._checkedAt + _SUSPECT))
+        self._patience = min(_SUSPECT, _PATIENCE + 2 * rtt)
+        self.dueAt = min(self.dueAt, max(now, self._checkedAt + self._patience))
+        if self.suspectAt is not None:
+            self.suspectAt = min(self.suspectAt, max(now, self._checkedAt) + self._patience)
 
     def checked(self, now: float) -> None:
         """
@@ -95,7 +102,7 @@ class Consent:
         active = self.unansweredSince is not None or now - self.trafficAt <= _QUIET
         if self.unansweredSince is None:
             self.unansweredSince = now
-            self.suspectAt = now + _SUSPECT
+            self.suspectAt = now + self._patience
         self.dueAt = now + jittered(INTERVAL_ACTIVE if active else INTERVAL_IDLE, self._random)
 
     def missed(self, now: float) -> None:
@@ -111,6 +118,7 @@ class Consent:
         """
         self.answeredAt = now
         self.unansweredSince = self.suspectAt = None
+        self._patience = _SUSPECT
 
     @property
     def isSuspect(self) -> bool:

@@ -64,6 +64,13 @@ class Search:
         """
         return self.consent is not None and self.consent.isSuspect
 
+    @property
+    def rtt(self) -> float:
+        """
+        Seconds of a round trip on the selected pair, 0 when that is not known.
+        """
+        return 0.0 if self.election.selected is None else self.election.selected.rtt or 0.0
+
     def deadline(self) -> float | None:
         """
         When one of the times here is reached.

@@ -39,6 +39,9 @@ MAX_QUEUED = 128
 # From which age of a session its initiator rekeys when it receives: just before the session would end.
 _REKEY_ON_RECEIVE = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
 
+# Between one telling and the next that what comes from the peer comes from elsewhere than where the peer is held to be.
+_TELL_AGAIN = 1.0
+
 _KEEPALIVE = (b"",)
 _LONG_AGO = float("-inf")
 
@@ -48,6 +51,7 @@ class Session:
     @ivar publicKey: the peer's static key.
     @ivar handshake: the handshakes with the peer.
     @ivar endpoint: where the peer is.
+    @ivar roaming: whether L{endpoint} follows the source of what comes from the peer (whitepaper section 2.1).
     @ivar allowedIps: the prefixes that were given to the peer, as they were written.
     """
 
@@ -59,6 +63,7 @@ class Session:
         self.publicKey = publicKey
         self.handshake = Handshake(device, self, publicKey)
         self.endpoint: Address | None = None
+        self.roaming = True
         self.allowedIps: tuple[str, ...] = ()
         self._keypairs = Keypairs(device.indices.release)
         self._timers = Timers()
@@ -66,6 +71,8 @@ class Session:
         self._attemptSince = _LONG_AGO
         self._initiatedAt = _LONG_AGO
         self._initiatedTo: Address | None = None
+        self._toldOf: Address | None = None
+        self._toldAt = _LONG_AGO
         self._oweKeepalive = False
         self._lastHandshake: float | None = None
         self._rxBytes = 0
@@ -115,6 +122,7 @@ class Session:
         """
         if self._timers.handshake is None:
             self._sendQueued(now)
+            self._confirm(now)
         elif self.endpoint != self._initiatedTo:
             self.initiate(now)
 
@@ -166,8 +174,7 @@ class Session:
         self._keypairs.addInitiated(keypair)
         self._heard(size, addr, now)
         self._established(keypair, now)
-        if keypair.sent == 0:
-            self.keepalive(now)
+        self._confirm(now)
 
     def receiveCookie(self, reply: CookieReply, now: float) -> None:
         """
@@ -243,6 +250,14 @@ class Session:
         if packets:
             self.send(packets, now)
 
+    def _confirm(self, now: float) -> None:
+        """
+        Show the peer that we have the session which we began, if nothing else has: it sends nothing in it before.
+        """
+        current = self._keypairs.current
+        if current is not None and current.isInitiator and current.sent == 0:
+            self.keepalive(now)
+
     def _seal(self, keypair: Keypair, endpoint: Address, packets: Sequence[bytes], now: float) -> None:
         device = self._device
         self._txBytes += sealPackets(keypair, packets, endpoint, device.mtu, device.datagrams)
@@ -304,7 +319,11 @@ class Session:
         self._timers.silence = None
         if addr is None or addr == self.endpoint:
             return
-        self.endpoint = addr
+        if self.roaming:
+            self.endpoint = addr
+        elif addr == self._toldOf and now - self._toldAt < _TELL_AGAIN:
+            return
+        self._toldOf, self._toldAt = addr, now
         self._device.tell(EndpointMoved(self.publicKey, addr))
         if self._queue and self._keypairs.current is not None:
             self._sendQueued(now)

@@ -108,6 +108,7 @@ class WireGuard:
         allowedIps: Sequence[str],
         presharedKeys: Sequence[bytes] = (),
         endpoint: Address | None = None,
+        roaming: bool = True,
     ) -> None:
         """
         Make a peer known, or change all of this of one that is.  Its sessions stay.
@@ -117,6 +118,9 @@ class WireGuard:
         @param presharedKeys: of 32 bytes each, in the order in which to use them, the first 16 at most;
             the peer's handshakes must use one of them.  None means 32 zero bytes.
         @param endpoint: where the peer is, or L{None} for where it was.
+        @param roaming: whether the endpoint follows the source of what comes from the peer.  A peer can write any
+            source: where something else tells which addresses want the peer's packets, let L{setEndpoint} alone
+            decide; L{EndpointMoved} tells then what has to be looked at, at most once a second for one address.
         @raise ValueError: a key is of the wrong size or of low order, a prefix is none, or there are too
             many peers.
         """
@@ -131,6 +135,7 @@ class WireGuard:
             session = Session(self._device, publicKey)
         session.handshake.setPresharedKeys(presharedKeys)
         self._peers[publicKey] = session
+        session.roaming = roaming
         self._allowed.discard(session.allowedIps, session)
         session.allowedIps = tuple(allowedIps)
         for prefix in allowedIps:

@@ -53,7 +53,7 @@ class SessionExpired:
 @attrs.frozen
 class EndpointMoved:
     """
-    An authentic packet has come from another address than the last: the peer's endpoint is there now.
+    An authentic packet has come from another address than the endpoint: it is there now, where the peer may roam.
     """
 
     publicKey: bytes
