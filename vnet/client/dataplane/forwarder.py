@@ -187,22 +187,25 @@ class Forwarder:
         if self._stopped:
             return
         byPeer: dict[bytes, list[bytes]] = {}
+        byDestination: dict[bytes | None, list[bytes]] = {}
         replies: list[bytes] = []
-        peerFor = self._wireguard.peerFor
         for frame in frames:
             destination = _unicastDestination(frame)
+            packets = byDestination.get(destination)
+            if packets is not None:
+                packets.append(frame[HEADER:])
+                continue
             if destination is None:
                 reply = self._other(frame)
                 if reply is not None:
                     replies.append(reply)
                 continue
-            publicKey = peerFor(destination)
+            publicKey = self._wireguard.peerFor(destination)
             if publicKey is None:
                 replies.extend(self._noPeer(frame, destination))
-            elif publicKey in byPeer:
-                byPeer[publicKey].append(frame[HEADER:])
-            else:
-                byPeer[publicKey] = [frame[HEADER:]]
+                continue
+            packets = byDestination[destination] = byPeer.setdefault(publicKey, [])
+            packets.append(frame[HEADER:])
         for publicKey, packets in byPeer.items():
             try:
                 self._send(publicKey, packets)
@@ -297,13 +300,14 @@ class Forwarder:
     def _framesFrom(self, member: Member, packets: Sequence[bytes]) -> list[bytes]:
         head = self._device.mac + member.mac
         head4, head6 = head + IPV4, head + IPV6
-        isOwn, frames = self._neighbours.isOwn, []
+        own, frames = self._neighbours.own, []
+        echoes = self._echoes if self._echoes else None
         for packet in packets:
-            if self._echoes and self._echoes.takes(member.publicKey, packet):
+            if echoes is not None and echoes.takes(member.publicKey, packet):
                 continue
             version = packet[0] >> 4
             # A packet to any other address would have this computer route for its peers.
-            if not isOwn(packet[16:20] if version == 4 else packet[24:40]):
+            if (packet[16:20] if version == 4 else packet[24:40]) not in own:
                 self.counters["notForUs"] += 1
             elif version == 4:
                 frames.append(head4 + packet)

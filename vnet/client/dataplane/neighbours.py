@@ -52,10 +52,11 @@ class Neighbours:
     Our own addresses are never in it: a member that has one of them (which cannot be) is not answered for.
 
     @ivar counters: of the frames that were answered, and of those that were dropped, by reason.
+    @ivar own: our own addresses, packed.
     """
 
     counters: Counter[str] = attrs.field(factory=Counter)
-    _own: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
+    own: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
     _members: dict[bytes, Member] = attrs.field(factory=dict, init=False)
     _byAddress: dict[bytes, Member] = attrs.field(factory=dict, init=False)
 
@@ -63,13 +64,13 @@ class Neighbours:
         """
         Our own overlay addresses: nothing answers for them, nor the operating system's probes for duplicates.
         """
-        self._own = frozenset((IPv4Address(address).packed, IPv6Address(address6).packed))
+        self.own = frozenset((IPv4Address(address).packed, IPv6Address(address6).packed))
 
     def isOwn(self, address: bytes) -> bool:
         """
         Whether a packed address is ours.
         """
-        return address in self._own
+        return address in self.own
 
     def add(self, publicKey: bytes, address: str, address6: str) -> None:
         """
@@ -102,7 +103,7 @@ class Neighbours:
         """
         The member that has a packed address.
         """
-        return None if address in self._own else self._byAddress.get(address)
+        return None if address in self.own else self._byAddress.get(address)
 
     def answer(self, frame: bytes) -> bytes | None:
         """
