@@ -101,7 +101,10 @@ class Campaign:
             self._children.discard(child)
         outcome.seconds = time.monotonic() - started
         outcome.result = self._judge(child.returncode, outcome)
-        print(f"{name}: {outcome.inputs:,} inputs in {outcome.seconds:.0f} s: {outcome.result}", flush=True)
+        if not self._ended:
+            print(
+                f"{name}: {outcome.inputs:,} inputs in {outcome.seconds:.0f} s: {outcome.result}", flush=True
+            )
         return outcome
 
     def _start(self, name: str, directory: Path) -> subprocess.Popen[str]:
