@@ -129,7 +129,7 @@ class Peers:
 
     def _add(self, member: Member, welcome: Welcome) -> Peer | None:
         try:
-            address, address6 = memberAddressesIn(welcome, member.address, member.address6)
+            address, address6 = memberAddressesIn(welcome, member.key, member.address, member.address6)
             key = tunnelKey(member.key)
         except DecodeError as error:
             self._log.warn("the mediator named a member that cannot be one: {error}", error=error)

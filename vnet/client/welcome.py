@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from vnet.errors import DecodeError, Refused
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.names import displayable
 from vnet.values import Address
 
@@ -93,10 +94,11 @@ def _zoneless(text: str) -> str:
     return text
 
 
-def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
+def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welcome:
     """
     Check what the mediator gave.
 
+    @param key: this node's Ed25519 key.
     @param mediatorHost: the IP address at which the mediator was reached.
     @raise Refused: it is no place that this node would take.
     """
@@ -116,7 +118,7 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
         )
     if pool6.prefixlen != 48 or not pool6.subnet_of(_UNIQUE_LOCAL):
         raise Refused(f"the mediator's IPv6 block {pool6} is no unique local /48")
-    if address not in pool or address6 not in pool6 or len(answer["realm"]) != 16:
+    if address not in pool or address6 != _expected6(pool6, key) or len(answer["realm"]) != 16:
         raise Refused("the mediator gave an address outside of its own block")
     relays = tuple((r["uri"], r["username"], r["credential"]) for r in answer["relays"][:_MAXIMUM_SERVERS])
     return Welcome(
@@ -131,12 +133,18 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str) -> Welcome:
     )
 
 
-def memberAddressesIn(welcome: Welcome, address: str, address6: str) -> tuple[str, str]:
+def _expected6(pool6: ipaddress.IPv6Network, key: bytes) -> ipaddress.IPv6Address:
+    return address6Of(pool6.network_address.packed[:6], key)
+
+
+def memberAddressesIn(welcome: Welcome, key: bytes, address: str, address6: str) -> tuple[str, str]:
     """
     Check the addresses of a member.
 
+    @param key: its Ed25519 key.
     @return: both in canonical form.
-    @raise DecodeError: they are none, lie outside of the overlay's blocks, or are this node's own.
+    @raise DecodeError: they are none, lie outside of the overlay's blocks, do not belong to the key, or are this node's
+        own.
     """
     try:
         ipv4, ipv6 = ipaddress.IPv4Address(address), ipaddress.IPv6Address(_zoneless(address6))
@@ -144,10 +152,10 @@ def memberAddressesIn(welcome: Welcome, address: str, address6: str) -> tuple[st
         raise DecodeError("the mediator gave a member an address that is none") from error
     inside: Sequence[bool] = (
         ipv4 in ipaddress.IPv4Network(welcome.pool),
-        ipv6 in ipaddress.IPv6Network(welcome.pool6),
+        ipv6 == _expected6(ipaddress.IPv6Network(welcome.pool6), key),
         str(ipv4) != welcome.address,
         str(ipv6) != welcome.address6,
     )
     if not all(inside):
-        raise DecodeError("the mediator gave a member an address outside of its block")
+        raise DecodeError("the mediator gave a member an address that is not its own")
     return str(ipv4), str(ipv6)

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.row import Row
 
 from vnet.protocols import control
-from vnet.server.addresses import Pool, address6Of, dotted
+from vnet.protocols.codec.address6 import address6Of
+from vnet.server.addresses import Pool, dotted
 from vnet.server.store.tables import mediator, nodes
 
 __all__ = ["Account", "Realm", "admit", "allAccounts", "readRealm", "setNick", "setPresent"]

@@ -5,13 +5,12 @@ The addresses of nodes: an IPv4 address from the pool, and an IPv6 address that 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from attrs import frozen
 
-__all__ = ["Pool", "address6Of", "network6Of", "parsePool"]
+__all__ = ["Pool", "network6Of", "parsePool"]
 
 _REFUSED = (
     ("0.0.0.0/8", "which means 'this network'"),
@@ -109,14 +108,6 @@ def network6Of(prefix6: bytes) -> IPv6Network:
     @return: the mediator's unique local /48 (RFC 4193).
     """
     return IPv6Network((int.from_bytes(prefix6.ljust(16, b"\0"), "big"), 48))
-
-
-def address6Of(prefix6: bytes, key: bytes) -> IPv6Address:
-    """
-    @param key: a node's Ed25519 public key.
-    @return: its IPv6 address: the prefix, and 80 bits of BLAKE2b of the key.
-    """
-    return IPv6Address(prefix6 + hashlib.blake2b(key, digest_size=10, person=b"vnet-address6").digest())
 
 
 def dotted(address: int) -> str:

@@ -13,8 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols import control
+from vnet.protocols.codec.address6 import address6Of
 from vnet.server import accounts
-from vnet.server.addresses import Pool, address6Of, network6Of, parsePool
+from vnet.server.addresses import Pool, network6Of, parsePool
 from vnet.server.store import tables
 from vnet.test.mediatorlab import memoryEngine
 

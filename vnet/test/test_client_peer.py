@@ -19,6 +19,7 @@ from vnet.client.peers import Peers
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome
 from vnet.protocols.codec import signal as signals
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
@@ -30,7 +31,10 @@ HERE = Address("192.0.2.1", 1000)
 THERE = Address("198.51.100.7", 2000)
 PATH = Path(THERE, 0.02, "srflx", "srflx")
 CREDENTIALS = signals.Credentials("ufrag", "p" * 24)
-WELCOME = Welcome(b"r" * 16, b"e" * 8, "100.64.0.1", "100.64.0.0/10", "fd00:1:2::1", "fd00:1:2::/48", (), ())
+PREFIX6 = bytes.fromhex("fd0000010002")
+WELCOME = Welcome(
+    b"r" * 16, b"e" * 8, "100.64.0.1", "100.64.0.0/10", str(address6Of(PREFIX6, OWN)), "fd00:1:2::/48", (), ()
+)
 
 
 @define(eq=False)
@@ -134,11 +138,18 @@ class Surroundings:
         return self.attempts[-1]
 
 
+def address6(key: bytes) -> str:
+    """
+    The IPv6 address of a key.
+    """
+    return str(address6Of(PREFIX6, key))
+
+
 def member(key: bytes = HIGH, state: str = "online", number: int = 9, nick: str = "nick") -> Member:
     """
     A member of the overlay.
     """
-    return Member(key, f"100.64.0.{number}", f"fd00:1:2::{number}", nick, state)
+    return Member(key, f"100.64.0.{number}", address6(key), nick, state)
 
 
 class PeerTests(SynchronousTestCase):
@@ -485,7 +496,7 @@ class PeersTests(SynchronousTestCase):
         """
         self.reconcile(member())
         self.assertEqual(
-            self.around.tunnels.members, {tunnelKey(HIGH): ("100.64.0.9", "fd00:1:2::9", (b"p" * 32,))}
+            self.around.tunnels.members, {tunnelKey(HIGH): ("100.64.0.9", address6(HIGH), (b"p" * 32,))}
         )
         self.presharedKeys = ()
         self.reconcile(member())
@@ -533,9 +544,9 @@ class PeersTests(SynchronousTestCase):
         """
         A member whose address lies outside of the overlay, or is this node's, gets no tunnel.
         """
-        self.reconcile(Member(HIGH, "8.8.8.8", "fd00:1:2::9", "x", "online"))
-        self.reconcile(Member(HIGH, WELCOME.address, "fd00:1:2::9", "x", "online"))
-        self.reconcile(Member(b"\1" + bytes(31), "100.64.0.9", "fd00:1:2::9", "x", "online"))
+        self.reconcile(Member(HIGH, "8.8.8.8", address6(HIGH), "x", "online"))
+        self.reconcile(Member(HIGH, WELCOME.address, address6(HIGH), "x", "online"))
+        self.reconcile(Member(b"\1" + bytes(31), "100.64.0.9", address6(HIGH), "x", "online"))
         self.assertEqual(self.around.tunnels.members, {})
 
     def test_early(self) -> None:
@@ -568,7 +579,7 @@ class PeersTests(SynchronousTestCase):
         A peer is found by each of its addresses, its client id and its nickname.
         """
         self.reconcile(member(HIGH, nick="ann"), member(LOW, number=8, nick="ann"))
-        for name in ("100.64.0.9", "FD00:1:2::9", HIGH.hex()):
+        for name in ("100.64.0.9", address6(HIGH).upper(), HIGH.hex()):
             self.assertEqual([peer.key for peer in self.peers.find(name)], [HIGH])
         self.assertEqual(len(self.peers.find("ann")), 2)
         self.assertEqual(self.peers.find("bob"), [])

@@ -10,7 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.welcome import memberAddressesIn, parseAddress, parseWelcome
 from vnet.errors import DecodeError, Refused
+from vnet.protocols.codec.address6 import address6Of
 from vnet.values import Address
+
+KEY, OTHER = b"k" * 32, b"o" * 32
+PREFIX6 = bytes.fromhex("fd123456789a")
+ADDRESS6, OTHER6 = str(address6Of(PREFIX6, KEY)), str(address6Of(PREFIX6, OTHER))
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -22,7 +27,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "epoch": b"e" * 8,
         "now": 0,
         "address": "100.64.0.7",
-        "address6": "fd12:3456:789a::7",
+        "address6": ADDRESS6,
         "pool": "100.64.0.0/10",
         "pool6": "fd12:3456:789a::/48",
         "stun": [":3478", "[2001:db8::1]:3479"],
@@ -40,7 +45,7 @@ class WelcomeTests(SynchronousTestCase):
         """
         A good answer is taken; a STUN server without a host is the mediator's own.
         """
-        welcome = parseWelcome(answer(), "203.0.113.5")
+        welcome = parseWelcome(answer(), "203.0.113.5", KEY)
         self.assertEqual(welcome.address, "100.64.0.7")
         self.assertEqual(welcome.stun, (Address("203.0.113.5", 3478), Address("2001:db8::1", 3479)))
 
@@ -63,11 +68,13 @@ class WelcomeTests(SynchronousTestCase):
             {"pool6": "fd12::/32", "address6": "fd12::1"},
             {"address": "8.8.8.8"},
             {"address6": "fd99::1"},
+            {"address6": "fd12:3456:789a::7"},
+            {"address6": OTHER6},
             {"address": "100.64.0.7/32"},
             {"stun": ["x"]},
             {"realm": b"short"},
         ):
-            error = self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5")
+            error = self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5", KEY)
             self.assertNotIn("\n", str(error))
 
     def test_addresses(self) -> None:
@@ -81,11 +88,12 @@ class WelcomeTests(SynchronousTestCase):
 
     def test_members(self) -> None:
         """
-        A member has addresses inside of the blocks, and never this node's own.
+        A member has addresses inside of the blocks, the IPv6 address is of its key, and none is this node's own.
         """
-        welcome = parseWelcome(answer(), "203.0.113.5")
-        good = ("100.64.0.8", "FD12:3456:789A::8")
-        self.assertEqual(memberAddressesIn(welcome, *good), ("100.64.0.8", "fd12:3456:789a::8"))
+        welcome = parseWelcome(answer(), "203.0.113.5", KEY)
+        good = ("100.64.0.8", OTHER6)
+        self.assertEqual(memberAddressesIn(welcome, OTHER, "100.64.0.8", OTHER6.upper()), good)
+        self.assertRaises(DecodeError, memberAddressesIn, welcome, KEY, *good)
         for address, address6 in (
             ("8.8.8.8", good[1]),
             (good[0], "2001:db8::1"),
@@ -94,27 +102,27 @@ class WelcomeTests(SynchronousTestCase):
             ("", good[1]),
             (good[0], "100.64.0.8"),
         ):
-            self.assertRaises(DecodeError, memberAddressesIn, welcome, address, address6)
+            self.assertRaises(DecodeError, memberAddressesIn, welcome, OTHER, address, address6)
 
     def test_zones(self) -> None:
         """
         An IPv6 address with a zone is none of the overlay's, nor a STUN server: its text would reach system calls.
         """
         for changes in (
-            {"address6": "fd12:3456:789a::7%lo"},
+            {"address6": f"{ADDRESS6}%lo"},
             {"pool6": "fd12:3456:789a::%lo/48"},
-            {"pool6": "fd12:3456:789a::%lo/48", "address6": "fd12:3456:789a::7%lo"},
+            {"pool6": "fd12:3456:789a::%lo/48", "address6": f"{ADDRESS6}%lo"},
             {"stun": ["[2001:db8::1%lo]:3478"]},
         ):
-            self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5")
-        welcome = parseWelcome(answer(), "203.0.113.5")
+            self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5", KEY)
+        welcome = parseWelcome(answer(), "203.0.113.5", KEY)
         with self.assertRaises(DecodeError):
-            memberAddressesIn(welcome, "100.64.0.8", "fd12:3456:789a::8%lo")
+            memberAddressesIn(welcome, OTHER, "100.64.0.8", f"{OTHER6}%lo")
 
     def test_longAddress(self) -> None:
         """
         A refusal stays one short line, whatever the mediator sends in place of an address.
         """
         for text in ("1" * 60_000, "1.2.3.\x1b[2J\n\u202e", "\ud800"):
-            error = self.assertRaises(Refused, parseWelcome, answer(address=text), "203.0.113.5")
+            error = self.assertRaises(Refused, parseWelcome, answer(address=text), "203.0.113.5", KEY)
             self.assertTrue(str(error).isprintable() and len(str(error)) < 200, str(error))

@@ -28,6 +28,7 @@ from vnet.client.identity import Identity, tunnelKey
 from vnet.client.localrequest import VERBS
 from vnet.protocols import control, controlclient
 from vnet.protocols.codec import signal
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.ethernet import memberMac
 from vnet.protocols.codec.url import Invite, MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.controlserver import Limits
@@ -51,7 +52,6 @@ from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster, presharedKey, proofOf
 from vnet.protocols.stun import StunServer
 from vnet.server import mediatortap, presence, rendezvous
-from vnet.server.addresses import address6Of
 from vnet.test.test_stun_server import request as bindingRequest
 from vnet.values import Address, Candidate
 

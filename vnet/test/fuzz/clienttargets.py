@@ -17,6 +17,7 @@ from vnet.client.localrequest import VERBS, decodeRequest
 from vnet.client.state import Remembered, RememberedNetwork, StateFile
 from vnet.client.welcome import Welcome, memberAddressesIn, parseWelcome
 from vnet.errors import DecodeError, Refused, StateError
+from vnet.protocols.codec.address6 import address6Of
 from vnet.test.fuzz.codectargets import textOf
 from vnet.test.fuzz.target import Target, accepting, require
 
@@ -57,6 +58,9 @@ _FIELDS = ("pool", "pool6", "address", "address6", "realm", "stun", "stun", "mem
 _HOMES = [IPv4Network(block) for block in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 
 
+_OWN, _OTHER, _PREFIX6 = b"k" * 32, b"o" * 32, bytes.fromhex("fd123456789a")
+
+
 def _welcome(data: bytes) -> None:
     lines = textOf(data).split("\n")
     lines += [""] * (len(_FIELDS) - len(lines))
@@ -73,12 +77,12 @@ def _welcome(data: bytes) -> None:
     }
     try:
         with accepting("a login is refused by Refused"):
-            welcome = parseWelcome(answer, "192.0.2.9")
+            welcome = parseWelcome(answer, "192.0.2.9", _OWN)
     except Refused as error:
         require(str(error).isprintable() and len(str(error)) < 400, "a refusal is one short line")
         return
     _checkWelcome(welcome)
-    for each in memberAddressesIn(welcome, member, member6):
+    for each in memberAddressesIn(welcome, _OTHER, member, member6):
         require(_isCanonical(each), "a member has canonical addresses")
 
 
@@ -98,8 +102,8 @@ def _isCanonical(text: str) -> bool:
 
 
 def _welcomeSeeds() -> Sequence[bytes]:
-    common = ["fd12:3456:789a::/48", "100.64.0.1", "fd12:3456:789a::1", "r" * 16]
-    servers = ["192.0.2.1:3478", "[2001:db8::1]:3478", "100.64.0.2", "fd12:3456:789a::2"]
+    common = ["fd12:3456:789a::/48", "100.64.0.1", str(address6Of(_PREFIX6, _OWN)), "r" * 16]
+    servers = ["192.0.2.1:3478", "[2001:db8::1]:3478", "100.64.0.2", str(address6Of(_PREFIX6, _OTHER))]
     return [
         "\n".join(["100.64.0.0/10", *common, *servers]).encode(),
         "\n".join(["192.168.0.0/16", common[0], "192.168.0.1", *common[2:], *servers]).encode(),
@@ -108,7 +112,14 @@ def _welcomeSeeds() -> Sequence[bytes]:
             ["100.64.0.0/255.192.0.0", *common, ":3478", "[::ffff:192.0.2.1]:1", *servers[2:]]
         ).encode(),
         "\n".join(
-            ["100.64.0.0/24", *common, "192.0.2.1:1", "[fe80::1%lo]:1", "100.64.0.2", "fd12:3456:789a::2%lo"]
+            [
+                "100.64.0.0/24",
+                *common,
+                "192.0.2.1:1",
+                "[fe80::1%lo]:1",
+                "100.64.0.2",
+                f"{address6Of(_PREFIX6, _OTHER)}%lo",
+            ]
         ).encode(),
     ]
 

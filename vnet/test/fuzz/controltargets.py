@@ -25,6 +25,7 @@ from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import DecodeError, VnetError
 from vnet.protocols import control
 from vnet.protocols.codec import signal
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.controlclient import ControlClient, Credentials
 from vnet.protocols.controlserver import ControlServer, ControlServerFactory, Limits
 from vnet.protocols.machine.admission import Admission
@@ -156,7 +157,7 @@ _WELCOME: dict[str, Any] = {
     "epoch": b"e" * 8,
     "now": 1_000_000,
     "address": "100.64.0.1",
-    "address6": "fd12:3456:789a::1",
+    "address6": str(address6Of(bytes.fromhex("fd123456789a"), _KEY)),
     "pool": "100.64.0.0/10",
     "pool6": "fd12:3456:789a::/48",
     "stun": [":3478", "[2001:db8::1]:3478"],
@@ -291,7 +292,7 @@ async def _logIn(client: ControlClient, session: Session, owner: _Owner) -> None
     try:
         answer = await client.login(_CREDENTIALS, *_IDENTITY)
         MediatorClock().observe(0.0, 1.0, answer["now"])
-        parseWelcome(answer, "192.0.2.1")
+        parseWelcome(answer, "192.0.2.1", _CREDENTIALS.key)
     except Exception:
         return  # as in Session: whatever it is, this login has failed
     session._protocol, session.online = client, True
@@ -330,7 +331,7 @@ def _clientSeeds() -> Sequence[bytes]:
     member = {
         "key": _PEER_KEY,
         "address": "100.64.0.2",
-        "address6": "fd12:3456:789a::2",
+        "address6": str(address6Of(bytes.fromhex("fd123456789a"), _PEER_KEY)),
         "nick": "n",
         "state": "online",
     }
