@@ -317,10 +317,10 @@ class Session:
         self._settle(Failure(Refused(self.error) if refused else Unreachable(self.error)))
 
     def _settle(self, result: Welcome | Failure) -> None:
+        # Not from here: who waits may stop this session, which is inside its own machine now.
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if not each.called:
-                each.callback(result)
+        if waiting:
+            self._clock.callLater(0, _deliver, waiting, result)
 
     def disconnected(self, reason: Failure) -> None:
         """
@@ -365,3 +365,9 @@ class Session:
         self.online = False
         self.stop()
         self._owner.sessionReplaced(self)
+
+
+def _deliver(waiting: Sequence[Deferred[Welcome]], result: Welcome | Failure) -> None:
+    for each in waiting:
+        if not each.called:
+            each.callback(result)

@@ -12,11 +12,14 @@ from typing import Any
 from attrs import asdict, define, evolve, field, frozen
 
 from vnet.errors import StateError
+from vnet.protocols.codec.names import validateName, validateNick
+from vnet.protocols.codec.url import parseMediatorUrl
 from vnet.statedir import readPrivate, writePrivate
 
 __all__ = ["Remembered", "RememberedNetwork", "StateFile"]
 
 _VERSION = 1
+_NETWORK, _KEY = 16, 32
 _MAXIMUM_PINS = 65_536
 
 
@@ -56,15 +59,20 @@ def _parse(content: bytes) -> Remembered:
     raw = json.loads(content)
     if raw["version"] > _VERSION:
         raise _Newer()
-    networks = {str(key): _network(value) for key, value in raw["networks"].items()}
-    pins = {str(key): bytes.fromhex(value).hex() for key, value in raw["pins"].items()}
     return Remembered(
-        mediator=str(raw["mediator"]),
+        mediator=str(parseMediatorUrl(raw["mediator"])) if raw["mediator"] else "",
         online=bool(raw["online"]),
-        nick=str(raw["nick"]),
-        networks=networks,
-        pins=pins,
+        nick=validateNick(raw["nick"]) if raw["nick"] else "",
+        networks={_hex(key, _NETWORK): _network(value) for key, value in raw["networks"].items()},
+        pins={str(key): _hex(value, _KEY) for key, value in raw["pins"].items()},
     )
+
+
+def _hex(text: str, length: int) -> str:
+    value = bytes.fromhex(text)
+    if len(value) != length:
+        raise ValueError("a length is wrong")
+    return value.hex()
 
 
 class _Newer(Exception):
@@ -73,9 +81,7 @@ class _Newer(Exception):
 
 def _network(raw: dict[str, Any]) -> RememberedNetwork:
     secret = raw["secret"]
-    if secret is not None and len(bytes.fromhex(secret)) != 32:
-        raise ValueError("secret")
-    return RememberedNetwork(str(raw["name"]), secret)
+    return RememberedNetwork(validateName(raw["name"]), None if secret is None else _hex(secret, _KEY))
 
 
 @define
