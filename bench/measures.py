@@ -63,7 +63,7 @@ class Result:
     @ivar pingAvg: round trip on the idle way, milliseconds.
     @ivar loadedAvg: the same while a TCP stream runs.
     @ivar cpuPerGB: seconds of CPU of both daemons for 1e9 bytes of TCP.
-    @ivar machineCpuPerGB: the same of the whole machine, with iperf3 and the kernel.
+    @ivar others: what other programs used of all CPUs meanwhile, percent: they disturb.
     @ivar rss: resident memory of one daemon, MiB.
     @ivar pss: the same with shared pages divided among their users.
     """
@@ -78,7 +78,7 @@ class Result:
     loadedAvg: float | None = None
     loadedP99: float | None = None
     cpuPerGB: float | None = None
-    machineCpuPerGB: float | None = None
+    others: float | None = None
     rss: float | None = None
     pss: float | None = None
 
@@ -96,10 +96,18 @@ def cpuSeconds(pids: tuple[int, ...]) -> float:
 
 def machineSeconds() -> float:
     """
-    CPU that this machine has used so far.
+    CPU that all programs of this machine have used so far.
     """
-    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / _TICKS
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    return (user + nice + system) / _TICKS
+
+
+def ownSeconds(way: Way) -> float:
+    """
+    CPU that this program, those that it has ended, and the daemons have used so far.
+    """
+    times = os.times()
+    return sum(times[:4]) + cpuSeconds(way.daemons)
 
 
 def memory(pids: tuple[int, ...], kind: str) -> float | None:
@@ -195,17 +203,15 @@ def measureTcp(way: Way, effort: Effort, result: Result) -> None:
     """
     One stream in each direction, and what it costs.
     """
-    own, machine, amount = cpuSeconds(way.daemons), machineSeconds(), 0
+    own, amount = cpuSeconds(way.daemons), 0
     speeds = []
     for options in ((), ("-R",)):
         received = iperf(way, effort.seconds, *options)["end"]["sum_received"]
         speeds.append(received["bits_per_second"] / 1e6)
         amount += received["bytes"]
     result.tcp, result.tcpBack = speeds
-    if amount:
-        result.machineCpuPerGB = (machineSeconds() - machine) / (amount / 1e9)
-        if way.daemons:
-            result.cpuPerGB = (cpuSeconds(way.daemons) - own) / (amount / 1e9)
+    if amount and way.daemons:
+        result.cpuPerGB = (cpuSeconds(way.daemons) - own) / (amount / 1e9)
 
 
 def p99(values: list[float]) -> float:
@@ -273,10 +279,13 @@ def measure(way: Way, effort: Effort, before: Result | None) -> Result:
     @param before: of the same way in an earlier round; it says where to look for the rate of packets.
     """
     result = Result(way.name)
+    start, everything, own = time.monotonic(), machineSeconds(), ownSeconds(way)
     with iperfServer(way.far):
         measurePing(way, effort, result)
         measureTcp(way, effort, result)
         known = before.packets if before is not None else None
         searchRate(way, effort, known or _START_RATE[way.name], result)
+    others = machineSeconds() - everything - (ownSeconds(way) - own)
+    result.others = max(0.0, others) / (time.monotonic() - start) / (os.cpu_count() or 1) * 100
     result.rss, result.pss = memory(way.daemons, "Rss"), memory(way.daemons, "Pss")
     return result

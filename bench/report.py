@@ -47,9 +47,9 @@ ROWS = (
     Row("ping under TCP load, average (ms)", "loadedAvg", 2),
     Row("ping under TCP load, 99 % (ms)", "loadedP99", 2),
     Row("CPU of both daemons (s per GB of TCP)", "cpuPerGB", 1),
-    Row("CPU of the machine (s per GB of TCP)", "machineCpuPerGB", 1),
     Row("memory of one daemon, RSS (MiB)", "rss", 1),
     Row("memory of one daemon, PSS (MiB)", "pss", 1),
+    Row("CPU of other programs meanwhile (%)", "others", 0),
 )
 
 
@@ -82,7 +82,9 @@ def _cell(results: Sequence[Result], row: Row) -> str:
 
 def _ratio(results: Mapping[str, Sequence[Result]], key: str) -> str:
     ours, theirs = (median(results.get(name, ()), key) for name in ("vnet", "wireguard-go"))
-    return f"x {ours / theirs:.2f}" if ours is not None and theirs else "-"
+    if key == "others" or ours is None or not theirs:
+        return "-"
+    return f"x {ours / theirs:.2f}"
 
 
 def _versionOf(*argv: str) -> str:

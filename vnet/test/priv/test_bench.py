@@ -68,14 +68,14 @@ class TunnelTests(SynchronousTestCase):
         found = json.loads(path.read_text())
         self.assertEqual(list(found["medians"]), WAYS)
         for index, key in enumerate(found["medians"]["vnet"]):
-            if key == "packets":
-                # One step need not find a rate without loss.
+            if key in ("packets", "others"):
+                # One step need not find a rate without loss, and there may be no other programs.
                 continue
             with self.subTest(key=key):
                 self.assertRegex(lines[index], r"\)  .*x [0-9]+\.[0-9]{2}$")
                 for way in WAYS[:2]:
                     self.assertGreater(found["medians"][way][key], 0, errors)
-        for key in ("tcp", "tcpBack", "pingAvg", "loadedP99", "machineCpuPerGB"):
+        for key in ("tcp", "tcpBack", "pingAvg", "loadedP99"):
             self.assertGreater(found["medians"]["veth"][key], 0, errors)
         self.assertIn("MTU 1400", found["settings"]["vnet"])
         for fact in ("kernel", "cores", "python", "wireguardGo", "iperf3"):
