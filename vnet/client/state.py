@@ -60,9 +60,9 @@ def _parse(content: bytes) -> Remembered:
     if raw["version"] > _VERSION:
         raise _Newer()
     return Remembered(
-        mediator=str(parseMediatorUrl(raw["mediator"])) if raw["mediator"] else "",
+        mediator=str(parseMediatorUrl(raw["mediator"])) if raw["mediator"] != "" else "",
         online=bool(raw["online"]),
-        nick=validateNick(raw["nick"]) if raw["nick"] else "",
+        nick=validateNick(raw["nick"]) if raw["nick"] != "" else "",
         networks={_hex(key, _NETWORK): _network(value) for key, value in raw["networks"].items()},
         pins={str(key): _hex(value, _KEY) for key, value in raw["pins"].items()},
     )

@@ -42,7 +42,7 @@ _SLACK = 64
 _IFA_F_NODAD = 0x02
 _LINK_SCOPE = 253
 
-_PRIVILEGE = "vnet-client needs root or CAP_NET_ADMIN to create the network interface: run it with sudo"
+_PRIVILEGE = "creating the network interface needs root or CAP_NET_ADMIN: run vnet-client with sudo"
 
 _SYSCTLS = {
     "ipv4/conf/{}/rp_filter": "1",

@@ -117,6 +117,8 @@ def _prepareFile(path: Path) -> None:
     current, pending = _revisions(path)
     if current is not None and pending:
         _backUp(path, current)
+    else:
+        _checkTables(path)
 
 
 def _createFile(path: Path) -> None:
@@ -169,6 +171,23 @@ def _check(path: Path) -> None:
         raise StateError(
             _damaged(path, problems[0] if problems != ["ok"] else "rows refer to rows that are not there")
         )
+
+
+def _checkTables(path: Path) -> None:
+    """
+    @raise StateError: the schema is the one of this program by its number alone.
+    """
+    try:
+        with contextlib.closing(_readOnly(path)) as connection:
+            for table in tables.metadata.sorted_tables:
+                columns = ", ".join(f'"{table.name}"."{column.name}"' for column in table.columns)
+                connection.execute(f'SELECT {columns} FROM "{table.name}" LIMIT 1').fetchone()
+            if connection.execute("SELECT 1 FROM mediator").fetchone() is None:
+                raise StateError(_damaged(path, "it holds no mediator"))
+    except sqlite3.OperationalError as error:
+        if "no such" not in str(error):
+            raise
+        raise StateError(_damaged(path, cause(error))) from error
 
 
 def _scripts() -> Config:

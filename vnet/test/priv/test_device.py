@@ -208,7 +208,7 @@ class TapDeviceTests(DeviceContract):
         said = self.openElsewhere("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
         self.assertEqual(
             said,
-            "vnet-client needs root or CAP_NET_ADMIN to create the network interface: run it with sudo\n",
+            "creating the network interface needs root or CAP_NET_ADMIN: run vnet-client with sudo\n",
         )
 
     def test_noTun(self) -> None:

@@ -30,7 +30,9 @@ def hashed(directory: Path) -> dict[str, tuple[int, str]]:
     """
     found = {}
     for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.name not in _FLEETING:
+        # SQLite makes these beside what it only reads.
+        fleeting = path.name.endswith("-shm") or (path.name.endswith("-wal") and not path.stat().st_size)
+        if path.is_file() and path.name not in _FLEETING and not fleeting:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[str(path.relative_to(directory))] = path.stat().st_mode & 0o7777, digest
     return found
