@@ -159,6 +159,22 @@ class TimeTests(SessionTestCase):
         self.assertNotEqual(sent[0][4:8], sent[1][4:8])
         self.assertNotEqual(sent[0][8:40], sent[1][8:40])
 
+    def test_w13_rounding(self) -> None:
+        """
+        The end comes at its time, also where 90 seconds added to a time and taken away again leave less than 90.
+        """
+        pair = self.pair
+        pair.drop = lambda sender, data: True
+        machine, began = pair.machines[0], 4048.3415134886513
+        self.assertLess((began + 90.0) - began, 90.0)
+        machine.send(pair.publicKey(0), [pair.packet(0)], began)
+        times: list[float] = []
+        while (at := machine.deadline()) is not None and len(times) < 30:
+            machine.timerFired(at)
+            times.append(at)
+        self.assertEqual(sorted(set(times)), times)
+        self.assertEqual(times[-1], began + 90.0)
+
     def test_w13_steadyTraffic(self) -> None:
         """
         More packets do not put off the end of a handshake that is not answered, with and without an endpoint.

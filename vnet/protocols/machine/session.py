@@ -68,7 +68,7 @@ class Session:
         self._keypairs = Keypairs(device.indices.release)
         self._timers = Timers()
         self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)
-        self._attemptSince = _LONG_AGO
+        self._attemptUntil = _LONG_AGO
         self._initiatedAt = _LONG_AGO
         self._initiatedTo: Address | None = None
         self._toldOf: Address | None = None
@@ -113,7 +113,7 @@ class Session:
         """
         Begin a handshake now, in place of any that is under way.
         """
-        self._attemptSince = now
+        self._attemptUntil = now + REKEY_ATTEMPT_TIME
         self._sendInitiation(now)
 
     def endpointChanged(self, now: float) -> None:
@@ -277,7 +277,7 @@ class Session:
             self._begin(now)
 
     def _retry(self, now: float) -> None:
-        if now - self._attemptSince < REKEY_ATTEMPT_TIME:
+        if now < self._attemptUntil:
             self._sendInitiation(now)
             return
         self._timers.handshake = self._timers.keepalive = None
@@ -287,7 +287,7 @@ class Session:
 
     def _sendInitiation(self, now: float) -> None:
         nextTry = now + REKEY_TIMEOUT + self._jitter()
-        self._timers.handshake = min(nextTry, self._attemptSince + REKEY_ATTEMPT_TIME)
+        self._timers.handshake = min(nextTry, self._attemptUntil)
         self._initiatedTo = endpoint = self.endpoint
         if endpoint is None:
             return
