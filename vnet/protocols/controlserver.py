@@ -30,6 +30,7 @@ from zope.interface import implementer
 from vnet.protocols import control
 from vnet.protocols._quietamp import QuietAMP
 from vnet.protocols.controlbackend import Answer, ControlBackend, Limits
+from vnet.protocols.controlgate import Gate, unmapped
 from vnet.protocols.machine.admission import Admission
 
 __all__ = ["ControlBackend", "ControlServer", "ControlServerFactory", "Gate", "Limits"]
@@ -261,7 +262,7 @@ class ControlServer(QuietAMP):
         try:
             return cast(amp.Box, command.makeResponse(await method(**arguments), self))
         except tuple(command.errors) as error:
-            if not self._admitted:
+            if not (self._admitted or self.closing):
                 self._arm(self._limits.closing, "closingTimeout")
             code = command.errors[type(error)]
             raise amp.RemoteAmpError(code, str(error), fatal=command is control.Login) from None
@@ -347,45 +348,3 @@ class ControlServerFactory(Factory):
         @param addr: an address of TCP.
         """
         return ControlServer(self, unmapped(addr.host))
-
-
-@define(eq=False)
-class Gate(Factory):
-    """
-    Stands before TLS and turns connections away that are too many.
-
-    @ivar _inner: makes the protocols, in the end those of a L{ControlServerFactory} with the same
-        C{_admission}.
-    """
-
-    _inner: Any
-    _admission: Admission
-    noisy = False
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """
-        @return: L{None} when the connection is refused.
-        """
-        if not self._admission.enter(unmapped(addr.host)):
-            return None
-        return self._inner.buildProtocol(addr)
-
-    def doStart(self) -> None:
-        """
-        Start the inner factory, too.
-        """
-        self._inner.doStart()
-
-    def doStop(self) -> None:
-        """
-        Stop the inner factory, too.
-        """
-        self._inner.doStop()
-
-
-def unmapped(host: str) -> str:
-    """
-    @return: an IPv4-mapped IPv6 literal as IPv4, anything else as it is, without a zone.
-    """
-    host = host.partition("%")[0]
-    return host[7:] if host.startswith("::ffff:") and "." in host else host

@@ -14,7 +14,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols import control
-from vnet.protocols.controlserver import unmapped
+from vnet.protocols.controlgate import unmapped
 from vnet.protocols.machine.admission import Admission
 from vnet.test.mediatorlab import EXPORTED, MEDIATOR, Lab, NodeClient, signingKey
 

@@ -127,6 +127,7 @@ class SlowStoreTests(SynchronousTestCase):
         self.lab.cut(client)
         self.finish()
         self.assertEqual({}, self.lab.mediator.sessions)
+        self.lab.advance(30)
         self.assertEqual([], self.flushLoggedErrors())
 
     def test_backBeforeLogoutIsStored(self) -> None:
