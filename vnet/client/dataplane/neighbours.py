@@ -66,12 +66,6 @@ class Neighbours:
         """
         self.own = frozenset((IPv4Address(address).packed, IPv6Address(address6).packed))
 
-    def isOwn(self, address: bytes) -> bool:
-        """
-        Whether a packed address is ours.
-        """
-        return address in self.own
-
     def add(self, publicKey: bytes, address: str, address6: str) -> None:
         """
         Make a member known, or change its addresses.  An address that another member had is this one's now.
