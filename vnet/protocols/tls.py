@@ -37,6 +37,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -54,11 +55,15 @@ __all__ = [
     "localSpkiHash",
     "peerSpkiHash",
     "restrict",
+    "serverFactory",
     "serverOptions",
     "spkiHash",
 ]
 
 _EXPORTED = 32
+
+# OpenSSL takes a ClientHello of 128 KiB, for which it needs 300; a large one of today has 2.
+_MAXIMUM_HANDSHAKE = 16 * 1024
 
 # X509_verify_cert's errors that people meet, by number (openssl/x509_vfy.h).
 _NOT_YET_VALID = 9
@@ -158,6 +163,39 @@ def serverOptions(key: Any, certificate: x509.Certificate) -> ServerCreator:
     context.use_certificate(certificate)
     context.use_privatekey(key)
     return ServerCreator(restrict(context))
+
+
+class _ServerTransport(BufferingTLSTransport):
+    """
+    The server's side of TLS, which drops a client whose handshake is long.
+    """
+
+    _secure = False
+    _received = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Anything from the network.
+        """
+        if not self._secure:
+            self._received += len(data)
+            if self._received > _MAXIMUM_HANDSHAKE:
+                self.abortConnection()
+                return
+        super().dataReceived(data)
+        self._secure = self._secure or self.getHandle().get_peer_finished() is not None
+
+
+def serverFactory(creator: IOpenSSLServerConnectionCreator, factory: Any, clock: Any) -> TLSMemoryBIOFactory:
+    """
+    Put TLS before a factory's protocols.
+
+    @param clock: a reactor's clock.
+    @return: what makes the protocols that the transport of TCP gets.
+    """
+    wrapping = TLSMemoryBIOFactory(creator, False, factory, clock)
+    wrapping.protocol = _ServerTransport
+    return wrapping
 
 
 @define(eq=False)

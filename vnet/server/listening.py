@@ -17,12 +17,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorSSL, IReactorTCP, IReactorTime
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from vnet.errors import ConfigurationError
 from vnet.protocols.controlserver import ControlServerFactory, Gate
-from vnet.protocols.tls import ServerCreator, restrict
+from vnet.protocols.tls import ServerCreator, restrict, serverFactory
 
 __all__ = ["Listener", "isAuthoritys", "parseListen"]
 
@@ -146,7 +145,7 @@ class Listener:
 
     def _wrap(self, factory: Any, creator: Any) -> Gate:
         clock: IReactorTime = self._reactor
-        return Gate(TLSMemoryBIOFactory(creator, False, factory, clock), self._factory.admission)
+        return Gate(serverFactory(creator, factory, clock), self._factory.admission)
 
     def _wrapContext(self, factory: Any, contextFactory: Any) -> Gate:
         return self._wrap(factory, ServerCreator(restrict(contextFactory.getContext())))

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -119,17 +120,20 @@ class TLSTests(SynchronousTestCase):
         """
         clock = Clock()
         server, client = End(), End()
-        outer = (
-            TLSMemoryBIOFactory(serverCreator, False, Factory(), clock),
-            TLSMemoryBIOFactory(clientCreator, True, Factory(), clock),
-        )
-        serverTLS, clientTLS = TLSMemoryBIOProtocol(outer[0], server), TLSMemoryBIOProtocol(outer[1], client)
+        serverTLS = self.serverTLS(serverCreator, server, clock)
+        clientTLS = TLSMemoryBIOProtocol(TLSMemoryBIOFactory(clientCreator, True, Factory(), clock), client)
         serverIO, clientIO = iosim.FakeTransport(serverTLS, True), iosim.FakeTransport(clientTLS, False)
         pump = iosim.connect(serverTLS, serverIO, clientTLS, clientIO, greet=False, clock=clock)
+        self.pump: Any = pump
         # At once: it must wait for the end of the handshake, and for the verdict on the certificate.
         clientTLS.write(b"secret")
         pump.flush()
         return client, server
+
+    def serverTLS(self, creator: Any, server: Protocol, clock: Clock) -> Any:
+        factory = Factory()
+        factory.buildProtocol = lambda addr: server  # type: ignore[method-assign]
+        return tls.serverFactory(creator, factory, clock).buildProtocol(IPv4Address("TCP", "192.0.2.1", 1024))
 
     def serve(self, certificate: x509.Certificate) -> tls.ServerCreator:
         return tls.serverOptions(self.key, certificate)
@@ -205,6 +209,33 @@ class TLSTests(SynchronousTestCase):
             self.assertEqual(tls.spkiHash(certificate), tls.localSpkiHash(server.transport))
             values.add(tls.exportedKey(client.transport))
         self.assertEqual({2, 32}, {len(values), *map(len, values)})
+
+    def test_longHandshake(self) -> None:
+        """A ClientHello of more than 16 KiB ends the connection, however it is cut; one a little shorter does not."""
+        certificate = self.authority.issue(self.key, "mediator.example")
+        record = b"\x16\x03\x01\x04\x00" + b"x" * 1024
+        first = b"\x16\x03\x01\x04\x00\x01" + (131_000).to_bytes(3, "big") + b"\x03\x03" + b"x" * 1018
+        for piece in (1, 1000, 65536):
+            server = End()
+            outer = self.serverTLS(self.serve(certificate), server, Clock())
+            transport = iosim.FakeTransport(outer, True)
+            outer.makeConnection(transport)
+            hello = first + record * 15
+            for start in range(0, 16_384, piece):
+                outer.dataReceived(hello[start : min(start + piece, 16_384)])
+            self.assertFalse(transport.disconnecting)
+            outer.dataReceived(b"x")
+            self.assertTrue(transport.disconnecting)
+
+    def test_manyBytesAfterwards(self) -> None:
+        """After the handshake there is no such limit."""
+        certificate = self.authority.issue(self.key, "mediator.example")
+        client, server = self.accepted(certificate, None, "mediator.example")
+        if client.transport is None:
+            raise AssertionError("no transport")
+        client.transport.write(b"x" * 100_000)
+        self.pump.flush()
+        self.assertEqual(100_006, len(server.received))
 
     def test_oldClient(self) -> None:
         """The server speaks nothing older than TLS 1.3."""
