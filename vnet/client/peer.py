@@ -29,6 +29,7 @@ _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
 _FRESH = 1.0
+_CONFIRMED = 3.0
 
 
 @define(eq=False, repr=False)
@@ -191,7 +192,10 @@ class Peer:
 
     def _retry(self) -> None:
         self._timer = None
-        if self.member.state == "online" and self.path is None:
+        if self.path is not None:
+            if not self._answers:
+                self.context.tunnels.setEndpoint(self.tunnelKey, self.path.address, True)
+        elif self.member.state == "online":
             self._ask()
 
     def rendezvous(self, start: int, startAt: float) -> None:
@@ -280,6 +284,8 @@ class Peer:
         initiate = self.controlling and not self._initiated
         self._initiated = True
         self.context.tunnels.setEndpoint(self.tunnelKey, path.address, initiate)
+        if not self.controlling and not self._answers:
+            self._schedule(_CONFIRMED)
 
     def _pathLost(self) -> None:
         """
@@ -329,6 +335,8 @@ class Peer:
     def sessionEstablished(self) -> None:
         """The tunnel is up."""
         self._answers, self._failure = True, ""
+        if self.path is not None:
+            self._cancel()
         self.context.changed()
 
     def handshakeFailed(self) -> None:
@@ -337,6 +345,8 @@ class Peer:
         self._failure = (
             "the tunnel's handshake is not answered: the other side may know another network password or key"
         )
+        if self.path is not None:
+            self._schedule(_LONGEST_RETRY)
         self.context.changed()
 
     def endpointMoved(self, address: Address) -> None:

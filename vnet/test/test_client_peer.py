@@ -244,6 +244,33 @@ class PeerTests(SynchronousTestCase):
         self.connected(LOW)
         self.assertEqual(self.tunnels.calls, [("endpoint", THERE)])
 
+    def test_unconfirmed(self) -> None:
+        """
+        The controlled side begins a handshake, too, when it does not hear soon that the other's succeeded.
+        """
+        peer = self.peer(LOW)
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].select()
+        self.clock.advance(2.9)
+        self.assertEqual(self.tunnels.calls, [("endpoint", THERE)])
+        self.clock.advance(0.2)
+        self.assertEqual(self.tunnels.calls[1:], [("handshake", THERE)])
+        peer.sessionEstablished()
+        self.clock.pump([1.0] * 200)
+        self.assertEqual(len(self.tunnels.calls), 2)
+
+    def test_handshakeRepeated(self) -> None:
+        """
+        A handshake that failed is tried again a minute later for as long as there is a path, since secrets may be in step then.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].select()
+        for expected in (2, 3):
+            peer.handshakeFailed()
+            self.clock.advance(61)
+            self.assertEqual(self.tunnels.calls, [("handshake", THERE)] * expected)
+
     def test_logout(self) -> None:
         """
         When a peer logs out, its tunnel is wiped at once.
