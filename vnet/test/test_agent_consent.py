@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
+from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.test.icepeers import Couple, home, peer, run
 from vnet.test.natsim import Host, Internet
 from vnet.values import Address
@@ -182,6 +183,25 @@ class ConsentTests(SynchronousTestCase):
             self.busy(pair, 1)
         assert pair.a.agent.selected is not None
         self.assertEqual(pair.a.agent.selected.address.host, "198.51.100.77")
+        self.assertEqual(pair.a.of(ConsentLost), [])
+
+    def test_roamsForEver(self) -> None:
+        """
+        A peer that moves on and on is followed each time, although not all the addresses that it had can be remembered.
+        """
+        pair = Couple()
+        self.busy(pair, 5)
+        for number in range(100, 100 + MAXIMUM_PAIRS + 6):
+            here = f"198.51.100.{number}"
+            Host({here: pair.internet}, 5000, pair.b.driver.datagramReceived)
+            for old in list(pair.b.host.addresses):
+                del pair.internet.members[old]
+            pair.b.host.addresses = {here: pair.internet}
+            pair.a.agent.addressHeard(Address(here, 5000), pair.clock.seconds())
+            pair.a.driver.wake()
+            self.busy(pair, 3)
+            assert pair.a.agent.selected is not None
+            self.assertEqual(pair.a.agent.selected.address.host, here)
         self.assertEqual(pair.a.of(ConsentLost), [])
 
     def test_mappingLost(self) -> None:

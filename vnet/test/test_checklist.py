@@ -94,6 +94,19 @@ class ChecklistTests(SynchronousTestCase):
         self.assertEqual(len(self.checklist), MAXIMUM_PAIRS)
         self.assertIs(self.checklist.find(pairs[5].address), None)
 
+    def test_makesRoom(self) -> None:
+        """
+        Where none has failed, the pair gives way that has answered longest ago; not the one in use, nor one that is being
+        checked.
+        """
+        pairs = [self.add(number) for number in range(MAXIMUM_PAIRS)]
+        for number, pair in enumerate(pairs):
+            pair.answered("host", 0.1, float(number))
+        self.out(pairs[1])
+        self.checklist.trigger(pairs[2])
+        self.assertIsNotNone(self.checklist.add(candidate(999), pairs[0]))
+        self.assertEqual([pair for pair in pairs if self.checklist.find(pair.address) is None], [pairs[3]])
+
     def test_finish(self) -> None:
         """
         A check is known by each of its transactions, until it is finished.

@@ -237,7 +237,7 @@ class Agent:
         checklist = self._core.checklist
         if checklist.find(candidate.address) is None and not self._intake.allow(None, now):
             return None
-        return checklist.add(candidate)
+        return checklist.add(candidate, self._core.election.selected)
 
     def _responded(self, message: Message, addr: Address, now: float) -> bool:
         core = self._core

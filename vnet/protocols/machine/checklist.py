@@ -38,10 +38,11 @@ class Checklist:
     def find(self, address: Address) -> Pair | None:
         return self._pairs.get(address)
 
-    def add(self, candidate: Candidate) -> Pair | None:
+    def add(self, candidate: Candidate, selected: Pair | None = None) -> Pair | None:
         """
         Add a candidate of the peer; what a check has revealed gives way to what the peer says.
 
+        @param selected: the pair in use, which does not give way.
         @return: its pair; L{None} when there is no room.
         """
         pair = self._pairs.get(candidate.address)
@@ -49,7 +50,7 @@ class Checklist:
             if pair.remote.kind == "prflx":
                 pair.remote = candidate
             return pair
-        if len(self._pairs) >= MAXIMUM_PAIRS and not self._evict():
+        if len(self._pairs) >= MAXIMUM_PAIRS and not self._evict(selected):
             return None
         pair = self._pairs[candidate.address] = Pair(candidate)
         return pair
@@ -152,12 +153,17 @@ class Checklist:
             pair.state = state
             pair.nominated = False
 
-    def _evict(self) -> bool:
-        for pair in self:
-            if pair.state is State.FAILED:
-                del self._pairs[pair.address]
-                return True
-        return False
+    def _evict(self, selected: Pair | None) -> bool:
+        """
+        Make room: a pair goes that has failed, or else the one that has answered longest ago.
+        """
+        busy = {selected, *self._triggered.values(), *(check.pair for check in self._checks)}
+        spare = [p for p in self if p.state in (State.FAILED, State.SUCCEEDED) and p not in busy]
+        oldest = min(spare, key=lambda p: (p.state is State.SUCCEEDED, p.answeredAt or 0.0), default=None)
+        if oldest is None:
+            return False
+        del self._pairs[oldest.address]
+        return True
 
 
 def _order(pair: Pair, controlling: bool) -> int:
