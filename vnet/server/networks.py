@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from vnet.protocols import control
-from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.ratelimit import KeyedWindow
 from vnet.server.store.tables import members, networks, nodes
 
 __all__ = [
@@ -73,12 +73,13 @@ class Left:
 @define
 class Guesses:
     """
-    Limits on wrong passwords, for each node and for each network's name, known or not.
+    Limits on wrong passwords, for each node and for each network's name, known or not: ten and sixty in any
+    minute.
     """
 
     _clock: Callable[[], float]
-    _byNode: KeyedLimit = field(factory=lambda: KeyedLimit(10 / 60, 10), init=False)
-    _byName: KeyedLimit = field(factory=lambda: KeyedLimit(60 / 60, 60), init=False)
+    _byNode: KeyedWindow = field(factory=lambda: KeyedWindow(10, 60.0), init=False)
+    _byName: KeyedWindow = field(factory=lambda: KeyedWindow(60, 60.0), init=False)
 
     def take(self, node: int, name: str) -> None:
         """
@@ -90,16 +91,15 @@ class Guesses:
         if not self._byNode.allow(node, now):
             raise control.TooMany("too many wrong passwords from this node: try again in a minute")
         if not self._byName.allow(name, now):
-            self._byNode.allow(node, now, -1.0)
+            self._byNode.giveBack(node)
             raise control.TooMany("too many wrong passwords for this network: try again in a minute")
 
     def giveBack(self, node: int, name: str) -> None:
         """
         The password was right.
         """
-        now = self._clock()
-        self._byNode.allow(node, now, -1.0)
-        self._byName.allow(name, now, -1.0)
+        self._byNode.giveBack(node)
+        self._byName.giveBack(name)
 
 
 def folded(name: str) -> str:

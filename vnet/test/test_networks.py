@@ -4,6 +4,7 @@ Tests for L{vnet.server.networks}.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -115,8 +116,31 @@ class NetworkTests(SynchronousTestCase):
         with self.assertRaises(control.TooMany):
             self.join(proof=PROOF)
         self.join(by=self.c)
-        self.lab.clock.advance(7)
+        self.lab.advance(25)
+        for each in (self.a, self.b, self.c):
+            self.lab.call(each, control.Ping)
+        with self.assertRaises(control.TooMany):
+            self.join()
+        self.lab.advance(25)
+        for each in (self.a, self.b, self.c):
+            self.lab.call(each, control.Ping)
+        self.lab.advance(10)
         self.join()
+
+    def test_tenInAnyMinute(self) -> None:
+        """However a node spreads its wrong passwords, ten of them are looked at in a minute."""
+        self.create()
+        denied = 0
+        for _ in range(119):
+            with contextlib.suppress(control.TooMany):
+                try:
+                    self.join(proof=WRONG)
+                except control.Denied:
+                    denied += 1
+            self.lab.advance(0.5)
+            for each in (self.a, self.b):
+                self.lab.call(each, control.Ping)
+        self.assertEqual(10, denied)
 
     def test_guessesOfNetwork(self) -> None:
         """After sixty wrong passwords in a minute from any nodes a network is closed to guesses, another is not."""

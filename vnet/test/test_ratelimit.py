@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.machine.ratelimit import KeyedLimit, KeyedQuota, sourceKey
+from vnet.protocols.machine.ratelimit import KeyedLimit, KeyedQuota, KeyedWindow, sourceKey
 
 
 class KeyedLimitTests(SynchronousTestCase):
@@ -126,6 +126,55 @@ class KeyedQuotaTests(SynchronousTestCase):
         """A quota that would allow nothing, or remember nobody, is refused when it is made."""
         for count, period, size in [(0, 1, 1), (1, 0, 1), (1, 1, 0)]:
             self.assertRaises(ValueError, KeyedQuota, count, period, size)
+
+
+class KeyedWindowTests(SynchronousTestCase):
+    @given(st.lists(st.floats(0, 5), max_size=100), st.integers(1, 10))
+    def test_anyWindow(self, steps: list[float], count: int) -> None:
+        """No time of one period, wherever it begins, has more permits than the count, and none is withheld."""
+        window = KeyedWindow(count, 10.0)
+        now, allowed = 0.0, list[float]()
+        for step in steps:
+            now += step
+            recent = sum(now - each < 10.0 for each in allowed)
+            self.assertEqual(recent < count, window.allow("a", now))
+            if recent < count:
+                allowed.append(now)
+
+    def test_giveBack(self) -> None:
+        """What is given back can be taken again, and leaves nothing behind."""
+        window = KeyedWindow(1, 60.0)
+        for _ in range(3):
+            self.assertTrue(window.allow("a", 0.0))
+            self.assertFalse(window.allow("a", 1.0))
+            window.giveBack("a")
+        self.assertEqual(0, len(window))
+        window.giveBack("a")
+
+    def test_bounded(self) -> None:
+        """Keys are independent, and the one asked for longest ago is forgotten first."""
+        window = KeyedWindow(1, 60.0, limit=2)
+        self.assertTrue(window.allow("a", 0.0))
+        self.assertTrue(window.allow("b", 0.0))
+        self.assertFalse(window.allow("a", 1.0))
+        self.assertTrue(window.allow("c", 1.0))
+        self.assertEqual(2, len(window))
+        self.assertFalse(window.allow("a", 2.0))
+        self.assertTrue(window.allow("b", 2.0))
+
+    def test_forgets(self) -> None:
+        """Keys whose permits are over are forgotten as others ask."""
+        window = KeyedWindow(10, 60.0)
+        for number in range(1000):
+            window.allow(number, 0.0)
+        for _ in range(1000):
+            window.allow("a", 60.0)
+        self.assertEqual(1, len(window))
+
+    def test_badArguments(self) -> None:
+        """A window that would allow nothing, or remember nobody, is refused when it is made."""
+        for count, period, size in [(0, 1, 1), (1, 0, 1), (1, 1, 0)]:
+            self.assertRaises(ValueError, KeyedWindow, count, period, size)
 
 
 class SourceKeyTests(SynchronousTestCase):

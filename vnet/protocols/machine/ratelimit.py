@@ -9,11 +9,11 @@ for longest ago goes first, and comes back with nothing used.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from ipaddress import IPv6Address
 
-__all__ = ["KeyedLimit", "KeyedQuota", "sourceKey"]
+__all__ = ["KeyedLimit", "KeyedQuota", "KeyedWindow", "sourceKey"]
 
 
 def sourceKey(host: str) -> Hashable:
@@ -74,7 +74,8 @@ class KeyedQuota:
 
     A period begins with the first permit after the last one ended, so who was idle gets
     C{count} at once and then nothing until the period is over.  (A L{KeyedLimit} with that burst
-    would allow twice as many in the first period.)
+    would allow twice as many in the first period.)  Around the end of a period there may be twice
+    C{count} in less than one; a L{KeyedWindow} never allows that, and remembers each permit for it.
     """
 
     __slots__ = ("_count", "_limit", "_period", "_used")
@@ -113,3 +114,66 @@ class KeyedQuota:
         if len(self._used) > self._limit:
             self._used.popitem(last=False)
         return allowed
+
+
+class KeyedWindow:
+    """
+    At most C{count} permits in any time of C{period}, for each key.
+    """
+
+    __slots__ = ("_count", "_limit", "_period", "_taken")
+
+    def __init__(self, count: int, period: float, limit: int = 65536) -> None:
+        """
+        @param count: permits in one period, at least 1.
+        @param period: its length in seconds, above 0.
+        @param limit: how many keys are remembered, at least 1.  The one whose last request is
+            longest ago is forgotten first, at the latest a period after it when others ask.
+        @raise ValueError: one of them is too small.
+        """
+        if count < 1 or period <= 0 or limit < 1:
+            raise ValueError("count and limit must be at least 1, period above 0")
+        self._count = count
+        self._period = period
+        self._limit = limit
+        self._taken: OrderedDict[Hashable, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def allow(self, key: Hashable, now: float) -> bool:
+        """
+        Take a permit of the key, if there is one left.
+
+        @param now: seconds on a clock that never goes back.
+        @return: whether there was one.
+        """
+        taken = self._taken.pop(key, None) or deque()
+        while taken and now - taken[0] >= self._period:
+            taken.popleft()
+        allowed = len(taken) < self._count
+        if allowed:
+            taken.append(now)
+        self._taken[key] = taken
+        self._forget(now)
+        return allowed
+
+    def giveBack(self, key: Hashable) -> None:
+        """
+        Give the key's latest permit back.
+        """
+        taken = self._taken.get(key)
+        if taken:
+            taken.pop()
+            if not taken:
+                del self._taken[key]
+
+    def _forget(self, now: float) -> None:
+        # Two at most for each that came: the table shrinks, and no call is long.
+        for _ in range(2):
+            key, taken = next(iter(self._taken.items()))
+            if len(self._taken) <= self._limit and taken and now - taken[-1] < self._period:
+                return
+            del self._taken[key]
+            if not self._taken:
+                return
