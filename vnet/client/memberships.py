@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, field
+from twisted.logger import Logger
 
 from vnet.client.state import StateFile
 from vnet.client.sync import Network, NetworkView
@@ -47,6 +48,7 @@ class Memberships:
     _view: NetworkView
     _asker: Asker
     _deriveMaster: DeriveMaster
+    _log: Logger = field(factory=Logger)
 
     @property
     def joined(self) -> dict[str, Any]:
@@ -97,18 +99,21 @@ class Memberships:
     async def _enter(self, command: Any, name: str, master: bytes | None) -> None:
         name = _validated(name)
         proof = proofOf(master) if master else b""
+        self._state.ensureRoom()
         network = (await self._asker.ask(command, name=name, proof=proof))["network"]
         try:
             self._state.rememberNetwork(network, name, master)
-        except StateError as error:
-            await self._asker.ask(control.LeaveNetwork, network=network)
-            raise Refused(f"{error}; this node is not in the network") from error
+        except StateError:
+            if network.hex() not in self.joined:
+                await self._asker.ask(control.LeaveNetwork, network=network)
+            raise
 
     async def leave(self, name: str) -> None:
         """
         Leave a network.
         """
         network = self.find(name).network
+        self._state.ensureRoom()
         await self._asker.ask(control.LeaveNetwork, network=network)
         self.forget(network)
 
@@ -117,7 +122,11 @@ class Memberships:
         This node is no member any more.
         """
         self._view.networks.pop(network, None)
-        self._state.forgetNetwork(network)
+        try:
+            self._state.forgetNetwork(network)
+        except StateError as error:
+            # Without the mediator's word it counts for nothing.
+            self._log.error("a network that this node has left stays in its state: {error}", error=error)
 
     async def setOnline(self, name: str, online: bool) -> None:
         """

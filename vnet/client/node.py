@@ -585,6 +585,7 @@ class Node:
     async def setNick(self, nick: str) -> dict[str, Any]:
         """See L{INode}."""
         nick = _parsed(validateNick, nick)
+        self.parts.state.ensureRoom()
         if self.session is not None:
             await self.ask(control.SetNick, nick=nick)
         self.parts.state.update(nick=nick)

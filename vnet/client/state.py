@@ -20,6 +20,7 @@ __all__ = ["Remembered", "RememberedNetwork", "StateFile"]
 
 _VERSION = 1
 _NETWORK, _KEY = 16, 32
+_ROOM = 4096
 _MAXIMUM_PINS = 65_536
 
 
@@ -117,9 +118,24 @@ class StateFile:
         """
         changed = evolve(self.remembered, **changes)
         if changed != self.remembered:
-            content = json.dumps({"version": _VERSION, **asdict(changed)}, indent=1).encode()
-            writePrivate(self._path, content)
+            writePrivate(self._path, self._encoded(changed))
             self.remembered = changed
+
+    def ensureRoom(self) -> None:
+        """
+        Call this before something is changed elsewhere that has to be remembered here.
+
+        @raise StateError: the disk does not take what is remembered, and somewhat more.
+        """
+        room = self._path.with_name(f"{self._path.name}.room")
+        try:
+            writePrivate(room, bytes(len(self._encoded(self.remembered)) + _ROOM))
+        except StateError as error:
+            raise StateError(f"nothing was changed: {error}") from error
+        room.unlink(missing_ok=True)
+
+    def _encoded(self, remembered: Remembered) -> bytes:
+        return json.dumps({"version": _VERSION, **asdict(remembered)}, indent=1).encode()
 
     def rememberNetwork(self, network: bytes, name: str, secret: bytes | None) -> None:
         """
