@@ -60,6 +60,7 @@ class Peer:
     _answers: bool = field(default=False, init=False)
     _lastAsked: float = field(default=float("-inf"), init=False)
     _initiated: bool = field(default=False, init=False)
+    _confirmed: bool = field(default=False, init=False)
     _searchedAt: float = field(default=float("-inf"), init=False)
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
@@ -193,7 +194,7 @@ class Peer:
     def _retry(self) -> None:
         self._timer = None
         if self.path is not None:
-            if not self._answers:
+            if not self._confirmed:
                 self.context.tunnels.setEndpoint(self.tunnelKey, self.path.address, True)
         elif self.member.state == "online":
             self._ask()
@@ -212,7 +213,8 @@ class Peer:
         if self._previous is not None and self._previous.selected is None:
             self._previous.close()
             self._previous = None
-        self._start, self._initiated = start, False
+        self._start = start
+        self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
         self._attempt = self._connect(startAt)
         self.sendSignal()
@@ -284,7 +286,7 @@ class Peer:
         initiate = self.controlling and not self._initiated
         self._initiated = True
         self.context.tunnels.setEndpoint(self.tunnelKey, path.address, initiate)
-        if not self.controlling and not self._answers:
+        if not self.controlling and not self._confirmed:
             self._schedule(_CONFIRMED)
 
     def _pathLost(self) -> None:
@@ -334,14 +336,15 @@ class Peer:
 
     def sessionEstablished(self) -> None:
         """The tunnel is up."""
-        self._answers, self._failure = True, ""
+        self._answers = self._confirmed = True
+        self._failure = ""
         if self.path is not None:
             self._cancel()
         self.context.changed()
 
     def handshakeFailed(self) -> None:
         """The tunnel's handshake got no answer for 90 seconds."""
-        self._answers = False
+        self._answers = self._confirmed = False
         self._failure = (
             "the tunnel's handshake is not answered: the other side may know another network password or key"
         )

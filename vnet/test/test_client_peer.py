@@ -259,6 +259,16 @@ class PeerTests(SynchronousTestCase):
         self.clock.pump([1.0] * 200)
         self.assertEqual(len(self.tunnels.calls), 2)
 
+    def test_unconfirmedAgain(self) -> None:
+        """
+        That is so for each rendezvous: after it the other may not know the session any more.
+        """
+        peer, _ = self.connected(LOW)
+        peer.rendezvous(6, 40.0)
+        self.attempts[-1].select()
+        self.clock.advance(3.1)
+        self.assertEqual(self.tunnels.calls[-1], ("handshake", THERE))
+
     def test_handshakeRepeated(self) -> None:
         """
         A handshake that failed is tried again a minute later for as long as there is a path, since secrets may be in step then.
