@@ -9,7 +9,7 @@ I{closed}. Each of these has a deadline or a limit, and what a stranger sends wr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from attrs import define, field
@@ -59,8 +59,8 @@ class ControlServer(QuietAMP):
 
     @ivar host: the IP literal that it comes from.
     @ivar key: the node's Ed25519 public key once it is proved; before, empty.
-    @ivar crowded: whether so many pushes wait for answers that none should follow that can be made up for
-        later.
+    @ivar crowded: whether so much waits for the node, to be read or to be answered, that nothing should
+        follow that can be made up for later.
     @ivar closing: whether nothing is heard or said any more.
     """
 
@@ -157,13 +157,15 @@ class ControlServer(QuietAMP):
         """
         The send buffer is full.
         """
-        self._transport.pauseProducing()
+        self.crowded = True
+        super().pauseProducing()
 
     def resumeProducing(self) -> None:
         """
         The send buffer has room.
         """
-        self._transport.resumeProducing()
+        super().resumeProducing()
+        self._relax()
 
     def stopProducing(self) -> None:
         """
@@ -308,6 +310,12 @@ class ControlServer(QuietAMP):
         """
         Send a command to the node.  A node that leaves too many unanswered is dropped.
         """
+        self.pushBox(command.commandName, command.makeArguments(arguments, self))
+
+    def pushBox(self, name: bytes, box: Mapping[bytes, bytes]) -> None:
+        """
+        Send a command whose arguments are encoded already: what goes to many nodes is encoded once.
+        """
         if self.closing:
             return
         if self._pushes >= self._limits.pushes:
@@ -315,11 +323,16 @@ class ControlServer(QuietAMP):
             return
         self._pushes += 1
         self.crowded = self.crowded or self._pushes > self._limits.pushes // 2
-        self.callRemote(command, **arguments).addBoth(self._pushed)
+        self.callRemoteString(name, **{key.decode("ascii"): value for key, value in box.items()}).addBoth(
+            self._pushed
+        )
 
     def _pushed(self, result: object) -> None:
         self._pushes -= 1
-        if self.crowded and self._pushes <= self._limits.pushes // 4:
+        self._relax()
+
+    def _relax(self) -> None:
+        if self.crowded and not self.paused and self._pushes <= self._limits.pushes // 4:
             self.crowded = False
             if not self.closing:
                 self._server.backend.drained(self)

@@ -90,6 +90,7 @@ class Mediator:
     _changes: KeyedLimit = field(factory=lambda: KeyedLimit(5.0, 60), init=False)
     _synchronisations: KeyedLimit = field(factory=lambda: KeyedLimit(2.0, 40), init=False)
     _signals: KeyedLimit = field(factory=lambda: KeyedLimit(100.0, 2000), init=False)
+    _signalsToOne: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 200), init=False)
     _connects: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 1000), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -345,6 +346,8 @@ class Mediator:
 
     def _tell(self, changes: Iterable[Change]) -> None:
         for change in changes:
+            arguments = {"network": change.network, "version": change.version, "members": [change.member]}
+            box = control.MemberChanged.makeArguments(arguments, None)
             for key in change.listeners:
                 listener = self.sessions.get(key)
                 if listener is None:
@@ -352,12 +355,7 @@ class Mediator:
                 if listener.crowded:
                     self._behind.setdefault(key, {}).setdefault(change.network, change.version - 1)
                     continue
-                listener.push(
-                    control.MemberChanged,
-                    network=change.network,
-                    version=change.version,
-                    members=[change.member],
-                )
+                listener.pushBox(control.MemberChanged.commandName, box)
 
     # Coordination.
 
@@ -382,7 +380,10 @@ class Mediator:
         self._limit(self._signals, session)
         if len(sealed) > control.MAXIMUM_SIGNAL:
             raise control.Denied(f"a signal has at most {control.MAXIMUM_SIGNAL} bytes")
-        self._peer(session, peer).push(control.Signal, peer=session.key, sealed=sealed)
+        other = self._peer(session, peer)
+        if not self._signalsToOne.allow((session.key, peer), self._clock.seconds()):
+            raise control.TooMany("too many signals to this peer: try again in some seconds")
+        other.push(control.Signal, peer=session.key, sealed=sealed)
         return {}
 
     def _peer(self, session: ControlServer, peer: bytes) -> ControlServer:
@@ -391,6 +392,9 @@ class Mediator:
         other = self.sessions.get(peer)
         if other is None or other.closing:
             raise control.PeerAbsent("the peer is not connected to the mediator now")
+        if other.crowded:
+            # It would be dropped in the end: nobody may do that to another.
+            raise control.Busy("the peer is slow to read: try again in some seconds")
         return other
 
     def _limit(self, limit: KeyedLimit, session: ControlServer) -> None:

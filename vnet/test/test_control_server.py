@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -252,16 +253,60 @@ class SessionTests(SynchronousTestCase):
 
     def test_unansweredPushes(self) -> None:
         """A node that leaves 1,000 pushes unanswered is dropped."""
-        b = self.lab.login("b")
-        self.lab.network("home", self.a, b)
+        server = self.lab.mediator.sessions[self.a.key]
         self.a.answering = False
         for _ in range(1000):
-            self.lab.call(b, control.ForwardSignal, peer=self.a.key, sealed=b"x")
-        self.assertIsNone(self.a.lost)
-        self.lab.call(b, control.ForwardSignal, peer=self.a.key, sealed=b"x")
+            server.push(control.Signal, peer=b"k" * 32, sealed=b"x")
         self.lab.flush()
-        self.assertIsNotNone(self.a.lost)
-        self.assertEqual(1, self.lab.factory.counters["unansweredPushes"])
+        self.assertIsNone(self.a.lost)
+        server.push(control.Signal, peer=b"k" * 32, sealed=b"x")
+        self.dropped("unansweredPushes")
+
+    def test_notDroppedForOthers(self) -> None:
+        """Peers cannot make the mediator drop a node that is slow to answer: they are told to wait."""
+        self.a.answering = False
+        peers = [self.lab.login(f"peer{number}") for number in range(8)]
+        self.lab.network("home", self.a, *peers)
+        refused = set()
+        for peer in peers:
+            for _ in range(220):
+                try:
+                    self.lab.call(peer, control.ForwardSignal, peer=self.a.key, sealed=b"x" * 4096)
+                except (control.Busy, control.TooMany) as error:
+                    refused.add(type(error))
+        self.assertEqual({control.Busy, control.TooMany}, refused)
+        with self.assertRaises(control.Busy):
+            self.lab.call(peers[-1], control.Connect, peer=self.a.key)
+        self.assertIsNone(self.a.lost)
+        self.a.answerAll()
+        self.lab.flush()
+        self.lab.call(peers[-1], control.Connect, peer=self.a.key)
+
+    def test_fullBuffer(self) -> None:
+        """While its send buffer is full nothing of a node is carried out, nothing is read, and it is crowded."""
+        server = self.lab.mediator.sessions[self.a.key]
+        transport = StringTransport()
+        server.transport = transport
+        server.pauseProducing()
+        self.assertEqual(("paused", True), (transport.producerState, server.crowded))
+        ping = amp.Box({b"_command": b"Ping", b"_ask": b"1"}).serialize()
+        server.dataReceived(ping * 100)
+        self.assertEqual(b"", transport.value())
+        server.resumeProducing()
+        self.assertEqual(("producing", False), (transport.producerState, server.crowded))
+        self.assertEqual(100, transport.value().count(b"_answer"))
+
+    def test_fullBufferMissesNothing(self) -> None:
+        """A change that came while the send buffer was full follows when there is room."""
+        peer = self.lab.login("peer")
+        self.lab.network("home", self.a, peer)
+        server = self.lab.mediator.sessions[self.a.key]
+        server.pauseProducing()
+        self.lab.call(peer, control.SetNick, nick="renamed")
+        self.assertEqual([], self.a.pushed)
+        server.resumeProducing()
+        self.lab.flush()
+        self.assertEqual(["MemberChanged"], self.a.names())
 
     def test_outstandingRequests(self) -> None:
         """Of requests beyond 32 at once each is answered with TooMany."""
