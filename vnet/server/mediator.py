@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from vnet.errors import ConfigurationError
 from vnet.protocols import control
 from vnet.protocols.controlserver import ControlServer
-from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.server import accounts, networks
 from vnet.server.addresses import Pool, network6Of
 from vnet.server.checks import checkedName, checkedNick, checkedProof
 from vnet.server.presence import Change, Presence, Synchronisation
+from vnet.server.quotas import Quotas
 from vnet.server.rendezvous import Rendezvous
 from vnet.server.store.worker import Store
 from vnet.server.tickets import Tickets
@@ -67,6 +67,7 @@ class Mediator:
     Implements L{vnet.protocols.controlserver.ControlBackend}.
 
     @ivar sessions: the one session of each node that is logged in.
+    @ivar quotas: how often a node may do what.
     @ivar _random: gives random bytes.
     """
 
@@ -87,15 +88,12 @@ class Mediator:
     _behind: dict[bytes, dict[bytes, int]] = field(factory=dict, init=False)
     _rendezvous: Rendezvous = field(factory=Rendezvous, init=False)
     _guesses: networks.Guesses = field(init=False)
-    _changes: KeyedLimit = field(factory=lambda: KeyedLimit(5.0, 60), init=False)
-    _synchronisations: KeyedLimit = field(factory=lambda: KeyedLimit(2.0, 40), init=False)
-    _signals: KeyedLimit = field(factory=lambda: KeyedLimit(100.0, 2000), init=False)
-    _signalsToOne: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 200), init=False)
-    _connects: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 1000), init=False)
+    quotas: Quotas = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._epoch = self._random(8)
         self._guesses = networks.Guesses(self._clock.seconds)
+        self.quotas = Quotas(self._clock.seconds)
 
     def load(self, connection: Connection) -> None:
         """
@@ -136,6 +134,9 @@ class Mediator:
             nick = checkedNick(nick)
         except control.Denied as error:
             raise control.LoginFailed(str(error)) from None
+        self.quotas.login(key)
+        if key not in self._accounts:
+            self.quotas.register(session.host)
         account = await self._admit(key, nick)
         if session.closing:
             raise control.LoginFailed("the connection was closed")
@@ -224,7 +225,7 @@ class Mediator:
         """
         Found a network.
         """
-        self._limit(self._changes, session)
+        self.quotas.change(session.key)
         name, identifier = checkedName(name), self._random(_NETWORK)
         await self._store.run(
             networks.create, identifier, self._random(16), name, checkedProof(proof), session.key
@@ -236,7 +237,7 @@ class Mediator:
         """
         Become a member.
         """
-        self._limit(self._changes, session)
+        self.quotas.change(session.key)
         identifier = await self._store.run(
             networks.join, checkedName(name), checkedProof(proof), session.key, self._guesses
         )
@@ -247,7 +248,7 @@ class Mediator:
         """
         Cease to be a member.
         """
-        self._limit(self._changes, session)
+        self.quotas.change(session.key)
         left = await self._store.run(networks.leave, network, session.key)
         self._tell(self.presence.leave(network, session.key, left.owner))
         return {}
@@ -256,7 +257,7 @@ class Mediator:
         """
         Change the nickname.
         """
-        self._limit(self._changes, session)
+        self.quotas.change(session.key)
         nick, key = checkedNick(nick), session.key
         await self._store.run(accounts.setNick, key, nick)
         self._accounts[key] = evolve(self._accounts[key], nick=nick)
@@ -267,7 +268,7 @@ class Mediator:
         """
         Be online or offline in one network.
         """
-        self._limit(self._changes, session)
+        self.quotas.change(session.key)
         await self._store.run(networks.setOnline, network, session.key, online)
         self._tell(self.presence.setOnline(network, session.key, online))
         return {}
@@ -286,7 +287,7 @@ class Mediator:
             if page is None or cursor != b"%d" % page.number:
                 raise control.Denied("this page was not offered: synchronise again")
         else:
-            self._limit(self._synchronisations, session)
+            self.quotas.synchronise(key)
             page = self._firstPage(key, epoch, held)
         answer = page.next
         page.next = next(page.pages, None)
@@ -363,7 +364,7 @@ class Mediator:
         """
         Give two peers a common start.
         """
-        self._limit(self._connects, session)
+        self.quotas.connect(session.key)
         other = self._peer(session, peer)
         now = self._clock.seconds()
         start = self._rendezvous.ask(session.key, peer, now)
@@ -377,12 +378,10 @@ class Mediator:
         """
         Hand a sealed signal on.
         """
-        self._limit(self._signals, session)
         if len(sealed) > control.MAXIMUM_SIGNAL:
             raise control.Denied(f"a signal has at most {control.MAXIMUM_SIGNAL} bytes")
         other = self._peer(session, peer)
-        if not self._signalsToOne.allow((session.key, peer), self._clock.seconds()):
-            raise control.TooMany("too many signals to this peer: try again in some seconds")
+        self.quotas.signal(session.key, peer)
         other.push(control.Signal, peer=session.key, sealed=sealed)
         return {}
 
@@ -396,10 +395,6 @@ class Mediator:
             # It would be dropped in the end: nobody may do that to another.
             raise control.Busy("the peer is slow to read: try again in some seconds")
         return other
-
-    def _limit(self, limit: KeyedLimit, session: ControlServer) -> None:
-        if not limit.allow(session.key, self._clock.seconds()):
-            raise control.TooMany("too many requests: try again in some seconds")
 
     def _now(self) -> int:
         return int(self._clock.seconds() * 1e6)
