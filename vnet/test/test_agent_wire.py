@@ -25,8 +25,10 @@ from vnet.protocols.codec.stunattributes import (
     USERNAME,
     XOR_MAPPED_ADDRESS,
     Attribute,
+    AttributeType,
     ChangeRequest,
     ErrorCode,
+    _Format,
 )
 from vnet.protocols.machine.agent import Agent
 from vnet.protocols.machine.candidates import priority
@@ -40,6 +42,10 @@ APDF = "address-and-port-dependent"
 
 LOCAL, REMOTE = Credentials("locl", "l" * 22), Credentials("remo", "r" * 22)
 ADDRESS = Address("192.0.2.1", 1000)
+
+
+def _asIs(value: bytes, transactionId: bytes) -> bytes:
+    return value
 
 
 class WireTests(SynchronousTestCase):
@@ -188,6 +194,19 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.agent.ignored, 3)
         self.answerTo(request)
         self.assertIsNot(self.agent.selected, None)
+
+    def test_answerNotUnderstood(self) -> None:
+        """
+        An answer with an attribute that would have to be understood, and is not, finds no path (RFC 8489 section 6.3.3).
+        """
+        request = self.outgoing()
+        foreign: AttributeType[bytes] = AttributeType(0x7FFF, "FOREIGN", _Format(_asIs, _asIs))
+        answer = Message(
+            BINDING, Class.SUCCESS, request.transactionId, (XOR_MAPPED_ADDRESS(ADDRESS), foreign(b""))
+        )
+        self.agent.receive(encode(answer, key=shortTermKey("r" * 22), fingerprint=True), ADDRESS, 100.1)
+        self.assertIs(self.agent.selected, None)
+        self.assertEqual(self.agent.ignored, 0)
 
     def test_contents(self) -> None:
         """

@@ -43,6 +43,24 @@ class EraseTests(SessionTestCase):
             self.pair.run()
         self.assertRaises(RuntimeError, oldest.seal, bytes(12), b"", None)
 
+    def test_w15_previous(self) -> None:
+        """
+        A responder erases its previous session when it answers the next handshake: never are there more than three.
+        """
+        self.establish()
+        pair, oldest = self.pair, self.keypair(1)
+        for complete in (True, False):
+            pair.now += 1
+            oldest.seal(bytes(12), b"", None)
+            pair.machines[0].initiate(pair.publicKey(0), pair.now)
+            initiation = pair.machines[0].datagramsToSend(pair.now)[0][0]
+            pair.machines[1].receive(initiation, pair.addresses[0], pair.now)
+            if complete:
+                response = pair.machines[1].datagramsToSend(pair.now)[0][0]
+                pair.machines[0].receive(response, pair.addresses[1], pair.now)
+                pair.run()
+        self.assertRaises(RuntimeError, oldest.seal, bytes(12), b"", None)
+
     def test_w15_handshake(self) -> None:
         """
         The state of a handshake is zeroed when its session is derived, and when it has failed.

@@ -239,6 +239,16 @@ class PuncherTests(SynchronousTestCase):
         self.assertEqual(sent, [])
         self.assertEqual(node.puncher.reflexive, (Address("198.51.100.1", 5000),))
 
+    def test_requestsForgotten(self) -> None:
+        """
+        Of the checks that were sent only the last are remembered, whatever becomes of them.
+        """
+        puncher = Puncher(Clock(), lambda batch: None, seeded(1))
+        for number in range(20_000):
+            puncher._sendFor("ufrag", [(b"\0\1" + bytes(6) + number.to_bytes(12, "big"), SERVER)])
+        self.assertEqual(len(puncher._transactions), 16384)
+        self.assertIn((19_999).to_bytes(12, "big"), puncher._transactions)
+
     @given(st.binary(max_size=100))
     def test_anything(self, data: bytes) -> None:
         """
