@@ -5,6 +5,7 @@ L{vnet.test.test_wireguard} tells of.
 
 from __future__ import annotations
 
+from vnet.protocols.machine import device, session
 from vnet.protocols.machine.keypair import REJECT_AFTER_MESSAGES
 from vnet.protocols.machine.wireguard import (
     EndpointMoved,
@@ -286,6 +287,23 @@ class DataTests(SessionTestCase):
         machine.addPeer(makeMachine(1).publicKey, allowedIps=[])
         machine.addPeer(makeMachine(1).publicKey, allowedIps=[])
         self.assertRaises(ValueError, machine.addPeer, makeMachine(2).publicKey, allowedIps=[])
+
+    def test_backlog(self) -> None:
+        """
+        What nobody takes does not pile up: not what is to be sent, and not what came.
+        """
+        pair = self.pair
+        sealed = self.seal(0, *[pair.packet(0)] * 3)
+        for module in (device, session):
+            self.patch(module, "BACKLOG", 2)
+        machine = pair.machines[1]
+        for data in sealed:
+            machine.receive(data, pair.addresses[0], pair.now)
+        self.assertEqual(machine.counters.pop("backlog"), 1)
+        for _ in range(5):
+            machine.send(pair.publicKey(1), [pair.packet(1)], pair.now)
+        self.assertEqual(machine.counters["backlog"], 3)
+        self.assertEqual(len(machine.datagramsToSend(pair.now)), 2)
 
     def test_bytes(self) -> None:
         """

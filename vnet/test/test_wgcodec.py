@@ -64,6 +64,22 @@ class HandshakeCodecTests(SynchronousTestCase):
         self.assertEqual(len(data), {1: 148, 2: 92, 3: 64}[data[0]])
         self.assertEqual(decodeHandshake(data), message)
 
+    def test_reserved(self) -> None:
+        """
+        A message with another type for its size, or a reserved byte that is not zero, is refused.
+        """
+        for size, kind in ((148, 1), (92, 2), (64, 3)):
+            rest = bytes(size - 4)
+            decodeHandshake(bytes((kind, 0, 0, 0)) + rest)
+            for head in (
+                (kind, 1, 0, 0),
+                (kind, 0, 1, 0),
+                (kind, 0, 0, 1),
+                (kind % 3 + 1, 0, 0, 0),
+                (4, 0, 0, 0),
+            ):
+                self.assertRaises(DecodeError, decodeHandshake, bytes(head) + rest)
+
     @given(st.one_of(st.binary(max_size=200), *map(_bytes, (64, 92, 148))))
     def test_garbage(self, data: bytes) -> None:
         """
