@@ -466,12 +466,17 @@ class Node:
             await session.outcome()
         except VnetError as error:
             session.stop()
-            if self.session is not None and self.session.stopped:
-                # The attempt got as far as replacing it: the mediator is the same.
+            if self.session is not None and (self.session.stopped or self._sameRealm(session)):
+                # The attempt got as far as replacing it, whether it has been told so or not: the mediator is the same.
+                self.session.stop()
                 self._openSession(parseMediatorUrl(self.parts.state.remembered.mediator))
             raise _named(error, url) from error
         finally:
             self._attempt = None
+
+    def _sameRealm(self, session: Session) -> bool:
+        there, here = session.welcome, self.welcome
+        return there is not None and here is not None and there.realm == here.realm
 
     @_deferred
     async def logout(self) -> dict[str, Any]:

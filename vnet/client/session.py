@@ -310,7 +310,7 @@ class Session:
 
     def _attemptFailed(self, failure: Failure) -> None:
         error = failure.value
-        refused = isinstance(error, control.LoginFailed | VnetError)
+        refused = isinstance(error, (*_FINAL, VnetError))
         if not refused and not isinstance(error, _NETWORK):
             self._log.failure("while logging in", failure)
         self.error = str(error) if refused else describeFailure(failure)

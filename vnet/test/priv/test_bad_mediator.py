@@ -13,12 +13,14 @@ import sys
 import termios
 import time
 from contextlib import closing
+from ipaddress import ip_address
 from typing import ClassVar
 
 import pytest
 from nacl.signing import SigningKey
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.url import MediatorUrl, parseMediatorUrl
 from vnet.test.netlab import Host
 from vnet.test.priv.authority import Authority
@@ -154,6 +156,21 @@ class LoginTests(HouseholdCase):
         self.assertEqual(errors.count("\n"), 1, errors)
         self.assertIn("no answer for 10 seconds", errors)
         self.assertEqual(self.bob.ask("status")["mediator"], self.mediator.url)
+
+    def test_otherName(self) -> None:
+        """
+        A login to the same mediator by another name is no harm: the new session takes the place of the old one, and the
+        tunnel stays.
+        """
+        url, host = self.mediator.url, self.mediator.host.address
+        # The system reads such a name as an address.
+        other = url.replace(host, f"0x{int(ip_address(host)):x}")
+        with unharmed(self.alice):
+            for each in (other, url):
+                self.alice.login(each)
+                status = self.alice.waitOnline()
+                self.assertEqual((status["mediator"], status["error"]), (each, None))
+                self.assertEqual(self.alice.peer(self.bob.address)["path"], "direct")
 
     def test_badUrls(self) -> None:
         """
@@ -317,7 +334,7 @@ class AuthorityTests(SynchronousTestCase):
                 prefix = database.execute("SELECT prefix6 FROM mediator").fetchone()[0]
                 row = database.execute(
                     "INSERT INTO nodes (key, address, address6, nick, present) VALUES (?, ?, ?, ?, 0)",
-                    (key, inside, prefix + os.urandom(10), nick),
+                    (key, inside, address6Of(prefix, key).packed, nick),
                 )
                 database.execute(
                     "INSERT INTO members (network, node, online) VALUES (?, ?, 1)", (network, row.lastrowid)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from ipaddress import ip_address
@@ -70,6 +71,9 @@ class FullDiskTests(HouseholdCase):
                     ["go-offline", "family"],
                 ):
                     self.assertIn("cannot store this now", refused(bob, 1, *arguments))
+            dave = self.cluster.addNode("dave")
+            self.assertIn("cannot store", refused(dave, 1, "login", self.mediator.url))
+            dave.stop()
             before = len(bob.networks())
             bob.kill()
             waitUntil(lambda: self.stateOfBob() == "lost", 5, "bob is lost")
@@ -96,7 +100,7 @@ class FullDiskTests(HouseholdCase):
                     return number + 1
                 if "too many" not in str(error):
                     raise
-                waitUntil(lambda: True, 1, "some time has passed", 0.2)
+                time.sleep(0.2)
         raise AssertionError("the disk never becomes full")
 
     def stateOfBob(self) -> str:
