@@ -284,6 +284,8 @@ class ControlServer(QuietAMP):
             )
         mediator, exported = self._server.identify(self.transport)
         try:
+            # Peers need the key in its other form, too, which not every key has that signs.
+            VerifyKey(key).to_curve25519_public_key()
             VerifyKey(key).verify(control.loginTranscript(mediator, exported), signature)
         except (CryptoError, ValueError, TypeError):
             self._server.counters["badSignature"] += 1

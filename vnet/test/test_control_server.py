@@ -4,11 +4,14 @@ Tests for L{vnet.protocols.controlserver}: what a connection may cost, whoever i
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nacl.bindings import crypto_core_ed25519_add, crypto_scalarmult_ed25519_base_noclamp
+from nacl.signing import VerifyKey
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.protocols import amp
@@ -117,6 +120,28 @@ class StrangerTests(SynchronousTestCase):
             client = self.lab.connect("a")
             with self.assertRaises(control.LoginFailed):
                 self.lab.call(client, control.Login, **{**client.credentials(), "key": key})
+
+    def test_keyWithoutOtherForm(self) -> None:
+        """A key that signs but has no Curve25519 form, so that no peer could ever reach its node, is refused."""
+        order = 2**252 + 27742317777372353535851937790883648493
+        secret = int.from_bytes(hashlib.sha512(b"secret").digest(), "little") % order
+        base = crypto_scalarmult_ed25519_base_noclamp
+        torsion = bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")
+        key = crypto_core_ed25519_add(base(secret.to_bytes(32, "little")), torsion)
+        message = control.loginTranscript(MEDIATOR, EXPORTED)
+        for attempt in range(1, 1000):
+            point = base(attempt.to_bytes(32, "little"))
+            challenge = int.from_bytes(hashlib.sha512(point + key + message).digest(), "little") % order
+            if challenge % 8 == 0:
+                break
+        answer = (attempt + challenge * secret) % order
+        signature = point + answer.to_bytes(32, "little")
+        VerifyKey(key).verify(message, signature)
+        client = self.lab.connect("a")
+        with self.assertRaises(control.LoginFailed):
+            self.lab.call(
+                client, control.Login, **{**client.credentials(), "key": key, "signature": signature}
+            )
 
     def test_otherVersion(self) -> None:
         """A node of another version of the protocol is told which one the mediator speaks."""
