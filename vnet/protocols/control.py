@@ -148,7 +148,7 @@ _MEMBER: Sequence[tuple[bytes, amp.Argument]] = [
 """
 One member: its Ed25519 public key (32 bytes), its addresses, its nickname (hostile text), and its state,
 C{"online"}, C{"offline"} (logged out, or went offline in this network), C{"lost"} (the control connection broke) or
-C{"gone"} (no member any more).
+C{"gone"} (no member any more; of such a one only the key is told).
 """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -23,16 +23,17 @@ from vnet.protocols.controlserver import ControlServer
 from vnet.server import accounts, networks
 from vnet.server.addresses import Pool, network6Of
 from vnet.server.checks import checkedName, checkedNick, checkedProof
-from vnet.server.presence import Change, Presence, Synchronisation
+from vnet.server.presence import Presence
 from vnet.server.quotas import Quotas
 from vnet.server.rendezvous import Rendezvous
+from vnet.server.steps import Steps
 from vnet.server.store.worker import Store
 from vnet.server.tickets import Tickets
 
 __all__ = ["Mediator", "Offer"]
 
-_KEY, _NETWORK = 32, 16
-_MAXIMUM_HELD = 1024
+_NETWORK = 16
+_EXPIRY_COST, _EXPIRY_PAUSE = 1000, 1.0
 
 
 @frozen
@@ -47,18 +48,6 @@ class Offer:
     pool: Pool
     stun: tuple[str, ...] = ()
     tickets: Tickets | None = None
-
-
-@define(eq=False)
-class _Page:
-    """
-    A synchronisation that has more pages.
-    """
-
-    synchronisation: Synchronisation
-    pages: Iterator[dict[str, Any]]
-    next: dict[str, Any] | None
-    number: int = 0
 
 
 @define(eq=False)
@@ -83,15 +72,13 @@ class Mediator:
     _accounts: dict[bytes, accounts.Account] = field(factory=dict, init=False)
     _stopping: bool = field(default=False, init=False)
     _realm: accounts.Realm = field(init=False)
-    _epoch: bytes = field(init=False)
-    _pages: dict[bytes, _Page] = field(factory=dict, init=False)
-    _behind: dict[bytes, dict[bytes, int]] = field(factory=dict, init=False)
+    _steps: Steps = field(init=False)
     _rendezvous: Rendezvous = field(factory=Rendezvous, init=False)
     _guesses: networks.Guesses = field(init=False)
     quotas: Quotas = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._epoch = self._random(8)
+        self._steps = Steps(self._clock, self.presence, self.sessions, self._random(8))
         self._guesses = networks.Guesses(self._clock.seconds)
         self.quotas = Quotas(self._clock.seconds)
 
@@ -122,7 +109,14 @@ class Mediator:
         """
         Call this now and then: who has been lost for a week is offline.
         """
-        self._tell(self.presence.expire(self._clock.seconds()))
+        cost = 0
+        for changes in self.presence.expire(self._clock.seconds()):
+            self._steps.tell(changes)
+            cost += 1 + sum(len(change.listeners) for change in changes)
+            if cost >= _EXPIRY_COST and not self._stopping:
+                # After a restart thousands may have been lost at the same time, each of them news for thousands.
+                self._clock.callLater(_EXPIRY_PAUSE, self.expire)
+                return
 
     # Sessions.
 
@@ -142,8 +136,7 @@ class Mediator:
             raise control.LoginFailed("the connection was closed")
         old = self.sessions.get(key)
         self.sessions[key] = session
-        self._pages.pop(key, None)
-        self._behind.pop(key, None)
+        self._steps.forget(key)
         session.admit()
         if old is not None:
             self._forget(key)
@@ -151,10 +144,10 @@ class Mediator:
             old.finish()
             # After the answer to the login, which is written when this has returned.
             self._clock.callLater(0, session.push, control.Replaced, byYou=True)
-        self._tell(self.presence.login(account))
+        self._steps.tell(self.presence.login(account))
         return {
             "realm": self._realm.realm,
-            "epoch": self._epoch,
+            "epoch": self._steps.epoch,
             "now": self._now(),
             "address": account.address,
             "address6": account.address6,
@@ -187,9 +180,8 @@ class Mediator:
         """
         if self.sessions.get(session.key) is session and not self._stopping:
             del self.sessions[session.key]
-            self._pages.pop(session.key, None)
-            self._behind.pop(session.key, None)
-            self._tell(self.presence.lose(session.key, self._clock.seconds()))
+            self._steps.forget(session.key)
+            self._steps.tell(self.presence.lose(session.key, self._clock.seconds()))
 
     def _forget(self, key: bytes) -> None:
         for network in self.presence.nodes[key].networks.values():
@@ -202,9 +194,8 @@ class Mediator:
         key = session.key
         if self.sessions.get(key) is session:
             del self.sessions[key]
-            self._pages.pop(key, None)
-            self._behind.pop(key, None)
-            self._tell(self.presence.logout(key))
+            self._steps.forget(key)
+            self._steps.tell(self.presence.logout(key))
             # Before it is stored: a login that comes meanwhile has to store the opposite after it.
             self._accounts[key] = evolve(self._accounts[key], present=False)
             with contextlib.suppress(control.Storage, control.Busy):
@@ -241,7 +232,7 @@ class Mediator:
         identifier = await self._store.run(
             networks.join, checkedName(name), checkedProof(proof), session.key, self._guesses
         )
-        self._tell(self.presence.join(identifier, session.key))
+        self._steps.tell(self.presence.join(identifier, session.key))
         return {"network": identifier}
 
     async def leaveNetwork(self, session: ControlServer, network: bytes) -> dict[str, Any]:
@@ -250,7 +241,7 @@ class Mediator:
         """
         self.quotas.change(session.key)
         left = await self._store.run(networks.leave, network, session.key)
-        self._tell(self.presence.leave(network, session.key, left.owner))
+        self._steps.tell(self.presence.leave(network, session.key, left.owner))
         return {}
 
     async def setNick(self, session: ControlServer, nick: str) -> dict[str, Any]:
@@ -261,7 +252,7 @@ class Mediator:
         nick, key = checkedNick(nick), session.key
         await self._store.run(accounts.setNick, key, nick)
         self._accounts[key] = evolve(self._accounts[key], nick=nick)
-        self._tell(self.presence.setNick(key, nick))
+        self._steps.tell(self.presence.setNick(key, nick))
         return {}
 
     async def setPresence(self, session: ControlServer, network: bytes, online: bool) -> dict[str, Any]:
@@ -270,7 +261,7 @@ class Mediator:
         """
         self.quotas.change(session.key)
         await self._store.run(networks.setOnline, network, session.key, online)
-        self._tell(self.presence.setOnline(network, session.key, online))
+        self._steps.tell(self.presence.setOnline(network, session.key, online))
         return {}
 
     # Synchronisation.
@@ -281,82 +272,15 @@ class Mediator:
         """
         Give one page of what changed.
         """
-        key = session.key
-        if cursor:
-            page = self._pages.get(key)
-            if page is None or cursor != b"%d" % page.number:
-                raise control.Denied("this page was not offered: synchronise again")
-        else:
-            self.quotas.synchronise(key)
-            page = self._firstPage(key, epoch, held)
-        answer = page.next
-        page.next = next(page.pages, None)
-        page.number += 1
-        if answer is None:
-            raise control.Denied("this page was not offered: synchronise again")
-        if page.next is not None:
-            return {**answer, "cursor": b"%d" % page.number}
-        self._pages.pop(key, None)
-        self._behind.pop(key, None)
-        # After the answer, which is written when this has returned.
-        self._clock.callLater(0, self._subscribe, session, page.synchronisation)
-        return {**answer, "cursor": b""}
-
-    def _firstPage(self, key: bytes, epoch: bytes, held: list[dict[str, Any]]) -> _Page:
-        if len(held) > _MAXIMUM_HELD:
-            raise control.TooMany(f"a node is in no more than {networks.MAXIMUM_NETWORKS} networks")
-        versions = {entry["network"]: entry["version"] for entry in held}
-        work = Synchronisation(self.presence, key, self._epoch, versions, epoch == self._epoch)
-        pages = work.pages()
-        page = self._pages[key] = _Page(work, pages, next(pages))
-        return page
-
-    def _subscribe(self, session: ControlServer, synchronisation: Synchronisation) -> None:
-        """
-        From now on the node gets changes; those that came while it read its pages, it gets now.
-        """
-        key = session.key
-        if self.sessions.get(key) is not session:
-            return
-        mine = self.presence.nodes[key].networks
-        for identifier, told in synchronisation.told.items():
-            if identifier in mine:
-                self.presence.listen(key, identifier)
-            self._catchUp(session, identifier, told)
-
-    def _catchUp(self, session: ControlServer, identifier: bytes, told: int) -> None:
-        """
-        Make up for what a node was not told of a network after a version.
-        """
-        network = self.presence.nodes[session.key].networks.get(identifier)
-        if network is None:
-            session.push(control.NetworkGone, network=identifier)
-        elif network.version != told:
-            # More than one change is a gap in the versions, at which the node asks for the difference.
-            missed = network.changedSince(told) or [] if network.version == told + 1 else []
-            members = [self.presence.member(network, each) for each in missed]
-            session.push(control.MemberChanged, network=identifier, version=network.version, members=members)
+        if not cursor:
+            self.quotas.synchronise(session.key)
+        return self._steps.page(session, epoch, held, cursor)
 
     def drained(self, session: ControlServer) -> None:
         """
-        A node has answered most of what it was told: tell it what it missed.
+        A node has answered most of what it was told.
         """
-        if self.sessions.get(session.key) is session:
-            for identifier, told in self._behind.pop(session.key, {}).items():
-                self._catchUp(session, identifier, told)
-
-    def _tell(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            arguments = {"network": change.network, "version": change.version, "members": [change.member]}
-            box = control.MemberChanged.makeArguments(arguments, None)
-            for key in change.listeners:
-                listener = self.sessions.get(key)
-                if listener is None:
-                    continue
-                if listener.crowded:
-                    self._behind.setdefault(key, {}).setdefault(change.network, change.version - 1)
-                    continue
-                listener.pushBox(control.MemberChanged.commandName, box)
+        self._steps.drained(session)
 
     # Coordination.
 
@@ -386,7 +310,7 @@ class Mediator:
         return {}
 
     def _peer(self, session: ControlServer, peer: bytes) -> ControlServer:
-        if not self.presence.peers(session.key, peer):
+        if self.sessions.get(session.key) is not session or not self.presence.peers(session.key, peer):
             raise control.NotPeers("the two nodes share no network in which both are online")
         other = self.sessions.get(peer)
         if other is None or other.closing:

@@ -164,13 +164,15 @@ class Presence:
             node.state = state
             yield from self._everywhere(node)
 
-    def expire(self, now: float) -> Iterator[Change]:
+    def expire(self, now: float) -> Iterator[list[Change]]:
         """
         Who has been lost for too long is offline.
+
+        @return: the changes of one node after the other; who has enough of them asks again later.
         """
         for node in self.nodes.values():
             if node.state == "lost" and now - node.lostAt >= LOST_FOR:
-                yield from self._leaveFor(node.key, "offline")
+                yield list(self._leaveFor(node.key, "offline"))
 
     def setNick(self, key: bytes, nick: str) -> Iterator[Change]:
         """
@@ -252,11 +254,13 @@ class Presence:
 
     def member(self, network: Network, key: bytes) -> dict[str, Any]:
         """
-        @return: a member, or one that is gone, as the control protocol has it.
+        @return: a member as the control protocol has it; of one that is gone, its key alone.
         """
-        node = self.nodes[key]
         online = network.members.get(key)
-        state = "gone" if online is None else node.state if online else "offline"
+        if online is None:
+            return {"key": key, "address": "", "address6": "", "nick": "", "state": "gone"}
+        node = self.nodes[key]
+        state = node.state if online else "offline"
         return {
             "key": key,
             "address": node.address,
@@ -290,11 +294,17 @@ class Synchronisation:
         entries: list[dict[str, Any]] = []
         room = control.PAGE
         for network in list(node.networks.values()):
+            if network.identifier not in node.networks:
+                self.told[network.identifier] = network.version
+                continue
             for entry in self._entries(network):
                 size = 1 + len(entry["members"])
                 if size > room:
                     yield {"epoch": self._epoch, "networks": entries, "gone": gone}
                     entries, gone, room = [], [], control.PAGE
+                    if network.identifier not in node.networks:
+                        # It left while it was reading.
+                        break
                 entries.append(entry)
                 room -= size
         yield {"epoch": self._epoch, "networks": entries, "gone": gone}

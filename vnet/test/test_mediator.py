@@ -130,6 +130,19 @@ class SlowStoreTests(SynchronousTestCase):
         self.lab.advance(30)
         self.assertEqual([], self.flushLoggedErrors())
 
+    def test_signalAfterLogout(self) -> None:
+        """A node that is logging out is nobody's peer any more, though its connection is there for a while."""
+        a, b = self.lab.login("a"), self.lab.login("b")
+        self.lab.network("home", a, b)
+        self.slow = True
+        a.callRemote(control.Logout).addErrback(lambda _: None)
+        self.lab.flush()
+        b.pushed.clear()
+        for command, more in ((control.ForwardSignal, {"sealed": b"x"}), (control.Connect, {})):
+            with self.assertRaises(control.NotPeers):
+                self.lab.call(a, command, peer=b.key, **more)
+        self.assertEqual([], b.pushed)
+
     def test_backBeforeLogoutIsStored(self) -> None:
         """A node that is back before its logout is stored counts as lost, not as offline, after a crash."""
         a = self.lab.login("a")
@@ -212,6 +225,22 @@ class StateTests(SynchronousTestCase):
         page = self.lab.synchronise(self.lab.login("b"))[0]
         states = {m["key"]: m["state"] for network in page["networks"] for m in network["members"]}
         self.assertEqual({self.a.key: "lost", self.b.key: "online", self.c.key: "offline"}, states)
+
+    def test_manyLostForAWeek(self) -> None:
+        """Thousands of pushes that are due at the same time are spread."""
+        members = [self.lab.login(f"m{number}") for number in range(80)]
+        crowd = self.lab.network("crowd", self.a, *members)
+        for member in members[40:]:
+            self.lab.cut(member)
+        before = self.lab.mediator.presence.networks[crowd].version
+        for node in self.lab.mediator.presence.nodes.values():
+            node.lostAt = -8 * 86400.0
+        self.lab.mediator.expire()
+        once = self.lab.mediator.presence.networks[crowd].version - before
+        self.assertTrue(0 < once < 40, once)
+        for _ in range(5):
+            self.lab.clock.advance(1)
+        self.assertEqual(before + 40, self.lab.mediator.presence.networks[crowd].version)
 
     def test_stopping(self) -> None:
         """When the mediator itself goes down, nobody is told that nodes are lost."""
@@ -385,6 +414,21 @@ class SynchronisationTests(SynchronousTestCase):
         self.assertGreater(change["version"], told + 1)
         page = self.lab.synchronise(self.b)[0]
         self.assertEqual("a699", page["networks"][0]["members"][0]["nick"])
+
+    def test_leavesBetweenPages(self) -> None:
+        """Who leaves a network gets the page that was ready, and nothing else of that network."""
+        for number in range(320):
+            node = self.lab.login(f"n{number}")
+            self.lab.call(node, control.JoinNetwork, name="home", proof=b"P" * 32)
+            self.lab.cut(node)
+        page = self.lab.call(self.b, control.Synchronise, epoch=b"", held=[], cursor=b"")
+        self.lab.call(self.b, control.LeaveNetwork, network=self.home)
+        entries = 0
+        while page["cursor"]:
+            page = self.lab.call(self.b, control.Synchronise, epoch=b"", held=[], cursor=page["cursor"])
+            entries += len(page["networks"])
+        self.assertEqual(1, entries)
+        self.assertIn(("NetworkGone", {"network": self.home}), self.b.pushed)
 
     def test_wrongCursor(self) -> None:
         """A cursor that was not given is refused."""
