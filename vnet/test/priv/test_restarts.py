@@ -22,7 +22,7 @@ BACK = 15.0
 RECONNECTED = 40.0
 ROAMED = 35.0
 OUTAGE = 31.0
-FLOW = 40
+FLOW = 34
 
 
 def startHome(cluster: Cluster, *names: str) -> tuple[Mediator, list[Node]]:
@@ -130,9 +130,11 @@ class RestartTests(SynchronousTestCase):
                 ([bob, alice, mediator], [mediator, alice, bob]),
             ]
             slowest = 0.0
-            for end in (Daemon.stop, Daemon.kill):
-                for ended, started in rounds:
-                    slowest = max(slowest, self._round(nodes, end, ended, started))
+            for ended, started in rounds:
+                slowest = max(slowest, self._round(nodes, Daemon.kill, ended, started))
+            # Of those that are ended in peace, the ones that have nobody left to tell, or nobody who tells.
+            for ended, started in (*rounds[:2], *rounds[3:5], *rounds[6:]):
+                slowest = max(slowest, self._round(nodes, Daemon.stop, ended, started))
             print(f"slowest: {slowest:.1f} s")
 
     def _round(
@@ -256,7 +258,7 @@ class RoamingTests(SynchronousTestCase):
                 raise AssertionError("alice is at home")
             self._after("another public address", bob, lambda: home.changeAddress("198.51.100.251"))
             self._after("link down for 3 s", bob, lambda: downFor(alice.host, 3.0))
-            network = alice.home.network
+            network = home.network
             self._after("another address in the LAN", bob, lambda: alice.host.changeAddress(str(network[77])))
 
     def _after(self, what: str, pinger: Node, happens: Callable[[], None]) -> None:
