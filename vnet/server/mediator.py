@@ -15,6 +15,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 from sqlalchemy.engine import Connection
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from vnet.errors import ConfigurationError
@@ -33,6 +34,7 @@ from vnet.server.tickets import Tickets
 __all__ = ["Mediator", "Offer"]
 
 _NETWORK = 16
+_REFUSAL_TIME = 0.1
 _EXPIRY_COST, _EXPIRY_PAUSE = 1000, 1.0
 
 
@@ -229,9 +231,14 @@ class Mediator:
         Become a member.
         """
         self.quotas.change(session.key)
-        identifier = await self._store.run(
-            networks.join, checkedName(name), checkedProof(proof), session.key, self._guesses
-        )
+        name, proof, began = checkedName(name), checkedProof(proof), self._clock.seconds()
+        try:
+            identifier = await self._store.run(networks.join, name, proof, session.key, self._guesses)
+        except control.Denied:
+            # To look for what is not there takes less time than to find it: nobody is to see how much.
+            elapsed = self._clock.seconds() - began
+            await deferLater(self._clock, _REFUSAL_TIME - elapsed % _REFUSAL_TIME)
+            raise
         self._steps.tell(self.presence.join(identifier, session.key))
         return {"network": identifier}
 

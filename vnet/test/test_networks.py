@@ -8,6 +8,8 @@ import contextlib
 from typing import Any
 
 import sqlalchemy as sa
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols import control
@@ -131,7 +133,7 @@ class NetworkTests(SynchronousTestCase):
         """However a node spreads its wrong passwords, ten of them are looked at in a minute."""
         self.create()
         denied = 0
-        for _ in range(119):
+        for _ in range(115):
             with contextlib.suppress(control.TooMany):
                 try:
                     self.join(proof=WRONG)
@@ -236,6 +238,25 @@ class NetworkTests(SynchronousTestCase):
             sa.event.remove(self.lab.engine, "before_cursor_execute", note)
             counts.append(statements)
         self.assertEqual(counts[0], counts[1])
+
+    def test_sameTime(self) -> None:
+        """A wrong password and an unknown network are answered at the same time, though finding one takes longer."""
+        self.create()
+        took = 0.0
+
+        def submit(work: Any) -> Deferred[Any]:
+            answer: Deferred[Any] = maybeDeferred(work)
+            return deferLater(self.lab.clock, took, lambda: answer)
+
+        self.lab.store._submit = submit
+        for work, expected in ((0.011, 0.1), (0.012, 0.1), (0.099, 0.1), (0.123, 0.2)):
+            for name in ("home", "nowhere"):
+                took, began, answers = work, self.lab.clock.seconds(), list[Any]()
+                self.b.callRemote(control.JoinNetwork, name=name, proof=WRONG).addErrback(answers.append)
+                self.lab.flush()
+                while not answers:
+                    self.lab.advance(0.001, 0.001)
+                self.assertAlmostEqual(expected, self.lab.clock.seconds() - began, delta=0.0015)
 
     def test_folded(self) -> None:
         """Names that differ only in case fold to one."""
