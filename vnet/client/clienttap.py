@@ -29,6 +29,7 @@ from vnet.client.localcontrol import LocalControl
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
 from vnet.client.sync import MAXIMUM_MEMBERS
+from vnet.client.verbs import Verbs
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.protocols.codec.names import validateNick
@@ -161,7 +162,7 @@ class ClientService(MultiService):
                 deriveMaster=self._deriveMaster,
             )
         )
-        LocalControl(self.node, self._options["socket"], self._reactor).setServiceParent(self)
+        LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
         self._watcher = LinkWatcher(self._reactor, self.node.linksChanged)
         self._watcher.start()
         self._opened = True

@@ -20,6 +20,7 @@ from twisted.test import iosim
 from vnet.client.identity import Identity
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
+from vnet.client.verbs import Verbs
 from vnet.protocols.codec.ethernet import IPV4, IPV6, memberMac
 from vnet.protocols.codec.icmp import decodeEcho, encodeEcho
 from vnet.protocols.codec.url import MediatorUrl
@@ -66,7 +67,8 @@ class TestNode:
 
     __test__ = False
 
-    node: Node
+    node: Verbs
+    core: Node
     device: MemoryDevice
     port: MemoryPort
     state: StateFile
@@ -224,9 +226,10 @@ class Overlay:
             deriveMaster=derive,
             identify=lambda transport: (MEDIATOR, EXPORTED),
         )
-        node = TestNode(Node(parts), device, port, state, self)
+        core = Node(parts)
+        node = TestNode(Verbs(core), core, device, port, state, self)
         self.nodes.append(node)
-        node.node.start()
+        core.start()
         return node
 
     def _endpoint(self, url: MediatorUrl, host: str) -> Any:
@@ -287,13 +290,13 @@ class Overlay:
         node.port.close()
         node.device.close()
         self.dropControl(node.port.hosts[0])
-        node.node._traffic.stop()
+        node.core._traffic.stop()
 
     def stopAll(self) -> None:
         """
         Stop every node.
         """
         for node in list(self.nodes):
-            stopping = Deferred.fromCoroutine(node.node.stop())
+            stopping = Deferred.fromCoroutine(node.core.stop())
             stopping.addErrback(lambda _: None)
         self.advance(5)

@@ -94,7 +94,7 @@ class RaceTests(SynchronousTestCase):
         Each node shows the members that the mediator knows, and has a tunnel to exactly the peers who are there.
         """
         presence = self.overlay.lab.mediator.presence
-        keys = {name: node.node.parts.identity.publicKey for name, node in self.nodes.items()}
+        keys = {name: node.core.parts.identity.publicKey for name, node in self.nodes.items()}
         for name, node in self.nodes.items():
             expected = {}
             for network in presence.nodes[keys[name]].networks.values():
@@ -116,7 +116,7 @@ class RaceTests(SynchronousTestCase):
                     self.assertEqual(reached, peers, (one, other))
 
     def loggedIn(self) -> list[str]:
-        return [name for name, node in self.nodes.items() if node.node.online]
+        return [name for name, node in self.nodes.items() if node.core.logins.online]
 
     def pair(self, seed: int) -> tuple[TestNode, TestNode]:
         """
@@ -193,7 +193,7 @@ class RaceTests(SynchronousTestCase):
             cut,
             self.mend,
             lossy,
-            one.node.linksChanged,
+            one.core.linksChanged,
         ]
 
     def test_recreated(self) -> None:

@@ -83,7 +83,7 @@ class RoamingTests(SynchronousTestCase):
         """
         Who answers no more checks is sent nothing more, though it be authentic what comes from it.
         """
-        self.bea.node.puncher.close()
+        self.bea.core.puncher.close()
         for _ in range(60):
             self.sends(self.ann)
             self.overlay.advance(1)

@@ -60,7 +60,7 @@ class SessionTests(SynchronousTestCase):
 
     def protocol(self) -> Any:
         """The node's side of the connection to the mediator."""
-        return getattr(self.ann.node.session, "_protocol", None)
+        return getattr(self.ann.core.logins.session, "_protocol", None)
 
     def test_silentMediator(self) -> None:
         """
@@ -70,7 +70,7 @@ class SessionTests(SynchronousTestCase):
         self.overlay.advance(2)
         self.assertEqual(self.state(), "online")
         transport = self.protocol().transport
-        self.ann.node.linksChanged()
+        self.ann.core.linksChanged()
         self.overlay.advance(2.5)
         self.assertFalse(transport.disconnecting)
         self.overlay.advance(1)
@@ -82,7 +82,7 @@ class SessionTests(SynchronousTestCase):
         """
         protocol = self.protocol()
         for _ in range(10):
-            self.ann.node.linksChanged()
+            self.ann.core.linksChanged()
             self.overlay.advance(0.5)
         self.overlay.advance(10)
         self.assertEqual(self.state(), "online")
@@ -97,7 +97,7 @@ class SessionTests(SynchronousTestCase):
         self.overlay.advance(200)
         self.assertEqual(self.state(), "connecting")
         self.overlay.cut.clear()
-        self.ann.node.linksChanged()
+        self.ann.core.linksChanged()
         self.overlay.advance(0.3)
         self.assertEqual(self.state(), "online")
 
@@ -107,7 +107,7 @@ class SessionTests(SynchronousTestCase):
         """
         with contextlib.suppress(control.TooMany):
             while True:
-                self.overlay.lab.mediator.quotas.synchronise(node.node.parts.identity.publicKey)
+                self.overlay.lab.mediator.quotas.synchronise(node.core.parts.identity.publicKey)
 
     def test_synchronisedLater(self) -> None:
         """

@@ -1,0 +1,190 @@
+# -*- test-case-name: vnet.test.test_node -*-
+"""
+What users ask of a node: L{vnet.interfaces.INode}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from vnet.client.node import Node
+from vnet.client.peer import Peer
+from vnet.client.report import describeNat, describeNetworks
+from vnet.errors import DecodeError, Refused, Unreachable
+from vnet.interfaces import INode
+from vnet.protocols import control
+from vnet.protocols.codec.names import validateNick
+from vnet.protocols.codec.url import parseInvite, parseMediatorUrl
+
+__all__ = ["Verbs"]
+
+T = TypeVar("T")
+
+
+def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Deferred[T]]:
+    """
+    Let a coroutine method give a L{Deferred}.
+    """
+
+    def call(self: Any, *arguments: Any) -> Deferred[T]:
+        return Deferred.fromCoroutine(method(self, *arguments))
+
+    return call
+
+
+@implementer(INode)
+@define(eq=False, repr=False)
+class Verbs:
+    """
+    The verbs of one node.
+    """
+
+    _node: Node
+
+    @_deferred
+    async def login(self, url: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.logins.login(_parsed(parseMediatorUrl, url))
+        return self._status()
+
+    @_deferred
+    async def logout(self) -> dict[str, Any]:
+        """See L{INode}."""
+        self._node.parts.state.update(online=False)
+        await self._node.logins.close()
+        self._node.forget()
+        return self._status()
+
+    @_deferred
+    async def status(self) -> dict[str, Any]:
+        """See L{INode}."""
+        return self._status()
+
+    def _status(self) -> dict[str, Any]:
+        node, welcome = self._node, self._node.welcome
+        return {
+            "state": node.logins.state,
+            "clientId": node.parts.identity.clientId,
+            "nick": node.parts.state.remembered.nick,
+            "address": welcome.address if welcome else None,
+            "address6": welcome.address6 if welcome else None,
+            "mediator": node.parts.state.remembered.mediator or None,
+            "udpPort": node.parts.port.port,
+            "nat": describeNat(self._node.nat.report()),
+            "error": node.logins.error or None,
+        }
+
+    @_deferred
+    async def create(self, name: str, password: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.memberships.create(name, password, self._realm())
+        return await self._entered(name)
+
+    @_deferred
+    async def join(self, name: str, password: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.memberships.join(name, password, self._realm())
+        return await self._entered(name)
+
+    @_deferred
+    async def joinInvite(self, link: str) -> dict[str, Any]:
+        """See L{INode}."""
+        invite = _parsed(parseInvite, link)
+        await self._node.logins.login(invite.mediator)
+        await self._node.memberships.joinWithSecret(invite)
+        return await self._entered(invite.network)
+
+    def _realm(self) -> bytes:
+        if self._node.welcome is None or self._node.logins.session is None:
+            raise Unreachable(self._node.logins.error or "this node is not logged in: 'vnet login URL' first")
+        return self._node.welcome.realm
+
+    async def _entered(self, name: str) -> dict[str, Any]:
+        await self._node.synchroniser.run()
+        return {"network": name}
+
+    @_deferred
+    async def leave(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.memberships.leave(name)
+        self._node.reconcile()
+        return {"network": name}
+
+    @_deferred
+    async def invite(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        return {"link": self._node.memberships.invite(name)}
+
+    @_deferred
+    async def networks(self) -> dict[str, Any]:
+        """See L{INode}."""
+        node = self._node
+        return {
+            "networks": describeNetworks(node.view, node.memberships.joined, node.peers, node.logins.online)
+        }
+
+    @_deferred
+    async def peer(self, nameOrAddress: str) -> dict[str, Any]:
+        """See L{INode}."""
+        return self._find(nameOrAddress).describeFully()
+
+    @_deferred
+    async def ping(self, nameOrAddress: str) -> dict[str, Any]:
+        """See L{INode}."""
+        peer = self._find(nameOrAddress)
+        if self._node.welcome is None or peer.path is None:
+            peer.wanted()
+            raise Refused(f"no path to {nameOrAddress}: {peer.why()}")
+        seconds = await self._node.forwarder.echo(
+            peer.tunnelKey, self._node.welcome.address, peer.member.address
+        )
+        return {"latencyMs": round(seconds * 1000, 3)}
+
+    def _find(self, nameOrAddress: str) -> Peer:
+        found = self._node.peers.find(nameOrAddress)
+        if not found:
+            raise Refused(f"no peer is named {nameOrAddress!r} or has that address: see 'vnet list'")
+        if len(found) > 1:
+            raise Refused(f"{len(found)} peers are named {nameOrAddress!r}: use the address of one")
+        return found[0]
+
+    @_deferred
+    async def netcheck(self) -> dict[str, Any]:
+        """See L{INode}."""
+        return describeNat(self._node.nat.report())
+
+    @_deferred
+    async def setNick(self, nick: str) -> dict[str, Any]:
+        """See L{INode}."""
+        nick = _parsed(validateNick, nick)
+        self._node.parts.state.ensureRoom()
+        if self._node.logins.session is not None:
+            await self._node.logins.ask(control.SetNick, nick=nick)
+        self._node.parts.state.update(nick=nick)
+        return self._status()
+
+    @_deferred
+    async def goOnline(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.memberships.setOnline(name, True)
+        await self._node.synchroniser.run()
+        return {"network": name}
+
+    @_deferred
+    async def goOffline(self, name: str) -> dict[str, Any]:
+        """See L{INode}."""
+        await self._node.memberships.setOnline(name, False)
+        self._node.reconcile()
+        return {"network": name}
+
+
+def _parsed(parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except DecodeError as error:
+        raise Refused(str(error)) from error
