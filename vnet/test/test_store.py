@@ -10,6 +10,8 @@ import random
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +23,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -177,6 +180,48 @@ class DatabaseTests(SynchronousTestCase):
         self.make()
         self.assertFalse((self.directory / "mediator.db.new").exists())
 
+    def test_second(self) -> None:
+        """A database that one mediator has open is refused to another, until the first has closed it or ended."""
+        self.make()
+        with self.opened() as engine:
+            with self.assertRaisesRegex(StateError, "in use by another mediator"):
+                openDatabase(self.url)
+            engine.dispose()
+            engine.dispose()
+            openDatabase(self.url).dispose()
+        process = subprocess.Popen(
+            [sys.executable, "-c", self.HOLD, str(self.url)], stdout=subprocess.PIPE, text=True
+        )
+        if process.stdout is None:
+            raise AssertionError("no pipe")
+        self.assertEqual("open\n", process.stdout.readline())
+        with self.assertRaisesRegex(StateError, "in use by another mediator"):
+            openDatabase(self.url)
+        process.kill()
+        process.communicate()
+        self.make()
+
+    HOLD = (
+        "import sys, time; from sqlalchemy import make_url; from vnet.server.store.schema import openDatabase;"
+        "engine = openDatabase(make_url(sys.argv[1])); print('open', flush=True); time.sleep(60)"
+    )
+
+    def test_directoryOnDisk(self) -> None:
+        """That a new database, and a backup, are there is on disk before anything is stored."""
+        synced: list[str] = []
+        real = os.fsync
+
+        def fsync(descriptor: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            real(descriptor)
+
+        self.patch(os, "fsync", fsync)
+        self.make()
+        self.assertEqual([str(self.directory)], synced)
+        schema._backUp(self.path, "0001")
+        self.assertEqual(str(self.directory), synced[-1])
+        self.assertTrue(synced[-2].endswith(".backup"))
+
     def test_missingDirectory(self) -> None:
         """A path that cannot be is refused in one line."""
         with self.assertRaisesRegex(StateError, "No such file"):
@@ -270,6 +315,17 @@ class StoreTests(SynchronousTestCase):
         self.assertTrue(store._failing)
         finished(store.run(lambda connection: None))
         self.assertFalse(store._failing)
+
+    def test_notWrapped(self) -> None:
+        """What SQLite says while a connection is made, and that there is none, is Storage, too."""
+        store = Store(self.engine, inline)
+        for error in (sqlite3.OperationalError("disk I/O error"), NoConnection("QueuePool limit")):
+
+            def work(connection: sa.Connection, error: Exception = error) -> None:
+                raise error
+
+            with self.assertRaises(control.Storage):
+                finished(store.run(work))
 
     def test_busy(self) -> None:
         """When too much waits, more is refused."""

@@ -9,6 +9,7 @@ as it is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import sqlite3
@@ -56,20 +57,24 @@ def openDatabase(url: URL) -> Engine:
     """
     Open the database, create it if it is not there, and migrate it to the schema of this program.
 
-    @raise StateError: it is damaged, newer than this program, or not to be reached.
+    @raise StateError: it is damaged, newer than this program, in use by another mediator, or not to be reached.
     """
     path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
     try:
-        if path is not None:
-            _prepareFile(path)
-        engine = _engine(url)
-        try:
-            _migrate(engine)
-            with engine.begin() as connection:
-                _countStart(connection)
-        except BaseException:
-            engine.dispose()
-            raise
+        with contextlib.ExitStack() as claim:
+            if path is not None:
+                claim.callback(os.close, _claim(path))
+                _prepareFile(path)
+            engine = _engine(url)
+            try:
+                _migrate(engine)
+                with engine.begin() as connection:
+                    _countStart(connection)
+            except BaseException:
+                engine.dispose()
+                raise
+            held = claim.pop_all()
+            sa.event.listen(engine, "engine_disposed", lambda _: held.close())
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise StateError(_refusal(url, path, error)) from error
     return engine
@@ -105,6 +110,22 @@ def _damaged(path: Path, text: str) -> str:
     )
 
 
+def _claim(path: Path) -> int:
+    """
+    Two mediators on one database would each know half of what is in it.
+
+    @return: what holds the claim until it is closed, or the process ends.
+    @raise StateError: another process has it.
+    """
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StateError(f"the database {path} is in use by another mediator: stop it first") from None
+    return descriptor
+
+
 def _prepareFile(path: Path) -> None:
     if not path.exists():
         _createFile(path)
@@ -136,9 +157,18 @@ def _createFile(path: Path) -> None:
         finally:
             engine.dispose()
         new.replace(path)
+        _sync(path.parent)
     except BaseException:
         _unlink(new)
         raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unlink(path: Path) -> None:
@@ -236,11 +266,8 @@ def _backUp(path: Path, revision: str) -> None:
             contextlib.closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(target)
+        _sync(path.parent)
     except BaseException:
         target.unlink()
         raise

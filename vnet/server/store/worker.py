@@ -5,12 +5,13 @@ The one writer: database work runs in order, each piece in its own transaction, 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from attrs import define, field
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -88,7 +89,8 @@ class Store:
         self._waiting += 1
         try:
             result = await self._submit(transaction)
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error, TimeoutError) as error:
+            # Not all comes wrapped: a new connection, or none to be had.
             self._failed(error)
             raise control.Storage(
                 f"the mediator cannot store this now ({cause(error)}): nothing was changed; try again later"
@@ -105,7 +107,7 @@ class Store:
         with self._engine.begin() as connection:
             return work(connection)
 
-    def _failed(self, error: DBAPIError) -> None:
+    def _failed(self, error: Exception) -> None:
         # Once for each time that it begins to fail, not for each request.
         if not self._failing:
             self._failing = True
