@@ -11,17 +11,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 import pytest
 from sqlalchemy.engine import URL
-from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.identity import loadIdentity
 from vnet.client.state import StateFile
@@ -29,12 +26,10 @@ from vnet.errors import StateError
 from vnet.server.accounts import allAccounts
 from vnet.server.networks import allNetworks
 from vnet.server.store.schema import openDatabase
-from vnet.test.netlab import Host, Lab
-from vnet.test.priv.daemons import Daemon, Mediator, Node, environment
-from vnet.test.priv.unharmed import hashed, onTmpfs
+from vnet.test.priv.daemons import Daemon, Mediator, Node
+from vnet.test.priv.startcase import Start, StartCase
+from vnet.test.priv.unharmed import onTmpfs
 
-ATONCE = 3
-TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile="]
 STATE: dict[str, Any] = {
     "version": 1,
     "mediator": "vnet://192.0.2.1:7443",
@@ -43,84 +38,6 @@ STATE: dict[str, Any] = {
     "networks": {"00" * 16: {"name": "family", "secret": "11" * 32}},
     "pins": {},
 }
-
-
-@attrs.frozen
-class Start:
-    """
-    A program that must not start.
-
-    @ivar expected: what its line holds.
-    @ivar prefix: a command that runs it.
-    @ivar unchanged: whether nothing may be written before it is found out.
-    """
-
-    program: str
-    state: Path
-    expected: str
-    options: tuple[str, ...] = ()
-    prefix: tuple[str, ...] = ()
-    unchanged: bool = True
-
-
-class StartCase(SynchronousTestCase):
-    """
-    A host without a network, and directories on it.
-    """
-
-    lab: ClassVar[Lab]
-    host: ClassVar[Host]
-    _cleanup: ClassVar[ExitStack]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """
-        Make the host.
-        """
-        cls._cleanup = ExitStack()
-        cls.lab = cls._cleanup.enter_context(Lab(cls.__name__.lower()[:8]))
-        cls.host = cls.lab.addHost("host")
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """
-        Remove it.
-        """
-        cls._cleanup.close()
-
-    def directory(self) -> Path:
-        """
-        @return: a new one.
-        """
-        return Path(tempfile.mkdtemp(dir=self.lab.directory))
-
-    def check(self, *starts: Start) -> None:
-        """
-        Start each program, some at once, and look at what it says and leaves.
-        """
-        with ThreadPoolExecutor(ATONCE) as pool:
-            for problem in pool.map(self._problem, starts):
-                if problem:
-                    self.fail(problem)
-
-    def _problem(self, start: Start) -> str:
-        before = hashed(start.state) if start.state.is_dir() else None
-        argv = [*start.prefix, *TWISTD, start.program, f"--state={start.state}", *start.options]
-        env = {**environment(self.lab.directory), "PYTHONDONTWRITEBYTECODE": "1"}
-        process = self.host.popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.lab.directory, env=env
-        )
-        out, errors = process.communicate(timeout=30)
-        print(errors.rstrip())
-        after = hashed(start.state) if start.state.is_dir() else None
-        line = errors.removesuffix("\n")
-        if process.returncode != 1 or not line.isprintable() or not line.startswith(f"{start.program}: "):
-            return f"{argv}: exit {process.returncode}: {errors}\n{out}"
-        if "Traceback" in out or start.expected not in line:
-            return f"{argv}: {start.expected!r} expected: {errors}\n{out}"
-        return (
-            "" if before in (None, after) or not start.unchanged else f"{argv}: changed:\n{before}\n{after}"
-        )
 
 
 @pytest.mark.timeout(120)

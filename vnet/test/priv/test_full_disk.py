@@ -7,11 +7,10 @@ from __future__ import annotations
 import base64
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -32,7 +31,6 @@ class FullDiskTests(HouseholdCase):
 
     # While bob is away.
     mayLose = 25
-    unmounts: ClassVar[list[Callable[[], None]]]
 
     @classmethod
     def build(cls) -> None:
@@ -40,20 +38,10 @@ class FullDiskTests(HouseholdCase):
         Mount them before anything starts.
         """
         directory = cls.cluster.lab.directory
-        sizes = {"mediator": "4m", "alice": "256k"}
-        cls.unmounts = [onTmpfs(directory / name, size) for name, size in sizes.items()]
+        for name, size in (("mediator", "4m"), ("alice", "256k")):
+            # After tearDownClass, and also where building fails.
+            cls.addClassCleanup(onTmpfs(directory / name, size))
         super().build()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """
-        Unmount them when nothing runs any more.
-        """
-        try:
-            super().tearDownClass()
-        finally:
-            for unmount in cls.unmounts:
-                unmount()
 
     def test_mediator(self) -> None:
         """
