@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,10 @@ def onTmpfs(directory: Path, size: str) -> Callable[[], None]:
 
     def unmount() -> None:
         subprocess.run(["umount", "-l", str(directory)], check=True, timeout=20)
+        # A lab that closed before could not remove them.
+        for path in (directory, directory.parent):
+            with suppress(OSError):
+                path.rmdir()
 
     return unmount
 
