@@ -100,13 +100,39 @@ class Memberships:
         name = _validated(name)
         proof = proofOf(master) if master else b""
         self._state.ensureRoom()
-        network = (await self._asker.ask(command, name=name, proof=proof))["network"]
+        # Where no answer comes, the mediator may have done it all the same.
+        self._state.beginEntering(name, master)
+        try:
+            network = (await self._asker.ask(command, name=name, proof=proof))["network"]
+        except Refused:
+            self._notEntered(name)
+            raise
         try:
             self._state.rememberNetwork(network, name, master)
         except StateError:
             if network.hex() not in self.joined:
                 await self._asker.ask(control.LeaveNetwork, network=network)
             raise
+
+    def _notEntered(self, name: str) -> None:
+        try:
+            self._state.endEntering(name)
+        except StateError as error:
+            self._log.warn("the state is not up to date: {error}", error=error)
+
+    def adoptEntered(self) -> None:
+        """
+        The view is in step: networks whose founding or joining got no answer, and took place, count as joined.
+
+        @raise StateError: the state cannot be written.
+        """
+        for name, entering in self._state.remembered.entering.items():
+            network = self._view.find(name)
+            if network is None:
+                self._notEntered(name)
+            elif network.network.hex() not in self.joined:
+                secret = bytes.fromhex(entering.secret) if entering.secret else None
+                self._state.rememberNetwork(network.network, name, secret)
 
     async def leave(self, name: str) -> None:
         """

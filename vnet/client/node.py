@@ -257,6 +257,7 @@ class Node:
         self.peers.signal(peer, plaintext)
 
     def _inStep(self) -> None:
+        self.memberships.adoptEntered()
         self.reconcile()
         self.peers.reconnected()
 

@@ -22,6 +22,7 @@ _VERSION = 1
 _NETWORK, _KEY = 16, 32
 _ROOM = 4096
 _MAXIMUM_PINS = 65_536
+_MAXIMUM_ENTERING = 64
 
 
 @frozen
@@ -46,6 +47,7 @@ class Remembered:
     @ivar online: whether the node logs in by itself at start.
     @ivar nick: the nickname.
     @ivar networks: the networks, by their 16-byte identifier in hexadecimal.
+    @ivar entering: the networks whose founding or joining was asked for and not yet answered, by name.
     @ivar pins: the keys of the peers met so far (hexadecimal), by C{realm/address} (realm in hexadecimal).
     """
 
@@ -53,6 +55,7 @@ class Remembered:
     online: bool = False
     nick: str = ""
     networks: dict[str, RememberedNetwork] = field(factory=dict)
+    entering: dict[str, RememberedNetwork] = field(factory=dict)
     pins: dict[str, str] = field(factory=dict)
 
 
@@ -65,6 +68,7 @@ def _parse(content: bytes) -> Remembered:
         online=bool(raw["online"]),
         nick=validateNick(raw["nick"]) if raw["nick"] != "" else "",
         networks={_hex(key, _NETWORK): _network(value) for key, value in raw["networks"].items()},
+        entering={network.name: network for network in map(_network, raw["entering"].values())},
         pins={str(key): _hex(value, _KEY) for key, value in raw["pins"].items()},
     )
 
@@ -137,12 +141,35 @@ class StateFile:
     def _encoded(self, remembered: Remembered) -> bytes:
         return json.dumps({"version": _VERSION, **asdict(remembered)}, indent=1).encode()
 
+    def beginEntering(self, name: str, secret: bytes | None) -> None:
+        """
+        Keep the name and master secret of a network that is about to be founded or joined.
+        """
+        entering = {
+            **self._enteringBut(name),
+            name: RememberedNetwork(name, secret.hex() if secret else None),
+        }
+        while len(entering) > _MAXIMUM_ENTERING:
+            del entering[next(iter(entering))]
+        self.update(entering=entering)
+
+    def endEntering(self, name: str) -> None:
+        """
+        A network was not founded or joined after all.
+        """
+        self.update(entering=self._enteringBut(name))
+
+    def _enteringBut(self, name: str) -> dict[str, RememberedNetwork]:
+        return {key: value for key, value in self.remembered.entering.items() if key != name}
+
     def rememberNetwork(self, network: bytes, name: str, secret: bytes | None) -> None:
         """
         Keep a network's name and master secret.
         """
         known = RememberedNetwork(name, secret.hex() if secret else None)
-        self.update(networks={**self.remembered.networks, network.hex(): known})
+        self.update(
+            networks={**self.remembered.networks, network.hex(): known}, entering=self._enteringBut(name)
+        )
 
     def forgetNetwork(self, network: bytes) -> None:
         """

@@ -56,8 +56,10 @@ class Verbs:
     async def logout(self) -> dict[str, Any]:
         """See L{INode}."""
         self._node.parts.state.update(online=False)
-        await self._node.logins.close()
+        closing = Deferred.fromCoroutine(self._node.logins.close())
+        # Not after the mediator's answer: a new login may be under way by then.
         self._node.forget()
+        await closing
         return self._status()
 
     @_deferred

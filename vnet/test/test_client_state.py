@@ -44,6 +44,20 @@ class StateFileTests(SynchronousTestCase):
         self.assertEqual(again.pinned(REALM, "100.64.0.9"), KEY)
         self.assertIsNone(again.pinned(b"x" * 16, "100.64.0.9"))
 
+    def test_entering(self) -> None:
+        """
+        What is asked for is kept until it is answered, and at most 64 of that.
+        """
+        self.state.beginEntering("home", b"s" * 32)
+        self.assertEqual(self.reload().remembered.entering["home"].secret, (b"s" * 32).hex())
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.assertEqual(self.reload().remembered.entering, {})
+        for number in range(70):
+            self.state.beginEntering(f"net {number}", None)
+        self.assertEqual(len(self.reload().remembered.entering), 64)
+        self.state.endEntering("net 69")
+        self.assertNotIn("net 69", self.reload().remembered.entering)
+
     def test_forget(self) -> None:
         """
         A network that was left is gone, with its secret.

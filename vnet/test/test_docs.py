@@ -402,7 +402,7 @@ class CommandTests(SynchronousTestCase):
         """
         section = self.section("### The JSON")
         keys = (
-            keysOf("vnet/client/node.py", "_status")
+            keysOf("vnet/client/verbs.py", "_status")
             | keysOf("vnet/client/peer.py", "describe", "describeFully")
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")

@@ -61,6 +61,23 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(bea.state.remembered.networks, {})
         self.assertEqual(ann.members(), {})
 
+    def test_answerLost(self) -> None:
+        """
+        A node that joins, and dies before it hears the answer, is a member with all that belongs to it when it is back.
+        """
+        ann, bea = self.overlay.add("ann", "203.0.113.1"), self.overlay.add("bea", "203.0.113.2")
+        ann.do(ann.node.login(URL))
+        bea.do(bea.node.login(URL))
+        ann.do(ann.node.create("home", "secret"))
+        joining = bea.node.join("home", "secret")
+        joining.addErrback(lambda _: None)
+        self.overlay.kill(bea)
+        again = self.overlay.add("bea", "203.0.113.3", bea.state)
+        self.overlay.advance(5)
+        if ann.members():
+            self.assertEqual(again.members(), {"home/ann": ("online", "direct")})
+        self.assertEqual(again.state.remembered.entering, {})
+
     def test_notLoggedIn(self) -> None:
         """
         What needs the mediator says how to get one.
