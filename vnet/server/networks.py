@@ -2,8 +2,8 @@
 """
 The networks in the database.  Each function runs inside a transaction of L{vnet.server.store.worker.Store}.
 
-Names are unique without regard to case (so that no network can pass for another), but a join has to write
-the name as its founder did: the name is in what a password becomes.
+Names are unique without regard to case, but a join has to write the name as its founder did: the name is in
+what a password becomes.  Letters of different scripts that look alike are different.
 """
 
 from __future__ import annotations

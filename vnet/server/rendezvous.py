@@ -45,9 +45,3 @@ class Rendezvous:
             return None
         start = self._starts[pair] = now + DELAY
         return start
-
-    def forget(self, one: bytes, other: bytes) -> None:
-        """
-        The pair could not be told after all.
-        """
-        self._starts.pop((one, other) if one < other else (other, one), None)
