@@ -1,0 +1,1 @@
+The mediator cuts long TLS handshakes, limits new keys for each address and logins for each key, keeps exactly to ten wrong passwords a minute, never drops a slow node because of what its peers send, and refuses a database that another mediator has open.
