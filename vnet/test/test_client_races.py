@@ -111,8 +111,7 @@ class RaceTests(SynchronousTestCase):
             for other in self.loggedIn():
                 if one != other:
                     peers = presence.peers(keys[one], keys[other])
-                    # A packet may be lost while both sides renew their keys at once.
-                    reached = any(self.nodes[one].reaches(self.nodes[other]) for _ in range(2))
+                    reached = self.nodes[one].reaches(self.nodes[other])
                     self.assertEqual(reached, peers, (one, other))
 
     def loggedIn(self) -> list[str]:

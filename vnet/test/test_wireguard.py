@@ -8,6 +8,7 @@ L{vnet.test.test_opening}, the others in L{vnet.test.test_session}.
 
 from __future__ import annotations
 
+import random
 from hashlib import blake2s
 
 from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
@@ -262,6 +263,37 @@ class MessageTests(SynchronousTestCase):
         for number in (0, 1):
             pair.send(number, pair.packet(number, b"again"))
             self.assertEqual(pair.received(1 - number), [pair.packet(number, b"again")])
+
+    def test_w08_inFlight(self) -> None:
+        """
+        Of continuous traffic both ways on a slow line nothing is lost, whether handshakes cross or follow each other.
+        """
+        for seed in range(6):
+            pair, dice = Pair(), random.Random(seed)
+            delay = dice.choice((0.3, 0.8, 1.4))
+            flying: list[tuple[float, int, bytes]] = []
+            pair.machines[seed % 2].send(pair.publicKey(seed % 2), [b""], pair.now)
+            pair.run()
+            start, sent = pair.now, [0, 0]
+            for step in range(6000):
+                pair.now = start + step / 10
+                while flying and flying[0][0] <= pair.now:
+                    _, number, data = flying.pop(0)
+                    pair.machines[1 - number].receive(data, ADDRESSES[number], pair.now)
+                for number, machine in enumerate(pair.machines):
+                    machine.timerFired(pair.now)
+                    if step < 5900:
+                        machine.send(pair.publicKey(number), [pair.packet(number)], pair.now)
+                        sent[number] += 1
+                    if seed and step % 200 == 0 and step < 5900 and (dice.random() < 0.7):
+                        machine.initiate(pair.publicKey(number), pair.now)
+                    for data, _ in machine.datagramsToSend(pair.now):
+                        flying.append((pair.now + delay, number, data))
+                    while (event := machine.nextEvent()) is not None:
+                        pair.told[number].append(event)
+            for number, machine in enumerate(pair.machines):
+                self.assertEqual(len(pair.received(number)), sent[1 - number], (seed, machine.counters))
+                self.assertEqual(machine.counters["noSession"], 0)
 
     def test_w09_nonce(self) -> None:
         """

@@ -1,12 +1,12 @@
 # -*- test-case-name: vnet.test.test_erasure -*-
 """
-The keys of one WireGuard session (whitepaper sections 5.4.5 and 6.2), and the three that a peer may have
-at once.
+The keys of one WireGuard session (whitepaper sections 5.4.5 and 6.2), and those that a peer may have at
+once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vnet.protocols.machine.session import Session
 
 __all__ = [
+    "MAXIMUM_RETIRED",
     "REJECT_AFTER_MESSAGES",
     "REJECT_AFTER_TIME",
     "REKEY_AFTER_MESSAGES",
@@ -35,6 +36,9 @@ REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
 REKEY_AFTER_TIME = 120.0
 REJECT_AFTER_TIME = 180.0
 
+#: Sessions that were replaced and are still received under: with two, the one that the peer sends with is always there.
+MAXIMUM_RETIRED = 2
+
 _Cipher = Callable[[bytes, bytes, None], bytes]
 
 
@@ -50,11 +54,13 @@ class Keypair:
     @ivar sent: the next counter to send.
     @ivar isInitiator: whether we began the handshake, so that it is on us to rekey by age.
     @ivar createdAt: seconds.
+    @ivar heardAt: when the peer has used it last; L{createdAt} before it has.
     """
 
     __slots__ = (
         "accept",
         "createdAt",
+        "heardAt",
         "isInitiator",
         "localIndex",
         "open",
@@ -87,7 +93,7 @@ class Keypair:
         self.replay = ReplayWindow()
         self.accept = self.replay.accept
         self.isInitiator = isInitiator
-        self.createdAt = now
+        self.createdAt = self.heardAt = now
 
     def isAlive(self, now: float) -> bool:
         """
@@ -124,10 +130,14 @@ class Keypairs:
     """
     The sessions of one peer.
 
+    A session that is replaced is kept for a while, since the peer may still send with it.  Where initiations have crossed
+    each side sends with the session that it began itself, until a handshake much later, so it is not enough to know what we
+    have sent with: which ones are kept is told by when the peer has used them.
+
     @ivar current: what we send with.
-    @ivar previous: what may still be on its way to us.
     @ivar next: as a responder, a session that the peer has not yet confirmed by a message: not to be sent
         with.
+    @ivar retired: what the peer may still send with, at most L{MAXIMUM_RETIRED}.
     """
 
     def __init__(self, forget: Callable[[int], None]) -> None:
@@ -136,23 +146,19 @@ class Keypairs:
         """
         self._forget = forget
         self.current: Keypair | None = None
-        self.previous: Keypair | None = None
         self.next: Keypair | None = None
+        self.retired: list[Keypair] = []
 
     def __iter__(self) -> Iterator[Keypair]:
-        return (keypair for keypair in (self.previous, self.current, self.next) if keypair is not None)
+        return (keypair for keypair in (*self.retired, self.current, self.next) if keypair is not None)
 
     def addInitiated(self, keypair: Keypair) -> None:
         """
         A handshake that we began is complete: its keys can be used at once.
         """
-        retired = self.current
-        if self.next is not None:
-            self._drop(retired)
-            retired, self.next = self.next, None
-        self._drop(self.previous)
-        self.previous = retired
-        self.current = keypair
+        replaced = self.current, self.next
+        self.current, self.next = keypair, None
+        self._retire(replaced, keypair.createdAt)
 
     def addResponded(self, keypair: Keypair) -> None:
         """
@@ -160,19 +166,19 @@ class Keypairs:
         """
         self._drop(self.next)
         self.next = keypair
-        self._drop(self.previous)
-        self.previous = None
 
-    def confirm(self, keypair: Keypair) -> bool:
+    def heard(self, keypair: Keypair, now: float) -> bool:
         """
         An authentic message has come under C{keypair}.
 
         @return: whether that has made it the current one.
         """
+        keypair.heardAt = now
         if keypair is not self.next:
             return False
-        self._drop(self.previous)
-        self.previous, self.current, self.next = self.current, keypair, None
+        replaced = self.current
+        self.current, self.next = keypair, None
+        self._retire((replaced,), now)
         return True
 
     def erase(self) -> None:
@@ -181,7 +187,16 @@ class Keypairs:
         """
         for keypair in self:
             self._drop(keypair)
-        self.current = self.previous = self.next = None
+        self.current = self.next = None
+        self.retired = []
+
+    def _retire(self, replaced: Iterable[Keypair | None], now: float) -> None:
+        known = [*self.retired, *(keypair for keypair in replaced if keypair is not None)]
+        useful = [keypair for keypair in known if keypair.isAlive(now)]
+        self.retired = sorted(useful, key=lambda keypair: keypair.heardAt)[-MAXIMUM_RETIRED:]
+        for keypair in known:
+            if keypair not in self.retired:
+                self._drop(keypair)
 
     def _drop(self, keypair: Keypair | None) -> None:
         if keypair is not None:

@@ -194,7 +194,7 @@ class Session:
         @param data: whether any of them was not a keepalive.
         """
         self._heard(size, addr, now)
-        if self._keypairs.confirm(keypair):
+        if self._keypairs.heard(keypair, now):
             self.handshake.confirm()
             self._established(keypair, now)
         if data:
