@@ -24,6 +24,7 @@ from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.identity import loadIdentity
+from vnet.client.keptclock import KeptClock
 from vnet.client.links import LinkWatcher
 from vnet.client.localcontrol import LocalControl
 from vnet.client.node import Node, NodeParts
@@ -134,6 +135,8 @@ class ClientService(MultiService):
         state.load()
         if not state.remembered.nick:
             state.update(nick=_hostNick())
+        wall = KeptClock(self._state.path / "timestamp", time.time_ns, self._reactor.seconds)
+        wall.load()
         device = TapDevice(self._reactor, name=self._options["interface"], mtu=_MTU)
         port = UdpPort(self._reactor, self._options["port"], (self._options["interface"],))
         port.open()
@@ -152,7 +155,7 @@ class ClientService(MultiService):
                 wireguard=WireGuard(
                     identity.tunnelPrivateKey(),
                     random=os.urandom,
-                    wallClock=time.time_ns,
+                    wallClock=wall,
                     mtu=_MTU,
                     maxPeers=MAXIMUM_MEMBERS,
                 ),

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.test import iosim
 
 from vnet.client.identity import Identity
+from vnet.client.keptclock import KeptClock
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
 from vnet.client.verbs import Verbs
@@ -166,6 +167,7 @@ class Overlay:
     A mediator, an Internet, and nodes.
 
     @ivar mediatorUp: whether the mediator can be reached; C{cut} names the hosts that cannot reach it though.
+    @ivar wallOffset: seconds by which the wall clock of all computers is wrong.
     """
 
     directory: Callable[[], str]
@@ -173,6 +175,7 @@ class Overlay:
     internet: MemoryNetwork = field(init=False)
     mediatorUp: bool = True
     cut: set[str] = field(factory=set)
+    wallOffset: float = 0.0
     nodes: list[TestNode] = field(factory=list, init=False)
     _random: random.Random = field(factory=lambda: random.Random(1), init=False)
     _pipes: list[tuple[str, Any, Any]] = field(factory=list, init=False)
@@ -204,6 +207,10 @@ class Overlay:
         if state is None:
             state = StateFile(Path(self.directory()))
             state.update(nick=name)
+        wall = KeptClock(
+            state._path.with_name(f"{state._path.name}.timestamp"), self._nanoseconds, self.lab.clock.seconds
+        )
+        wall.load()
         device, port = MemoryDevice(), self.internet.port(host)
         device.open()
         port.open()
@@ -217,9 +224,7 @@ class Overlay:
             state=state,
             device=device,
             port=port,
-            wireguard=WireGuard(
-                identity.tunnelPrivateKey(), random=self._random.randbytes, wallClock=self._nanoseconds
-            ),
+            wireguard=WireGuard(identity.tunnelPrivateKey(), random=self._random.randbytes, wallClock=wall),
             random=self._random.randbytes,
             sealer=Sealer(identity.seed, self._random.randbytes),
             endpointFor=lambda url: self._endpoint(url, host),
@@ -236,7 +241,7 @@ class Overlay:
         return _Connector(self, host)
 
     def _nanoseconds(self) -> int:
-        return int((1_700_000_000 + self.lab.clock.seconds()) * 1e9)
+        return int((1_700_000_000 + self.wallOffset + self.lab.clock.seconds()) * 1e9)
 
     def join(self, client: Any, host: str) -> None:
         """
