@@ -68,7 +68,7 @@ def _parse(content: bytes) -> Remembered:
         online=bool(raw["online"]),
         nick=validateNick(raw["nick"]) if raw["nick"] != "" else "",
         networks={_hex(key, _NETWORK): _network(value) for key, value in raw["networks"].items()},
-        entering={network.name: network for network in map(_network, raw["entering"].values())},
+        entering={network.name: network for network in map(_network, raw.get("entering", {}).values())},
         pins={str(key): _hex(value, _KEY) for key, value in raw["pins"].items()},
     )
 
