@@ -1,5 +1,5 @@
 """
-The demonstration: an Internet with two homes behind NATs, in network namespaces of this computer.
+The demonstration: an Internet with two homes behind NATs, in network namespaces of this computer::
 
     python -m vnet.demo
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: vnet.test.test_run -*-
 """
-The main job on one computer: a mediator, this computer's node, and a network that others join by a link.
+The main job on one computer: a mediator, this computer's node, and a network that others join by a link::
 
     python -m vnet.run
 

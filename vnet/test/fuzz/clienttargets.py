@@ -165,7 +165,12 @@ def _stateSeeds() -> Sequence[bytes]:
         "0c" * 16: RememberedNetwork("B\u00fccher"),
     }
     full = Remembered(
-        "vnet://mediator.example:7443", True, "nick", networks, {"0d" * 16 + "/100.64.0.1": "0e" * 32}
+        "vnet://mediator.example:7443",
+        True,
+        "nick",
+        networks,
+        {"work": RememberedNetwork("work", "0f" * 32)},
+        {"0d" * 16 + "/100.64.0.1": "0e" * 32},
     )
     newer = _stateText(full).replace(b'"version": 1', b'"version": 2')
     return [_stateText(Remembered()), _stateText(full), newer]

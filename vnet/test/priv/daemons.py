@@ -277,7 +277,7 @@ class Node(Daemon):
             raise LabError(f"{self.name}: vnet {' '.join(arguments)}: not an object: {out}")
         return answer
 
-    def ask(self, verb: str, **arguments: str | None) -> dict[str, Any]:
+    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """
         Ask over the control socket, without a process: for what is asked again and again.
 

@@ -142,7 +142,9 @@ class JoinTests(SynchronousTestCase):
             peer = bob.peer(alice.address)
             self.assertEqual(peer["transport"], "udp")
             self.assertIsNone(peer["why"])
-            self.assertEqual(str(ip_address(peer["endpoint"].rpartition(":")[0])), alice.home.publicAddress)
+            home = alice.home
+            assert home is not None
+            self.assertEqual(str(ip_address(peer["endpoint"].rpartition(":")[0])), home.publicAddress)
 
 
 def _carried(host: Host) -> int:
