@@ -56,7 +56,7 @@ class KeptClock:
 
     def load(self) -> None:
         """
-        Begin where the life before may have ended.  A file that cannot be read or makes no sense is not a reason not to run:
+        Begin where the life before may have ended.  Nothing is written before the first call.  A file that cannot be read or makes no sense is not a reason not to run:
         this then leads the wall clock by a day, which is more than it had led it before, most probably.
         """
         self._basedAt = self._seconds()
@@ -66,7 +66,6 @@ class KeptClock:
         except (StateError, ValueError):
             self._log.warn("the file {path} is damaged and is written anew", path=self._path)
             self._base = self._wall() + DAMAGED
-        self()
 
     def __call__(self) -> int:
         """

@@ -84,12 +84,19 @@ class KeptClockTests(SynchronousTestCase):
         """
         Where the wall clock is behind, the time goes on from there.
         """
-        self.start()
+        self.start()()
         self.wall = 0
         clock = self.start()
         self.assertEqual(clock(), NOW + MARGIN)
         self.pass_(10)
         self.assertEqual(clock(), NOW + MARGIN + 10 * SECOND)
+
+    def test_notAsked(self) -> None:
+        """
+        A node that did not come as far as a handshake has written nothing.
+        """
+        self.start()
+        self.assertFalse(self.path.exists())
 
     def test_rarely(self) -> None:
         """
