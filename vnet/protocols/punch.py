@@ -56,6 +56,7 @@ from vnet.protocols.machine.agentevents import AgentEvent
 from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, ServerSilent
 from vnet.protocols.machine.candidates import checkable, gather
 from vnet.protocols.machine.pair import Path
+from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.values import Address, Candidate
 
 __all__ = ["MAXIMUM_ATTEMPTS", "Attempt", "Puncher"]
@@ -64,6 +65,10 @@ MAXIMUM_ATTEMPTS = 1024
 """Peers for which one puncher has an agent at once."""
 
 _TRANSACTIONS = 16384
+
+# Checks a second, and at once, of all attempts to one host that has not answered any.
+_UNANSWERED_RATE = 50.0
+_UNANSWERED_BURST = 150
 
 Datagrams = list[tuple[bytes, Address]]
 
@@ -133,6 +138,13 @@ class Attempt:
         for candidate in signal.candidates:
             if self._puncher.accepts(candidate.address):
                 self._agent.addRemoteCandidate(candidate, now)
+        self._driver.wake()
+
+    def search(self) -> None:
+        """
+        After C{Failed}: search again, with the credentials and candidates that are known.
+        """
+        self._agent.search(self._puncher.seconds())
         self._driver.wake()
 
     def check(self) -> None:
@@ -208,6 +220,7 @@ class Puncher:
         self._onMapped = onMapped
         self.accepts = accepts
         self._attempts: dict[str, Attempt] = {}
+        self._pace = KeyedLimit(_UNANSWERED_RATE, _UNANSWERED_BURST, limit=4096)
         self._transactions: OrderedDict[bytes, str] = OrderedDict()
         self._bindings = Bindings([], random=random)
         self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
@@ -262,7 +275,13 @@ class Puncher:
             raise Refused(f"no more than {MAXIMUM_ATTEMPTS} peers can be connected at once")
         credentials = self._makeCredentials()
         ufrag = credentials.ufrag
-        agent = Agent(controlling=controlling, local=credentials, startAt=startAt, random=self._random)
+        agent = Agent(
+            controlling=controlling,
+            local=credentials,
+            startAt=startAt,
+            random=self._random,
+            pace=self._pace,
+        )
         driver: Driver[AgentEvent] = Driver(
             agent, self._clock, lambda batch: self._sendFor(ufrag, batch), onEvent
         )

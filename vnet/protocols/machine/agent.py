@@ -46,15 +46,22 @@ class Agent:
     """
 
     def __init__(
-        self, *, controlling: bool, local: Credentials, startAt: float, random: Callable[[int], bytes]
+        self,
+        *,
+        controlling: bool,
+        local: Credentials,
+        startAt: float,
+        random: Callable[[int], bytes],
+        pace: KeyedLimit | None = None,
     ) -> None:
         """
         @param controlling: whether this side decides; when both or neither do, one gives way.
         @param local: this side's credentials.
         @param startAt: when both sides begin.
         @param random: returns so many unpredictable bytes.
+        @param pace: see L{vnet.protocols.machine.budget.Budget}.
         """
-        self._core = Search(controlling, local, startAt, random)
+        self._core = Search(controlling, local, startAt, random, pace)
         self._lifecycle = lifecycle(self._core)
         self._locals: dict[Address, Candidate] = {}
         self._intake = KeyedLimit(_INTAKE_RATE, MAXIMUM_PAIRS, limit=1)
@@ -118,6 +125,12 @@ class Agent:
         self._core.extend(now)
         if self._core.startAt is None:
             self._lifecycle.heard(now)
+
+    def search(self, now: float) -> None:
+        """
+        After L{Failed}: check all pairs again.  Before, nothing happens.
+        """
+        self._lifecycle.retried(now)
 
     def check(self, now: float) -> None:
         """
@@ -205,6 +218,7 @@ class Agent:
         if request is None or pair is None:
             return True
         self._lifecycle.heard(now)
+        core.extend(now)
         self._trigger(pair, now)
         if request.nominates and request.controlling:
             core.election.nominate(pair, core.checklist)
@@ -217,11 +231,18 @@ class Agent:
         """
         if pair.state is State.SUCCEEDED:
             return
-        check = self._core.checklist.checkOf(pair)
+        self._core.budget.grant(pair.address)
+        checklist = self._core.checklist
+        check = checklist.checkOf(pair)
         if check is None:
-            self._core.checklist.trigger(pair)
-        elif now - check.sentAt >= PACE and not check.isSpent:
+            checklist.trigger(pair)
+        elif now - check.sentAt < PACE:
+            return
+        elif check.revive():
             check.dueAt = now
+        else:
+            checklist.finish(check)
+            checklist.trigger(pair)
 
     def _pairAt(self, addr: Address, priority: int, now: float) -> Pair | None:
         """
@@ -248,6 +269,7 @@ class Agent:
         if response is None:
             return False
         self._note(addr)
+        core.budget.answered(addr)
         core.checklist.finish(check)
         transmission = check.transmissions[message.transactionId]
         mapped = response.get(XOR_MAPPED_ADDRESS)

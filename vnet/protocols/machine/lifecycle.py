@@ -4,7 +4,7 @@ The states of an ICE agent::
 
     waiting --begun, heard--> checking --validated--> connected
                                |    ^                     |
-                       exhausted    +--heard    lost------+ (back to checking)
+                       exhausted    +--heard, retried    lost------+ (back to checking)
                                v    |
                               failed
 
@@ -38,6 +38,9 @@ class Lifecycle(Protocol):
 
     def lost(self, now: float) -> None:
         """The selected pair does not answer any more."""
+
+    def retried(self, now: float) -> None:
+        """The owner wants another search after one that failed."""
 
     def exhausted(self, now: float) -> None:
         """The time to find a path is over."""
@@ -73,6 +76,7 @@ _failed = _builder.state("failed")
 
 @_waiting.upon(Lifecycle.begun).to(_checking)
 @_waiting.upon(Lifecycle.heard).to(_checking)
+@_failed.upon(Lifecycle.retried).to(_checking)
 def _search(lifecycle: Lifecycle, actions: Actions, now: float) -> None:
     actions.search(now)
 
@@ -101,9 +105,9 @@ def _fail(lifecycle: Lifecycle, actions: Actions, now: float) -> None:
 
 
 for _state, _ignored in [
-    (_waiting, [Lifecycle.lost, Lifecycle.exhausted]),
-    (_checking, [Lifecycle.begun, Lifecycle.heard, Lifecycle.lost]),
-    (_connected, [Lifecycle.begun, Lifecycle.heard, Lifecycle.exhausted]),
+    (_waiting, [Lifecycle.retried, Lifecycle.lost, Lifecycle.exhausted]),
+    (_checking, [Lifecycle.begun, Lifecycle.retried, Lifecycle.heard, Lifecycle.lost]),
+    (_connected, [Lifecycle.begun, Lifecycle.retried, Lifecycle.heard, Lifecycle.exhausted]),
     (_failed, [Lifecycle.begun, Lifecycle.lost, Lifecycle.exhausted]),
 ]:
     for _input in _ignored:

@@ -28,6 +28,8 @@ LIVENESS = (0.5,) * 10
 CONSENT = (4.0,)
 """The same for a consent check, which is not sent again: the next one follows (RFC 7675 section 5.1)."""
 
+_LAST_ANSWER = 2.0
+
 
 class State(enum.Enum):
     """
@@ -131,6 +133,7 @@ class Check:
     @ivar waits: seconds to wait after each transmission.
     @ivar transmissions: what was sent, by transaction id.
     @ivar dueAt: when it is sent again or, after the last of C{waits}, given up.
+    @ivar isSpent: whether it is not to be sent again.
     """
 
     pair: Pair
@@ -138,12 +141,26 @@ class Check:
     transmissions: dict[bytes, Transmission] = attrs.field(factory=dict)
     sentAt: float = 0.0
     dueAt: float = 0.0
-
-    @property
-    def isSpent(self) -> bool:
-        return len(self.transmissions) >= len(self.waits)
+    isSpent: bool = False
 
     def sent(self, transactionId: bytes, controlling: bool, now: float) -> None:
         self.sentAt = self.pair.triedAt = now
         self.dueAt = now + self.waits[len(self.transmissions)]
         self.transmissions[transactionId] = Transmission(now, controlling)
+        self.revive()
+
+    def revive(self) -> bool:
+        """
+        The peer was heard: go on, if not all transmissions were used.
+
+        @return: whether there is one more.
+        """
+        self.isSpent = len(self.transmissions) >= len(self.waits)
+        return not self.isSpent
+
+    def end(self, now: float) -> None:
+        """
+        Do not send it again, and wait for an answer for a little longer.
+        """
+        self.isSpent = True
+        self.dueAt = now + _LAST_ANSWER

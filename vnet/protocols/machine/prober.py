@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vnet.protocols.machine.budget import Budget, Verdict
 from vnet.protocols.machine.candidates import priority
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
@@ -21,6 +22,7 @@ PACE = 0.02
 """Seconds between two checks of one agent (Ta of RFC 8445 section 14.2)."""
 
 _TRIED = 128
+_POSTPONED = 0.1
 
 
 class Prober:
@@ -32,12 +34,18 @@ class Prober:
     """
 
     def __init__(
-        self, signer: Signer, checklist: Checklist, election: Election, random: Callable[[int], bytes]
+        self,
+        signer: Signer,
+        checklist: Checklist,
+        election: Election,
+        random: Callable[[int], bytes],
+        budget: Budget,
     ) -> None:
         self._signer = signer
         self._checklist = checklist
         self._election = election
         self._random = random
+        self._budget = budget
         self._outbox: list[tuple[bytes, Address]] = []
         self._nextSlot = 0.0
         self.searching = False
@@ -87,22 +95,49 @@ class Prober:
         """
         @return: whether a check was sent.
         """
-        pair = self._checklist.nextTriggered()
-        if pair is not None:
-            self.begin(pair, PROBING, now)
-            return True
+        while (pair := self._checklist.nextTriggered()) is not None:
+            if self._start(pair, now):
+                return True
         while (check := self._checklist.nextDue()) is not None and check.dueAt <= now:
             if not check.isSpent:
-                self._transmit(check, now)
-                return True
+                if self._continue(check, now):
+                    return True
+                continue
             self._checklist.finish(check)
             if check.pair.state is State.IN_PROGRESS:
                 check.pair.state = State.FAILED
-        waiting = self._nextWaiting()
-        if waiting is None:
-            return False
-        self.begin(waiting, PROBING, now)
-        return True
+        while (waiting := self._nextWaiting()) is not None:
+            if self._start(waiting, now):
+                return True
+        return False
+
+    def _start(self, pair: Pair, now: float) -> bool:
+        """
+        Begin the check of a pair, if the budget allows it.
+        """
+        check = Check(pair, PROBING)
+        self._checklist.started(check)
+        return self._continue(check, now)
+
+    def _continue(self, check: Check, now: float) -> bool:
+        """
+        Send a check, or see that it is not due any more.
+
+        @return: whether it was sent.
+        """
+        verdict = self._budget.take(check.pair.address, now)
+        if verdict is Verdict.SEND:
+            self._transmit(check, now)
+            return True
+        if verdict is Verdict.LATER:
+            check.dueAt = now + _POSTPONED
+        elif check.transmissions:
+            check.end(now)
+        else:
+            self._checklist.finish(check)
+            if check.pair.state is State.IN_PROGRESS:
+                check.pair.state = State.FAILED
+        return False
 
     def _nextWaiting(self) -> Pair | None:
         if not self.searching:

@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
+from vnet.protocols.machine.budget import Budget
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
 from vnet.protocols.machine.consent import Consent, Liveness
 from vnet.protocols.machine.election import Election
 from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
+from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.responder import Responder
 from vnet.values import Address
 
@@ -40,14 +42,20 @@ class Search:
     """
 
     def __init__(
-        self, controlling: bool, local: Credentials, startAt: float, random: Callable[[int], bytes]
+        self,
+        controlling: bool,
+        local: Credentials,
+        startAt: float,
+        random: Callable[[int], bytes],
+        pace: KeyedLimit | None,
     ) -> None:
         self._random = random
         self._latestEnd = 0.0
         self.signer = Signer(local, controlling, random)
         self.checklist = Checklist()
         self.election = Election()
-        self.prober = Prober(self.signer, self.checklist, self.election, random)
+        self.budget = Budget(pace)
+        self.prober = Prober(self.signer, self.checklist, self.election, random, self.budget)
         self.responder = Responder(self.signer)
         self.consent: Consent | None = None
         self.events: deque[AgentEvent] = deque()
@@ -112,7 +120,7 @@ class Search:
 
     def extend(self, now: float) -> None:
         """
-        A candidate came late: give it time, but not for ever.
+        A candidate, or a check of the peer, came late: give it time, but not for ever.
         """
         if self.exhaustedAt is not None:
             self.exhaustedAt = max(self.exhaustedAt, min(now + _LATE_CANDIDATE, self._latestEnd))
