@@ -56,8 +56,10 @@ class KeptClock:
 
     def load(self) -> None:
         """
-        Begin where the life before may have ended.  Nothing is written before the first call.  A file that cannot be read or makes no sense is not a reason not to run:
-        this then leads the wall clock by a day, which is more than it had led it before, most probably.
+        Begin where the life before may have ended.  Nothing is written before the first call.
+
+        A file that cannot be read or makes no sense is not a reason not to run: this then leads the wall clock by a day, which
+        is more than it had led it before, most probably.
         """
         self._basedAt = self._seconds()
         try:

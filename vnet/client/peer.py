@@ -1,12 +1,11 @@
 # -*- test-case-name: vnet.test.test_client_peer -*-
 """
-One peer: the path to it, the tunnel on that path, and what a user is told of both.
+One peer: the path to it, and the tunnel on that path.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
@@ -25,6 +24,8 @@ _FALLBACK = 1.0
 _SEARCH = 15.0
 _FIRST_RETRY = 0.75
 _LONGEST_RETRY = 60.0
+_FIRST_ALONE = 6.25
+_LONGEST_ALONE = 50.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
@@ -42,6 +43,9 @@ class Peer:
     @ivar refused: why this node will not talk to it; empty when it will.
     @ivar warm: whether a path is kept ready without traffic.
     @ivar addresses: its addresses in canonical form, once they are in the tables.
+    @ivar failures: searches without result since there was a path.
+    @ivar failure: what went wrong last; empty when all is well.
+    @ivar answers: whether the tunnel's handshake was answered.
     """
 
     context: PeerContext
@@ -50,14 +54,15 @@ class Peer:
     refused: str = ""
     warm: bool = True
     addresses: tuple[str, ...] = ()
+    failures: int = field(default=0, init=False)
+    failure: str = field(default="", init=False)
+    answers: bool = field(default=False, init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _previous: Attempt | None = field(default=None, init=False)
     _start: int = field(default=0, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
     _asked: int = field(default=0, init=False)
-    _failures: int = field(default=0, init=False)
-    _failure: str = field(default="", init=False)
-    _answers: bool = field(default=False, init=False)
+    _alone: int = field(default=0, init=False)
     _lastAsked: float = field(default=float("-inf"), init=False)
     _initiated: bool = field(default=False, init=False)
     _confirmed: bool = field(default=False, init=False)
@@ -112,12 +117,20 @@ class Peer:
 
     def check(self) -> None:
         """
-        Is the path alive?  The answer comes as an event; while it is late, another path is sought, too.
+        Is the path alive?  The answer comes as an event; while it is late, another path is sought, too.  Where there is none,
+        search again.
         """
-        if self._attempt is not None and self._attempt.selected is not None:
+        if self._attempt is None:
+            return
+        if self._attempt.selected is not None:
             self._attempt.check()
             if self._doubt is None:
                 self._doubt = self.context.clock.callLater(_DOUBT, self._doubted)
+        elif self.path is None and self.member.state == "online":
+            self._attempt.search()
+            if not self.context.reachable():
+                self._alone = 0
+                self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
 
     def _doubted(self) -> None:
         self._doubt, self._doubtful = None, True
@@ -143,7 +156,7 @@ class Peer:
         """
         Get a path without regard to former failures, unless a rendezvous was called just now.
         """
-        self._failures = self._asked = 0
+        self.failures = self._asked = 0
         if self.context.clock.seconds() - self._searchedAt >= _FRESH:
             self._seek()
 
@@ -151,8 +164,10 @@ class Peer:
         """
         The operating system has traffic for the peer, and there is no path.
         """
-        recently = self.context.clock.seconds() - self._lastAsked < _WANTED_INTERVAL
-        if self.path is None and not recently and self.member.state == "online":
+        now = self.context.clock.seconds()
+        searching = self._attempt is not None and now - self._searchedAt < _SEARCH
+        recently = now - self._lastAsked < _WANTED_INTERVAL
+        if self.path is None and not searching and not recently and self.member.state == "online":
             self._ask()
 
     def _seek(self) -> None:
@@ -168,7 +183,10 @@ class Peer:
 
     def _ask(self) -> None:
         now = self.context.clock.seconds()
-        if self.refused or not self.context.reachable():
+        if self.refused:
+            return
+        if not self.context.reachable():
+            self._searchAlone()
             return
         if now - self._lastAsked < _ASK_INTERVAL:
             self._schedule(_ASK_INTERVAL)
@@ -176,11 +194,17 @@ class Peer:
         self._lastAsked = now
         self._asked += 1
         self.context.askRendezvous(self.key)
-        self._schedule(self._retryDelay())
+        self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
 
-    def _retryDelay(self) -> float:
-        delay: float = min(_FIRST_RETRY * 2 ** min(self._asked, 8), _LONGEST_RETRY)
-        return delay * random.uniform(0.8, 1.2)
+    def _searchAlone(self) -> None:
+        """
+        There is no mediator: search again with what is known of the peer from the last rendezvous.  The peer does the same,
+        and the checks of either find the other.
+        """
+        if self._attempt is not None:
+            self._attempt.search()
+            self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
+            self._alone += 1
 
     def _schedule(self, delay: float) -> None:
         self._cancel()
@@ -232,7 +256,7 @@ class Peer:
                 self.key, controlling=self.controlling, startAt=startAt, onEvent=happened
             )
         except Refused as error:
-            self._failure = str(error)
+            self.failure = str(error)
         return attempt
 
     def sendSignal(self) -> None:
@@ -265,7 +289,7 @@ class Peer:
         elif isinstance(event, Selected):
             self._selected(event.path)
         elif isinstance(event, Alive):
-            self._failure = ""
+            self.failure = ""
             self._trust()
         elif isinstance(event, Dead | ConsentLost):
             self._pathLost()
@@ -282,7 +306,7 @@ class Peer:
         self._dropPrevious()
         self._cancel()
         self._trust()
-        self._failures, self._asked, self._failure = 0, 0, ""
+        self.failures, self._asked, self._alone, self.failure = 0, 0, 0, ""
         initiate = self.controlling and not self._initiated
         self._initiated = True
         self.context.tunnels.setEndpoint(self.tunnelKey, path.address, initiate)
@@ -294,7 +318,8 @@ class Peer:
         The path does not answer.  The attempt searches on; an online peer may have begun anew, and needs another.
         """
         self._trust()
-        self._failure = "the path did not answer any more"
+        self._searchedAt = float("-inf")
+        self.failure = "the path did not answer any more"
         if self.member.state == "lost":
             self._tearDown()
         else:
@@ -303,17 +328,26 @@ class Peer:
 
     def _searchFailed(self, reason: str) -> None:
         """
-        No path was found.  The attempt stays, since a late check of the peer may still revive it.
+        No path was found.  The attempt stays, since a late check of the peer may still revive it; but that of a peer to
+        which no path is kept ready goes, as there may be many of them.
         """
-        self._failure = reason
-        self._failures += 1
+        self.failure = reason
+        self.failures += 1
+        self._searchedAt = float("-inf")
+        self._initiated = False
         if self._previous is not None and self._previous.selected is not None:
             self._closeAttempt()
             self._attempt, self._previous = self._previous, None
-        elif self.member.state == "lost":
+        elif self.member.state != "online":
             self._tearDown()
-        elif self.member.state == "online":
-            self._schedule(self._retryDelay())
+        elif not self.context.reachable():
+            if self._timer is None:
+                self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
+        elif self.warm:
+            self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
+        else:
+            self._cancel()
+            self._closeAttempt()
 
     def _closeAttempt(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -322,7 +356,7 @@ class Peer:
 
     def _tearDown(self) -> None:
         self.close()
-        self._answers = False
+        self.answers = False
         self.context.tunnels.reset(self.tunnelKey)
 
     def close(self) -> None:
@@ -336,16 +370,16 @@ class Peer:
 
     def sessionEstablished(self) -> None:
         """The tunnel is up."""
-        self._answers = self._confirmed = True
-        self._failure = ""
+        self.answers = self._confirmed = True
+        self.failure = ""
         if self.path is not None:
             self._cancel()
         self.context.changed()
 
     def handshakeFailed(self) -> None:
         """The tunnel's handshake got no answer for 90 seconds."""
-        self._answers = self._confirmed = False
-        self._failure = (
+        self.answers = self._confirmed = False
+        self.failure = (
             "the tunnel's handshake is not answered: the other side may know another network password or key"
         )
         if self.path is not None:
@@ -362,61 +396,7 @@ class Peer:
         if self._attempt is not None:
             self._attempt.noteTraffic()
 
-    @property
-    def state(self) -> str:
-        """
-        C{"online"}, C{"offline"}, C{"lost"} or C{"unreachable"}, as a user sees it.
-        """
-        if self.refused:
-            return "unreachable"
-        if self.member.state == "lost":
-            return "lost" if self.path is not None else "offline"
-        if self.member.state == "online" and self.path is None and self._failures:
-            return "unreachable"
-        return self.member.state
 
-    def describe(self) -> dict[str, Any]:
-        """
-        @return: the JSON value of the peer in a list.
-        """
-        return {
-            "clientId": self.key.hex(),
-            "nick": self.member.nick,
-            "address": self.member.address,
-            "address6": self.member.address6,
-            "state": self.state,
-            "path": "direct" if self.path is not None and self._answers else "none",
-            "endpoint": str(self.path.address) if self.path is not None else None,
-            "latencyMs": round(self.path.rtt * 1000, 2) if self.path is not None else None,
-        }
-
-    def describeFully(self) -> dict[str, Any]:
-        """
-        @return: the JSON value of C{vnet peer}.
-        """
-        status, path = self.context.tunnels.status(self.tunnelKey), self.path
-        endpoint = status.endpoint if path is not None else None
-        age = None if status.lastHandshake is None else self.context.clock.seconds() - status.lastHandshake
-        return {
-            **self.describe(),
-            "endpoint": str(endpoint) if endpoint else None,
-            "transport": "udp" if path is not None else None,
-            "lastHandshake": None if age is None else round(age, 1),
-            "rxBytes": status.rxBytes,
-            "txBytes": status.txBytes,
-            "why": self.why(),
-        }
-
-    def why(self) -> str | None:
-        """
-        Why there is no direct path; L{None} when there is one.
-        """
-        if self.refused:
-            return self.refused
-        if self.path is not None and self._answers:
-            return None
-        if self.member.state == "offline":
-            return "the peer is offline"
-        if self.path is not None:
-            return self._failure or "a path was found; the tunnel's handshake is under way"
-        return self._failure or "looking for a path"
+def _pause(first: float, times: int, longest: float) -> float:
+    pause: float = min(first * 2 ** min(times, 8), longest)
+    return pause * random.uniform(0.8, 1.2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
+from vnet.client.peerreport import describe
 from vnet.client.peers import Peers
 from vnet.client.sync import Network, NetworkView
 from vnet.client.wording import natSummary
@@ -32,7 +33,7 @@ def _describe(network: Network, peers: Peers, online: bool) -> dict[str, Any]:
     for key, member in network.members.items():
         peer = peers.get(key)
         if peer is not None:
-            described = peer.describe()
+            described = describe(peer)
             if not network.online or member.state == "offline":
                 described.update(state="offline", path="none", endpoint=None, latencyMs=None)
             members.append(described)

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from vnet.client.node import Node
 from vnet.client.peer import Peer
+from vnet.client.peerreport import describeFully, why
 from vnet.client.report import describeNat, describeNetworks
 from vnet.errors import DecodeError, Refused, Unreachable
 from vnet.interfaces import INode
@@ -133,7 +134,7 @@ class Verbs:
     @_deferred
     async def peer(self, nameOrAddress: str) -> dict[str, Any]:
         """See L{INode}."""
-        return self._find(nameOrAddress).describeFully()
+        return describeFully(self._find(nameOrAddress))
 
     @_deferred
     async def ping(self, nameOrAddress: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class Verbs:
         peer = self._find(nameOrAddress)
         if self._node.welcome is None or peer.path is None:
             peer.wanted()
-            raise Refused(f"no path to {nameOrAddress}: {peer.why()}")
+            raise Refused(f"no path to {nameOrAddress}: {why(peer)}")
         seconds = await self._node.forwarder.echo(
             peer.tunnelKey, self._node.welcome.address, peer.member.address
         )

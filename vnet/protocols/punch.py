@@ -79,7 +79,7 @@ class Attempt:
     The path to one peer: the search for it and, once it is found, the checks that keep it.
 
     It ends with L{close} only: a path that was lost is searched again, and after a failure a check of the
-    peer revives it.
+    peer or L{search} revives it.  One that has failed is closed when there are too many.
 
     @ivar peer: who it is, as the owner calls it.
     @ivar credentials: this side's, for the peer.
@@ -104,6 +104,13 @@ class Attempt:
         The path to use; L{None} when there is none.
         """
         return self._agent.selected
+
+    @property
+    def failedAt(self) -> float | None:
+        """
+        When the last search failed; L{None} while there is one, or a path.
+        """
+        return self._agent.failedAt
 
     @property
     def tried(self) -> tuple[Address, ...]:
@@ -269,9 +276,9 @@ class Puncher:
         @param controlling: whether this side decides.
         @param startAt: when both sides begin, in seconds of the clock.
         @param onEvent: called with each event of L{vnet.protocols.machine.agentevents}.
-        @raise Refused: there are L{MAXIMUM_ATTEMPTS} already.
+        @raise Refused: there are L{MAXIMUM_ATTEMPTS} already, and none of them has failed.
         """
-        if len(self._attempts) >= MAXIMUM_ATTEMPTS:
+        if len(self._attempts) >= MAXIMUM_ATTEMPTS and not self._evict():
             raise Refused(f"no more than {MAXIMUM_ATTEMPTS} peers can be connected at once")
         credentials = self._makeCredentials()
         ufrag = credentials.ufrag
@@ -289,6 +296,18 @@ class Puncher:
         attempt.learnLocal(self.candidates)
         driver.wake()
         return attempt
+
+    def _evict(self) -> bool:
+        """
+        Make room: close the attempt that has failed longest ago.
+        """
+        failed = [
+            (each.failedAt, ufrag) for ufrag, each in self._attempts.items() if each.failedAt is not None
+        ]
+        if not failed:
+            return False
+        self._attempts[min(failed)[1]].close()
+        return True
 
     def forget(self, attempt: Attempt) -> None:
         """

@@ -5,6 +5,7 @@ One peer of the node, and the table of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 from attrs import define, field
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet.client.identity import tunnelKey
 from vnet.client.peer import Peer
 from vnet.client.peercontext import PeerContext
+from vnet.client.peerreport import describe, describeFully, stateOf, why
 from vnet.client.peers import Peers
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome
@@ -51,6 +53,7 @@ class FakeAttempt:
     candidates: tuple[Candidate, ...] = (Candidate("host", HERE, 1, "1"),)
     remote: list[signals.Signal] = field(factory=list)
     checks: int = 0
+    searches: int = 0
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)
@@ -60,6 +63,9 @@ class FakeAttempt:
 
     def remoteSignal(self, signal: signals.Signal) -> None:
         self.remote.append(signal)
+
+    def search(self) -> None:
+        self.searches += 1
 
     def check(self) -> None:
         self.checks += 1
@@ -193,7 +199,7 @@ class PeerTests(SynchronousTestCase):
         peer = self.peer(HIGH, "offline")
         self.clock.pump([1.0] * 100)
         self.assertEqual(self.asked, [])
-        self.assertEqual(peer.state, "offline")
+        self.assertEqual(stateOf(peer), "offline")
 
     def test_signals(self) -> None:
         """
@@ -235,7 +241,7 @@ class PeerTests(SynchronousTestCase):
         better = Path(HERE, 0.001, "host", "host")
         attempt.select(better)
         self.assertEqual(self.tunnels.calls, [("handshake", THERE), ("endpoint", HERE)])
-        self.assertEqual((peer.state, peer.describe()["path"], peer.why()), ("online", "direct", None))
+        self.assertEqual((stateOf(peer), describe(peer)["path"], why(peer)), ("online", "direct", None))
 
     def test_controlledWaits(self) -> None:
         """
@@ -289,7 +295,7 @@ class PeerTests(SynchronousTestCase):
         peer.update(member(state="offline"))
         self.assertTrue(attempt.closed)
         self.assertEqual(self.tunnels.calls[-1], ("reset", peer.tunnelKey))
-        self.assertEqual((peer.state, peer.describe()["path"]), ("offline", "none"))
+        self.assertEqual((stateOf(peer), describe(peer)["path"]), ("offline", "none"))
 
     def test_lostAlive(self) -> None:
         """
@@ -300,7 +306,7 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(attempt.checks, 1)
         attempt.onEvent(Alive())
         self.assertFalse(attempt.closed)
-        self.assertEqual((peer.state, peer.describe()["path"]), ("lost", "direct"))
+        self.assertEqual((stateOf(peer), describe(peer)["path"]), ("lost", "direct"))
 
     def test_lostDead(self) -> None:
         """
@@ -310,7 +316,7 @@ class PeerTests(SynchronousTestCase):
         peer.update(member(state="lost"))
         attempt.lose(Dead())
         self.assertTrue(attempt.closed)
-        self.assertEqual(peer.state, "offline")
+        self.assertEqual(stateOf(peer), "offline")
 
     def test_returns(self) -> None:
         """
@@ -332,7 +338,7 @@ class PeerTests(SynchronousTestCase):
         attempt.lose(ConsentLost())
         self.assertEqual(self.asked, [HIGH, HIGH])
         self.assertEqual(self.tunnels.calls[-1], ("endpoint", None))
-        self.assertEqual(peer.describe()["path"], "none")
+        self.assertEqual(describe(peer)["path"], "none")
         peer.rendezvous(6, 31.0)
         self.attempts[-1].select()
         self.assertEqual(self.tunnels.calls[-1], ("handshake", THERE))
@@ -412,7 +418,7 @@ class PeerTests(SynchronousTestCase):
         peer = self.peer()
         peer.rendezvous(5, 1.0)
         self.attempts[-1].lose(Failed("nothing was heard from the peer"))
-        self.assertEqual((peer.state, peer.why()), ("unreachable", "nothing was heard from the peer"))
+        self.assertEqual((stateOf(peer), why(peer)), ("unreachable", "nothing was heard from the peer"))
         self.clock.pump([1.0] * 600)
         self.assertGreater(len(self.asked), 8)
         self.assertLess(len(self.asked), 20)
@@ -438,7 +444,7 @@ class PeerTests(SynchronousTestCase):
         peer.rendezvous(6, 40.0)
         self.attempts[-1].lose(Failed("nothing was heard from the peer"))
         self.assertFalse(old.closed)
-        self.assertEqual((peer.path, peer.state), (PATH, "online"))
+        self.assertEqual((peer.path, stateOf(peer)), (PATH, "online"))
 
     def test_wanted(self) -> None:
         """
@@ -453,6 +459,75 @@ class PeerTests(SynchronousTestCase):
         before = list(self.asked)
         peer.wanted()
         self.assertEqual(self.asked, before)
+
+    def test_wantedWhileSearching(self) -> None:
+        """
+        Traffic during a search asks for no other rendezvous; once the search has failed it does.
+        """
+        peer = self.peer()
+        self.clock.advance(5)
+        peer.rendezvous(5, 5.1)
+        before = list(self.asked)
+        for _ in range(18):
+            self.clock.advance(0.5)
+            peer.wanted()
+        self.assertEqual(self.asked, before)
+        self.attempts[-1].lose(Failed("heard nothing"))
+        peer.wanted()
+        self.assertEqual(len(self.asked), len(before) + 1)
+
+    def test_alone(self) -> None:
+        """
+        Without a mediator the attempt searches again with growing pauses of 5 to 60 seconds, warm or not, until it finds a
+        path; a change of the network makes it search at once.
+        """
+        for warm in (True, False):
+            peer, attempt = self.connected()
+            peer.warm = warm
+            self.around.reachable = False
+            attempt.lose(ConsentLost())
+            attempt.lose(Failed("heard nothing"))
+            times: list[float] = []
+            for second in range(600):
+                before = attempt.searches
+                self.clock.advance(1)
+                times += [second] * (attempt.searches - before)
+            pauses = [later - earlier for earlier, later in pairwise([0, *times])]
+            self.assertTrue(all(4 <= pause <= 61 for pause in pauses), pauses)
+            self.assertGreater(max(pauses), 45)
+            self.assertFalse(attempt.closed)
+            before = attempt.searches
+            peer.check()
+            self.assertEqual(attempt.searches, before + 1)
+            attempt.select()
+            self.clock.advance(120)
+            self.assertEqual(attempt.searches, before + 1)
+            self.around.reachable = True
+
+    def test_coldFails(self) -> None:
+        """
+        Where no path is kept ready a search that failed leaves nothing behind, and nobody is asked until there is traffic.
+        """
+        peer = self.peer()
+        peer.warm = False
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].lose(Failed("heard nothing"))
+        self.assertTrue(self.attempts[-1].closed)
+        before = list(self.asked)
+        self.clock.advance(600)
+        self.assertEqual(self.asked, before)
+        self.assertEqual(stateOf(peer), "unreachable")
+        peer.wanted()
+        self.assertEqual(len(self.asked), len(before) + 1)
+
+    def test_offlineFails(self) -> None:
+        """
+        The attempt of a peer that is offline ends with its search.
+        """
+        peer = self.peer(state="offline")
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].lose(Failed("heard nothing"))
+        self.assertTrue(self.attempts[-1].closed)
 
     def test_tunnelMoves(self) -> None:
         """
@@ -471,15 +546,15 @@ class PeerTests(SynchronousTestCase):
         peer.rendezvous(5, 1.0)
         self.attempts[-1].select()
         peer.handshakeFailed()
-        self.assertIn("password", str(peer.why()))
-        self.assertEqual(peer.describe()["path"], "none")
+        self.assertIn("password", str(why(peer)))
+        self.assertEqual(describe(peer)["path"], "none")
 
     def test_json(self) -> None:
         """
         The full description has the documented keys.
         """
         peer, _ = self.connected()
-        described = peer.describeFully()
+        described = describeFully(peer)
         self.assertEqual(
             {
                 key: described[key]
@@ -552,8 +627,8 @@ class PeersTests(SynchronousTestCase):
         self.reconcile(member(LOW))
         peer = self.peers.get(LOW)
         assert peer is not None
-        self.assertEqual((self.around.tunnels.members, peer.state), ({}, "unreachable"))
-        self.assertIn("another key", str(peer.why()))
+        self.assertEqual((self.around.tunnels.members, stateOf(peer)), ({}, "unreachable"))
+        self.assertIn("another key", str(why(peer)))
         self.assertNotIn(LOW, self.around.asked)
         peer.rendezvous(1, 0.0)
         self.assertEqual(self.around.attempts, [])

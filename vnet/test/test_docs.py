@@ -403,7 +403,7 @@ class CommandTests(SynchronousTestCase):
         section = self.section("### The JSON")
         keys = (
             keysOf("vnet/client/verbs.py", "_status")
-            | keysOf("vnet/client/peer.py", "describe", "describeFully")
+            | keysOf("vnet/client/peerreport.py", "describe", "describeFully")
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
         )

@@ -128,6 +128,28 @@ class PuncherTests(SynchronousTestCase):
         self.assertIn(here.selected.address, here.tried)
         self.assertIn(here.selected.address, here.heard)
 
+    def test_failedGoes(self) -> None:
+        """
+        When there are too many attempts the one that has failed longest ago makes room; one that has a path stays.
+        """
+        one, other = self.node(0), self.node(1)
+        run(self.clock, 1.0)
+        here, _ = self.punch(one, other)
+        run(self.clock, 1.0)
+        started = [one.connect(other)]
+        run(self.clock, 1.0)
+        started += [one.connect(other) for _ in range(MAXIMUM_ATTEMPTS - 2)]
+        self.assertRaises(Refused, one.connect, other)
+        run(self.clock, 12.0)
+        self.assertNotIn(None, [each.failedAt for each in started])
+        self.assertIsNone(here.failedAt)
+        for _ in range(MAXIMUM_ATTEMPTS - 1):
+            one.connect(other)
+        self.assertEqual(len(one.puncher), MAXIMUM_ATTEMPTS)
+        self.assertIsNotNone(here.selected)
+        self.assertRaises(Refused, one.connect, other)
+        one.puncher.close()
+
     def test_trickled(self) -> None:
         """
         A reflexive candidate that is found after the start is told again, and makes the path.

@@ -83,6 +83,13 @@ class Agent:
         return self._core.signer.controlling
 
     @property
+    def failedAt(self) -> float | None:
+        """
+        When the last search failed; L{None} while there is one, or a path.
+        """
+        return self._core.failedAt
+
+    @property
     def tried(self) -> tuple[Address, ...]:
         """
         The addresses that checks were sent to, in order.

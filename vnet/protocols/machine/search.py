@@ -35,6 +35,7 @@ class Search:
 
     @ivar startAt: when both sides begin; L{None} once this side has begun.
     @ivar exhaustedAt: when the search has failed; L{None} while there is none.
+    @ivar failedAt: when the last search failed; L{None} while there is one, or a path.
     @ivar consent: of the selected pair.
     @ivar liveness: while the peer is being asked whether it is there.
     @ivar trafficAt: when the tunnel carried a packet last.
@@ -62,6 +63,7 @@ class Search:
         self.heard: dict[Address, None] = {}
         self.startAt: float | None = startAt
         self.exhaustedAt: float | None = None
+        self.failedAt: float | None = None
         self.liveness: Liveness | None = None
         self.trafficAt = startAt
 
@@ -92,13 +94,13 @@ class Search:
         self.resume(now)
 
     def resume(self, now: float) -> None:
-        self.startAt = None
+        self.startAt = self.failedAt = None
         self.exhaustedAt = now + FAILURE
         self._latestEnd = now + 2 * FAILURE
         self.prober.searching = True
 
     def select(self, pair: Pair, now: float) -> None:
-        self.startAt = self.exhaustedAt = None
+        self.startAt = self.exhaustedAt = self.failedAt = None
         self.election.selected = pair
         self.consent = Consent(self._random, now, self.trafficAt)
         self.checklist.cancelBelow(pair.preference)
@@ -113,7 +115,7 @@ class Search:
         self.search(now)
 
     def fail(self, now: float) -> None:
-        self.exhaustedAt = None
+        self.exhaustedAt, self.failedAt = None, now
         self.prober.searching = False
         self.checklist.stop()
         self.events.append(Failed(self._reason()))
