@@ -25,6 +25,8 @@ from vnet.values import Address
 
 __all__ = ["DatagramMachine", "Driver"]
 
+_AFTER_FAILURE = 1.0
+
 E = TypeVar("E")
 EventT = TypeVar("EventT", covariant=True)
 
@@ -66,7 +68,8 @@ class Driver(Generic[E]):
     Runs one machine.
 
     C{send} and C{onEvent} may call anything here and on the machine: nothing runs inside itself,
-    it runs again afterwards.  What they raise is logged, and the machine goes on.  Whoever calls a
+    it runs again afterwards.  What they raise is logged, and the machine goes on.  Where its C{timerFired} raises, time
+    stands still for it for a second: a machine whose deadline does not move would keep the reactor busy.  Whoever calls a
     verb or a method of the machine by itself calls L{wake} after it.
 
     @ivar machine: the machine.
@@ -83,6 +86,7 @@ class Driver(Generic[E]):
     _onEvent: Callable[[E], None]
     _call: IDelayedCall | None = field(default=None, init=False)
     _armedFor: float = field(default=0.0, init=False)
+    _pausedUntil: float = field(default=float("-inf"), init=False)
     _running: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
     _stopped: bool = field(default=False, init=False)
@@ -135,7 +139,9 @@ class Driver(Generic[E]):
         deadline = None if self._stopped else self.machine.deadline()
         if deadline is None:
             self._disarm()
-        elif self._call is None or deadline < self._armedFor:
+            return
+        deadline = max(deadline, self._pausedUntil)
+        if self._call is None or deadline < self._armedFor:
             # A deadline that moved later is not re-armed: the timer fires early and looks again,
             # which is cheaper than moving it with each packet.
             self._disarm()
@@ -156,5 +162,8 @@ class Driver(Generic[E]):
         try:
             if deadline is not None and deadline <= now:
                 self.machine.timerFired(now)
+        except BaseException:
+            self._pausedUntil = now + _AFTER_FAILURE
+            raise
         finally:
             self.wake()

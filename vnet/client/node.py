@@ -258,6 +258,8 @@ class Node:
 
     def _inStep(self) -> None:
         self.memberships.adoptEntered()
+        if not self.synchroniser.stale:
+            self.memberships.forgetGone()
         self.reconcile()
         self.peers.reconnected()
 

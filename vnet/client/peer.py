@@ -231,12 +231,10 @@ class Peer:
         """
         if self.refused or start == self._start:
             return
-        if self._previous is not None:
-            self._previous.close()
+        self._dropPrevious()
         self._previous = self._attempt
-        if self._previous is not None and self._previous.selected is None:
-            self._previous.close()
-            self._previous = None
+        if self.path is None:
+            self._dropPrevious()
         self._start = start
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()

@@ -78,10 +78,13 @@ def _harmless(text: str, limit: int) -> str:
 class NetworkView:
     """
     All networks of this node.
+
+    @ivar gone: networks of which this node was a member, and is none any more.
     """
 
     epoch: bytes = b""
     networks: dict[bytes, Network] = field(factory=dict)
+    gone: set[bytes] = field(factory=set)
 
     def held(self) -> list[dict[str, Any]]:
         """
@@ -97,7 +100,8 @@ class NetworkView:
         for raw in answer["networks"]:
             self._applyNetwork(raw)
         for network in answer["gone"]:
-            self.networks.pop(network, None)
+            if self.networks.pop(network, None) is not None:
+                self.gone.add(network)
 
     def _applyNetwork(self, raw: dict[str, Any]) -> None:
         identifier = raw["network"]
@@ -131,6 +135,7 @@ class NetworkView:
         """
         self.epoch = b""
         self.networks.clear()
+        self.gone.clear()
 
     def find(self, name: str) -> Network | None:
         """

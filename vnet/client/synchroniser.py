@@ -27,6 +27,7 @@ class Synchroniser:
 
     @ivar _ask: asks the mediator.
     @ivar _inStep: called when the view is in step.
+    @ivar stale: whether something has changed meanwhile.
     """
 
     _clock: IReactorTime
@@ -35,7 +36,7 @@ class Synchroniser:
     _inStep: Callable[[], None]
     _log: Logger = field(factory=Logger)
     _running: bool = field(default=False, init=False)
-    _stale: bool = field(default=False, init=False)
+    stale: bool = field(default=False, init=False)
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _again: IDelayedCall | None = field(default=None, init=False)
 
@@ -53,14 +54,14 @@ class Synchroniser:
                 lambda failure: self._log.failure("while synchronising", failure)
             )
         else:
-            self._stale = True
+            self.stale = True
         return done
 
     async def _keepInStep(self) -> None:
-        self._stale = True
+        self.stale = True
         try:
-            while self._stale:
-                self._stale = False
+            while self.stale:
+                self.stale = False
                 await synchronise(self._view, self._ask)
                 self._inStep()
         except Unreachable as error:

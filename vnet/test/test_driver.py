@@ -4,7 +4,9 @@ Tests for L{vnet.driver}.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from itertools import pairwise
 
 from attrs import define, field
 from twisted.internet.task import Clock
@@ -209,6 +211,20 @@ class DriverTests(SynchronousTestCase):
         self.machine.fault = None
         self.clock.advance(1.0)
         self.assertEqual(self.machine.told, [101.0, 102.0])
+
+    def test_machineStuck(self) -> None:
+        """A machine that raises, and whose deadline stays where it is, gets its timer once a second, whatever arrives."""
+        self.machine.period, self.machine.fault = -1.0, RuntimeError("fault")
+        self.machine.due = 101.0
+        driver = self.drive()
+        driver.wake()
+        for _ in range(100):
+            driver.datagramReceived(b"", ADDR)
+            with contextlib.suppress(RuntimeError):
+                self.clock.advance(0.1)
+        fired = [each for each in self.machine.told if isinstance(each, float)]
+        self.assertGreaterEqual(len(fired), 9)
+        self.assertTrue(all(later - earlier > 0.99 for earlier, later in pairwise(fired)), fired)
 
     def test_stop(self) -> None:
         """After stop nothing is received, sent, delivered or timed, also when stopped by an event."""

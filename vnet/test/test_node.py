@@ -48,6 +48,31 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(bea.members(), {"home/ann": ("online", "direct")})
         self.assertTrue(ann.reaches(bea) and bea.reaches(ann))
 
+    def test_goneMeanwhile(self) -> None:
+        """
+        A network of which the node is no member any more when the mediator is back is forgotten, with its secret; one that it
+        is in again by then is not.
+        """
+        for rejoins in (False, True):
+            self.overlay = Overlay(self.mktemp)
+            self.addCleanup(self.overlay.stopAll)
+            _, bea = self.pair()
+            self.overlay.cut.add("203.0.113.2")
+            self.overlay.dropControl("203.0.113.2")
+            twin = self.overlay.add("bea", "203.0.113.3")
+            twin.do(twin.node.login(URL))
+            self.overlay.advance(1)
+            twin.do(twin.node.leave("home"))
+            if rejoins:
+                twin.do(twin.node.join("home", "secret"))
+            self.assertEqual([each.name for each in bea.state.remembered.networks.values()], ["home"])
+            self.overlay.kill(twin)
+            self.overlay.cut.discard("203.0.113.2")
+            self.overlay.advance(60)
+            self.assertTrue(bea.core.logins.online, bea.core.logins.error)
+            self.assertEqual(len(bea.state.remembered.networks), rejoins)
+            self.assertEqual(bea.members(), {"home/ann": ("online", "direct")} if rejoins else {})
+
     def test_wrongPassword(self) -> None:
         """
         With a wrong password nobody joins, and nothing is remembered of the attempt.
