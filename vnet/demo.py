@@ -113,7 +113,7 @@ def join(show: Show, alice: Node, bob: Node) -> tuple[str, str]:
         lines.append(f"alice is {first['address']} and {first['address6']}, for life")
     with show.step("bob joins with the link that alice's vnet invite prints") as lines:
         link = alice.invite(NETWORK)
-        lines.append(f"vnet join {link}")
+        lines.append(f"vnet join '{link}'")
         bob.join(link)
         second = bob.waitOnline()
         lines.append(f"bob is {second['address']} and {second['address6']}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -161,7 +162,7 @@ def _named(text: str) -> str:
 @click.argument("url")
 @click.pass_obj
 def login(session: Session, url: str) -> None:
-    """Connect to the mediator of this URL, now and at each start."""
+    """Connect to a mediator, now and at each start."""
     session.show(session.ask("login", url=url), _status)
 
 
@@ -193,9 +194,8 @@ def create(session: Session, network: str, password_file: str | None, no_passwor
     """Found a network."""
     password = session.passwords.choose(password_file, no_password, new=True)
     answer = session.ask("create", network=network, password=password)
-    session.show(
-        answer, _said(f"{_named(network)} is founded; invite others with: vnet invite {_named(network)}")
-    )
+    command = f"vnet invite {shlex.quote(_named(network))}"
+    session.show(answer, _said(f"{_named(network)} is founded; invite others with: {command}"))
 
 
 @cli.command()
@@ -203,7 +203,7 @@ def create(session: Session, network: str, password_file: str | None, no_passwor
 @passwordOptions
 @click.pass_obj
 def join(session: Session, network: str, password_file: str | None, no_password: bool) -> None:
-    """Join a network by its name, or by an invitation: a vnet:// link ('-' reads it from standard input)."""
+    """Join a network. By its name, or by an invitation: a vnet:// link, in quotes ('-' reads it from standard input)."""
     link = linkFrom(network)
     if link is None:
         password = session.passwords.choose(password_file, no_password, new=False)
@@ -220,7 +220,7 @@ def join(session: Session, network: str, password_file: str | None, no_password:
 @click.argument("network")
 @click.pass_obj
 def invite(session: Session, network: str) -> None:
-    """Print a link that lets another computer join; who has it can join."""
+    """Print the link to join a network. Who has it can join."""
     answer = session.ask("invite", network=network)
     session.show(answer, lambda value, style: str(value.get("link")) + "\n")
 
@@ -236,7 +236,7 @@ def leave(session: Session, network: str) -> None:
 @cli.command("list")
 @click.pass_obj
 def listNetworks(session: Session) -> None:
-    """Show the networks and their members: * online, ? lost, x unreachable."""
+    """Show networks and members. * is online, ? lost, x unreachable."""
     answer = session.ask("list")
     ownId = None if session.json else session.ask("status").get("clientId")
 
@@ -252,7 +252,7 @@ def listNetworks(session: Session) -> None:
 @click.argument("name", metavar="NAME_OR_ADDRESS")
 @click.pass_obj
 def peer(session: Session, name: str) -> None:
-    """Show all that is known of one peer and the path to it."""
+    """Show one peer and the path to it."""
 
     def render(value: dict[str, Any], style: Any) -> str:
         from vnet.client.render import renderPeer
@@ -267,7 +267,7 @@ def peer(session: Session, name: str) -> None:
 @click.option("-c", "--count", type=click.IntRange(1, 10000), default=4, show_default=True, help="How many.")
 @click.pass_obj
 def ping(session: Session, name: str, count: int) -> None:
-    """Measure the time to a peer and back, through the tunnel."""
+    """Measure the time to a peer and back."""
     from vnet.client.cliping import Pinger
 
     session.ask("peer", name=name)  # refused when there is no such peer
@@ -282,7 +282,7 @@ def ping(session: Session, name: str, count: int) -> None:
 @cli.command()
 @click.pass_obj
 def netcheck(session: Session) -> None:
-    """Show what NAT or firewall is in front of this computer, and what it means."""
+    """Show what NAT is in front of this computer. And what it means."""
     from vnet.client.wording import natSummary
 
     answer = session.ask("netcheck")
@@ -317,7 +317,7 @@ def goOnline(session: Session, network: str) -> None:
 @click.argument("network")
 @click.pass_obj
 def goOffline(session: Session, network: str) -> None:
-    """Be offline in this network, and remain its member."""
+    """Be offline in this network. This node remains its member."""
     session.show(session.ask("go-offline", network=network), _said(f"offline in {_named(network)}"))
 
 

@@ -187,7 +187,8 @@ def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:
     members = _objects(network.get("members"))
     online = sum(member.get("state") == "online" for member in members)
     state = shown(network.get("state"))
-    count = f"{online}/{len(members)} online" if members else "no other members yet"
+    alone = "no other members yet" if network.get("owner") else "members not known while logged out"
+    count = f"{online}/{len(members)} online" if members else alone
     return Text.assemble(
         (shown(network.get("name"), 64), "bold"),
         "  ",

@@ -5,11 +5,12 @@ What users are shown, as JSON values: docs/commands documents the keys.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Mapping
 from typing import Any
 
 from vnet.client.peerreport import describe
 from vnet.client.peers import Peers
+from vnet.client.state import RememberedNetwork
 from vnet.client.sync import Network, NetworkView
 from vnet.client.wording import natSummary
 from vnet.values import Address, NatReport
@@ -18,14 +19,28 @@ __all__ = ["describeNat", "describeNetworks"]
 
 
 def describeNetworks(
-    view: NetworkView, joined: Container[str], peers: Peers, online: bool
+    view: NetworkView, joined: Mapping[str, RememberedNetwork], peers: Peers, online: bool
 ) -> list[dict[str, Any]]:
     """
+    @param joined: what this node remembers, by identifier in hexadecimal.
     @param online: whether this node is logged in.
-    @return: the networks, in the order of their names.
+    @return: the networks, in the order of their names; of those that only the memory knows, no members.
     """
-    networks = sorted(view.networks.values(), key=lambda network: network.name.casefold())
-    return [_describe(network, peers, online) for network in networks if network.network.hex() in joined]
+    seen = {network.network.hex(): network for network in view.networks.values()}
+    described = [_describe(network, peers, online) for key, network in seen.items() if key in joined]
+    if not online:
+        described += [_remembered(network) for key, network in joined.items() if key not in seen]
+    return sorted(described, key=lambda network: str(network["name"]).casefold())
+
+
+def _remembered(network: RememberedNetwork) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "state": "offline",
+        "owner": None,
+        "protected": network.secret is not None,
+        "members": [],
+    }
 
 
 def _describe(network: Network, peers: Peers, online: bool) -> dict[str, Any]:

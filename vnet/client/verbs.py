@@ -26,6 +26,8 @@ __all__ = ["Verbs"]
 
 T = TypeVar("T")
 
+_CUT = "The link holds no secret: put it in quotes, the shell cuts it at '&'"
+
 
 def _deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Deferred[T]]:
     """
@@ -99,13 +101,22 @@ class Verbs:
         """See L{INode}."""
         invite = _parsed(parseInvite, link)
         await self._node.logins.login(invite.mediator)
-        await self._node.memberships.joinWithSecret(invite)
+        try:
+            await self._node.memberships.joinWithSecret(invite)
+        except Refused as error:
+            if invite.secret:
+                raise
+            # What a shell leaves of a link without quotes.
+            raise Refused(f"{error}. {_CUT}") from error
         return await self._entered(invite.network)
 
     def _realm(self) -> bytes:
         if self._node.welcome is None or self._node.logins.session is None:
-            raise Unreachable(self._node.logins.error or "this node is not logged in: 'vnet login URL' first")
+            raise self._loggedOut()
         return self._node.welcome.realm
+
+    def _loggedOut(self) -> Unreachable:
+        return Unreachable(self._node.logins.error or "this node is not logged in: 'vnet login URL' first")
 
     async def _entered(self, name: str) -> dict[str, Any]:
         await self._node.synchroniser.run()
@@ -150,6 +161,8 @@ class Verbs:
 
     def _find(self, nameOrAddress: str) -> Peer:
         found = self._node.peers.find(nameOrAddress)
+        if not found and self._node.logins.session is None:
+            raise self._loggedOut()
         if not found:
             raise Refused(f"no peer is named {nameOrAddress!r} or has that address: see 'vnet list'")
         if len(found) > 1:

@@ -81,7 +81,7 @@ def natSummary(report: Mapping[str, Any]) -> str:
     """
     public = udpAddress(report.get("publicAddress"))
     if report.get("udp") is None:
-        return "Not known yet: no STUN server was asked, because this computer is not online."
+        return "Not known yet: it is seen some seconds after this computer has gone online."
     if not report["udp"]:
         return (
             "UDP does not get out: a firewall here seems to block it, so there are no direct paths to peers "

@@ -135,6 +135,31 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(ann.members(), {"home/bea": ("offline", "none")})
         self.assertEqual(bea.do(bea.node.status())["state"], "offline")
 
+    def test_loggedOut(self) -> None:
+        """
+        Who is logged out sees its networks all the same, offline and without members, and is told why nobody is there.
+        """
+        _, bea = self.pair()
+        bea.do(bea.node.logout())
+        (only,) = bea.do(bea.node.networks())["networks"]
+        self.assertEqual(
+            only, {"name": "home", "state": "offline", "owner": None, "protected": True, "members": []}
+        )
+        error = self.assertRaises(Unreachable, bea.do, bea.node.peer("ann"))
+        self.assertIn("not logged in", str(error))
+        bea.do(bea.node.login(URL))
+        self.overlay.advance(2)
+        self.assertEqual(bea.members(), {"home/ann": ("online", "direct")})
+
+    def test_linkCut(self) -> None:
+        """
+        Who joins with a link that lost its secret is told how that happens.
+        """
+        ann, bea = self.pair()
+        link = ann.do(ann.node.invite("home"))["link"].partition("&")[0]
+        error = self.assertRaises(Refused, bea.do, bea.node.joinInvite(link))
+        self.assertIn("the shell cuts it at '&'", str(error))
+
     def test_leave(self) -> None:
         """
         Who leaves a network vanishes from it, and the others' tunnels to it end.

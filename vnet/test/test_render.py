@@ -55,6 +55,18 @@ class NetworksTests(SynchronousTestCase):
         value["networks"][0]["owner"] = f"{3:064x}"
         self.assertIn("owner bob\n", renderNetworks(value, PLAIN, ID))
 
+    def test_loggedOut(self) -> None:
+        """Of a network that only this node's memory knows it is said that the members are not known."""
+        only: dict[str, Any] = {
+            "name": "home",
+            "state": "offline",
+            "owner": None,
+            "protected": True,
+            "members": [],
+        }
+        text = renderNetworks({"networks": [only]}, PLAIN, ID)
+        self.assertEqual(text, "home  offline  members not known while logged out  owner -\n")
+
     def test_noNetworks(self) -> None:
         """Who is in no network reads how to get into one."""
         self.assertIn("vnet create", renderNetworks({"networks": []}, PLAIN))
