@@ -110,7 +110,13 @@ class Node:
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
         self.logins = Logins(parts.clock, parts.state, self._makeSession)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)
-        self.memberships = Memberships(parts.state, self.view, self.logins, parts.deriveMaster)
+        self.memberships = Memberships(
+            parts.state,
+            self.view,
+            self.logins,
+            parts.deriveMaster,
+            lambda: self.welcome.realm if self.welcome else b"",
+        )
         context = PeerContext(
             clock=parts.clock,
             ownKey=parts.identity.publicKey,

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
 
-from vnet.errors import StateError
+from vnet.errors import Refused, StateError
 from vnet.protocols.codec.names import validateName, validateNick
 from vnet.protocols.codec.url import parseMediatorUrl
 from vnet.statedir import readPrivate, writePrivate
@@ -19,7 +19,7 @@ from vnet.statedir import readPrivate, writePrivate
 __all__ = ["Remembered", "RememberedNetwork", "StateFile"]
 
 _VERSION = 1
-_NETWORK, _KEY = 16, 32
+_NETWORK, _REALM, _KEY = 16, 16, 32
 _ROOM = 4096
 _MAXIMUM_PINS = 65_536
 _MAXIMUM_ENTERING = 64
@@ -32,10 +32,12 @@ class RememberedNetwork:
 
     @ivar name: its name.
     @ivar secret: the 32-byte master secret in hexadecimal, or L{None} for a network without a password.
+    @ivar realm: the mediator that it was joined at, 16 bytes in hexadecimal: at another it counts for nothing.
     """
 
     name: str
     secret: str | None = field(default=None, repr=False)
+    realm: str = "00" * _REALM
 
 
 @frozen
@@ -86,7 +88,12 @@ class _Newer(Exception):
 
 def _network(raw: dict[str, Any]) -> RememberedNetwork:
     secret = raw["secret"]
-    return RememberedNetwork(validateName(raw["name"]), None if secret is None else _hex(secret, _KEY))
+    realm = _hex(raw["realm"], _REALM)
+    return RememberedNetwork(validateName(raw["name"]), None if secret is None else _hex(secret, _KEY), realm)
+
+
+def _remembered(name: str, secret: bytes | None, realm: bytes) -> RememberedNetwork:
+    return RememberedNetwork(name, secret.hex() if secret else None, realm.hex())
 
 
 @define
@@ -141,14 +148,11 @@ class StateFile:
     def _encoded(self, remembered: Remembered) -> bytes:
         return json.dumps({"version": _VERSION, **asdict(remembered)}, indent=1).encode()
 
-    def beginEntering(self, name: str, secret: bytes | None) -> None:
+    def beginEntering(self, name: str, secret: bytes | None, realm: bytes) -> None:
         """
         Keep the name and master secret of a network that is about to be founded or joined.
         """
-        entering = {
-            **self._enteringBut(name),
-            name: RememberedNetwork(name, secret.hex() if secret else None),
-        }
+        entering = {**self._enteringBut(name), name: _remembered(name, secret, realm)}
         while len(entering) > _MAXIMUM_ENTERING:
             del entering[next(iter(entering))]
         self.update(entering=entering)
@@ -162,11 +166,18 @@ class StateFile:
     def _enteringBut(self, name: str) -> dict[str, RememberedNetwork]:
         return {key: value for key, value in self.remembered.entering.items() if key != name}
 
-    def rememberNetwork(self, network: bytes, name: str, secret: bytes | None) -> None:
+    def rememberNetwork(self, network: bytes, name: str, secret: bytes | None, realm: bytes) -> None:
         """
         Keep a network's name and master secret.
+
+        @raise Refused: the identifier is none, or is that of another network, whose secret it would take away.
+        @raise StateError: the disk does not take it.
         """
-        known = RememberedNetwork(name, secret.hex() if secret else None)
+        known = _remembered(name, secret, realm)
+        if len(network) != _NETWORK or self.remembered.networks.get(network.hex(), known) != known:
+            raise Refused(
+                f"the mediator takes {name!r} for another network that this node has joined, or for none"
+            )
         self.update(
             networks={**self.remembered.networks, network.hex(): known}, entering=self._enteringBut(name)
         )

@@ -36,7 +36,7 @@ class StateFileTests(SynchronousTestCase):
         All that is remembered is there after a restart.
         """
         self.state.update(mediator="vnet://m:7443", online=True, nick="ann")
-        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32, REALM)
         self.state.pin(REALM, {"100.64.0.9": KEY})
         again = self.reload()
         self.assertEqual(again.remembered, self.state.remembered)
@@ -48,12 +48,12 @@ class StateFileTests(SynchronousTestCase):
         """
         What is asked for is kept until it is answered, and at most 64 of that.
         """
-        self.state.beginEntering("home", b"s" * 32)
+        self.state.beginEntering("home", b"s" * 32, REALM)
         self.assertEqual(self.reload().remembered.entering["home"].secret, (b"s" * 32).hex())
-        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32, REALM)
         self.assertEqual(self.reload().remembered.entering, {})
         for number in range(70):
-            self.state.beginEntering(f"net {number}", None)
+            self.state.beginEntering(f"net {number}", None, REALM)
         self.assertEqual(len(self.reload().remembered.entering), 64)
         self.state.endEntering("net 69")
         self.assertNotIn("net 69", self.reload().remembered.entering)
@@ -62,7 +62,7 @@ class StateFileTests(SynchronousTestCase):
         """
         A network that was left is gone, with its secret.
         """
-        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32, REALM)
         self.state.forgetNetwork(NETWORK)
         self.assertIsNone(self.reload().secretOf(NETWORK))
         self.assertNotIn((b"s" * 32).hex(), self.path.read_text())
@@ -80,7 +80,7 @@ class StateFileTests(SynchronousTestCase):
         """
         A damaged file is refused in one line that names it, and left as it is.
         """
-        self.state.rememberNetwork(NETWORK, "home", b"s" * 32)
+        self.state.rememberNetwork(NETWORK, "home", b"s" * 32, REALM)
         good = json.loads(self.path.read_text())
         bad = [
             b"",

@@ -35,7 +35,7 @@ STATE: dict[str, Any] = {
     "mediator": "vnet://192.0.2.1:7443",
     "online": True,
     "nick": "alice",
-    "networks": {"00" * 16: {"name": "family", "secret": "11" * 32}},
+    "networks": {"00" * 16: {"name": "family", "secret": "11" * 32, "realm": "22" * 16}},
     "pins": {},
 }
 
@@ -85,8 +85,8 @@ class ClientTests(StartCase):
         wrong: list[Any] = [
             [],
             {**STATE, "networks": []},
-            {**STATE, "networks": {"xx": {"name": "x", "secret": None}}},
-            {**STATE, "networks": {"00" * 16: {"name": "x", "secret": "11"}}},
+            {**STATE, "networks": {"xx": {"name": "x", "secret": None, "realm": "22" * 16}}},
+            {**STATE, "networks": {"00" * 16: {"name": "x", "secret": "11", "realm": "22" * 16}}},
             {**STATE, "pins": {"x": 7}},
             {**STATE, "mediator": "nonsense"},
             {**STATE, "mediator": 7},
