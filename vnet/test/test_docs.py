@@ -33,6 +33,7 @@ from vnet.protocols.codec.ethernet import memberMac
 from vnet.protocols.codec.url import Invite, MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.controlserver import Limits
 from vnet.protocols.machine import (
+    budget,
     candidates,
     checklist,
     consent,
@@ -272,6 +273,7 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "alive": lambda: consent.LIVENESS_LIMIT,
     "candidates": lambda: candidates.LIMIT,
     "pairs": lambda: checklist.MAXIMUM_PAIRS,
+    "unanswered": lambda: budget.UNANSWERED,
     "priorityHost": lambda: candidates.priority("host"),
     "prioritySrflx": lambda: candidates.priority("srflx"),
     "priorityPrflx": lambda: candidates.priority("prflx"),

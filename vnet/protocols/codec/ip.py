@@ -30,7 +30,6 @@ __all__ = [
     "IpHeader",
     "checksum",
     "decodeIp",
-    "destinationOf",
     "encodeIp4",
     "encodeIp6",
     "transportChecksum6",
@@ -107,20 +106,6 @@ def _decode6(packet: bytes) -> IpHeader:
     if payload + 40 > len(packet):
         raise DecodeError("an IPv6 length that does not fit")
     return IpHeader(6, source, destination, protocol, hopLimit, 40, payload + 40)
-
-
-def destinationOf(packet: bytes) -> bytes:
-    """
-    The destination address in a packet's header, packed; for the data path: nothing else is checked.
-
-    @raise DecodeError: the version is neither 4 nor 6, or the header is truncated.
-    """
-    version = packet[0] >> 4 if packet else 0
-    if version == 4 and len(packet) >= 20:
-        return packet[16:20]
-    if version == 6 and len(packet) >= 40:
-        return packet[24:40]
-    raise DecodeError("neither an IPv4 nor an IPv6 header")
 
 
 def upperLayer6(packet: bytes) -> tuple[int, int]:
