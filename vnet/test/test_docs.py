@@ -26,7 +26,7 @@ from vnet.client import clienttap, peer
 from vnet.client.cli import cli
 from vnet.client.identity import Identity, tunnelKey
 from vnet.client.localrequest import VERBS
-from vnet.protocols import control, controlclient
+from vnet.protocols import control, controlclient, tls
 from vnet.protocols.codec import signal
 from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.ethernet import memberMac
@@ -241,16 +241,27 @@ def answersInASecond() -> int:
     return sum(answer is not None for answer in answers)
 
 
+def strangersOfOneSite() -> int:
+    """
+    How many strangers of one IPv6 /48 come in, each from a /64 of its own.
+    """
+    admission = Admission()
+    return sum(admission.enter(f"2001:db8:0:{number:x}::1") for number in range(1000))
+
+
 CONSTANTS: dict[str, Callable[[], float]] = {
     "handshakeTimeout": lambda: Limits().handshake,
+    "handshakeBytes": lambda: tls._MAXIMUM_HANDSHAKE,
     "loginTimeout": lambda: Limits().login,
     "strangerBytes": lambda: Limits().strangerBytes,
     "boxBytes": lambda: Limits().boxBytes,
     "boxKeys": lambda: Limits().boxKeys,
     "requests": lambda: Limits().requests,
+    "crowded": lambda: Limits().pushes // 2,
     "pushes": lambda: Limits().pushes,
     "idle": lambda: Limits().idle,
     "perSource": lambda: Admission().perSource,
+    "perSite": strangersOfOneSite,
     "strangers": lambda: Admission().strangers,
     "connections": lambda: Admission().total,
     "pingInterval": lambda: control.PING_INTERVAL,
