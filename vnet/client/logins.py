@@ -10,18 +10,15 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from vnet.client.session import Session
 from vnet.client.state import StateFile
 from vnet.errors import Refused, Unreachable, VnetError
-from vnet.protocols import control
 from vnet.protocols.codec.url import MediatorUrl, parseMediatorUrl
 from vnet.values import Address
 
 __all__ = ["Logins"]
 
-_LOGOUT_TIMEOUT = 2.0
 _NOT_LOGGED_IN = "this node is not logged in: 'vnet login URL' first"
 
 
@@ -34,7 +31,6 @@ class Logins:
     @ivar session: the current one; L{None} when this node is logged out.
     """
 
-    _clock: IReactorTime
     _state: StateFile
     _makeSession: Callable[[MediatorUrl], Session]
     session: Session | None = field(default=None, init=False)
@@ -79,14 +75,7 @@ class Logins:
             self._attempt[0].stop()
         session, self.session = self.session, None
         if session is not None:
-            await self._end(session)
-
-    async def _end(self, session: Session) -> None:
-        if session.online:
-            leaving = Deferred.fromCoroutine(session.call(control.Logout))
-            leaving.addTimeout(_LOGOUT_TIMEOUT, self._clock)
-            await leaving.addErrback(lambda _: None)
-        session.stop()
+            await session.leave()
 
     def adopt(self, session: Session) -> None:
         """
@@ -106,7 +95,7 @@ class Logins:
         old, self.session = self.session, session
         self._error = ""
         if old is not None:
-            Deferred.fromCoroutine(self._end(old))
+            Deferred.fromCoroutine(old.leave())
 
     def replaced(self, session: Session) -> bool:
         """
@@ -162,7 +151,11 @@ class Logins:
         """
         if self.session is None:
             raise Unreachable(self._error or _NOT_LOGGED_IN)
-        return await self.session.call(command, **arguments)
+        session = self.session
+        answer = await session.call(command, **arguments)
+        if session is not self.session:
+            raise Unreachable("this node has logged out, or in again, meanwhile: try again")
+        return answer
 
     def tell(self, command: Any, **arguments: Any) -> None:
         """

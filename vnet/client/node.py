@@ -27,7 +27,7 @@ from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.tunnels import TunnelTable
 from vnet.client.welcome import Welcome
-from vnet.errors import DecodeError, StateError
+from vnet.errors import DecodeError, StateError, VnetError
 from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols import control
 from vnet.protocols.codec.url import MediatorUrl
@@ -108,7 +108,7 @@ class Node:
             wanted=self._wanted,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
-        self.logins = Logins(parts.clock, parts.state, self._makeSession)
+        self.logins = Logins(parts.state, self._makeSession)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)
         self.memberships = Memberships(
             parts.state,
@@ -229,7 +229,7 @@ class Node:
         One network changed.
         """
         if not self.view.applyChange(network, version, members):
-            self.synchroniser.run()
+            self.synchroniser.request()
         elif self.welcome is not None:
             for key in {raw["key"] for raw in members} - {self.parts.identity.publicKey}:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
@@ -239,11 +239,9 @@ class Node:
         """
         This node is out of a network.
         """
-        try:
+        if network in self.view.networks or network.hex() in self.memberships.joined:
             self.memberships.forget(network)
-        except StateError as error:
-            self._log.error("a network that this node is out of is not forgotten: {error}", error=error)
-        self.reconcile()
+            self.reconcile()
 
     def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
         """
@@ -263,7 +261,11 @@ class Node:
         self.peers.signal(peer, plaintext)
 
     def _inStep(self) -> None:
-        self.memberships.adoptEntered()
+        try:
+            self.memberships.adoptEntered()
+        except VnetError as error:
+            # The peers of the other networks do not wait for the disk.
+            self._log.error("a network that this node joined is not remembered: {error}", error=error)
         if not self.synchroniser.stale:
             self.memberships.forgetGone()
         self.reconcile()

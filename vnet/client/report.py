@@ -27,7 +27,9 @@ def describeNetworks(
     @return: the networks, in the order of their names; of those that only the memory knows, no members.
     """
     seen = {network.network.hex(): network for network in view.networks.values()}
-    described = [_describe(network, peers, online) for key, network in seen.items() if key in joined]
+    described = [
+        _describe(joined[key].name, network, peers, online) for key, network in seen.items() if key in joined
+    ]
     if not online:
         described += [_remembered(network) for key, network in joined.items() if key not in seen]
     return sorted(described, key=lambda network: str(network["name"]).casefold())
@@ -43,7 +45,7 @@ def _remembered(network: RememberedNetwork) -> dict[str, Any]:
     }
 
 
-def _describe(network: Network, peers: Peers, online: bool) -> dict[str, Any]:
+def _describe(name: str, network: Network, peers: Peers, online: bool) -> dict[str, Any]:
     members = []
     for key, member in network.members.items():
         peer = peers.get(key)
@@ -53,7 +55,7 @@ def _describe(network: Network, peers: Peers, online: bool) -> dict[str, Any]:
                 described.update(state="offline", path="none", endpoint=None, latencyMs=None)
             members.append(described)
     return {
-        "name": network.name,
+        "name": name,
         "state": "online" if online and network.online else "offline",
         "owner": network.owner.hex(),
         "protected": network.protected,

@@ -36,6 +36,7 @@ _RETRY_GROWTH = 1.6
 _LONGEST_RETRY = 30.0
 _ATTEMPT_TIMEOUT = 20.0
 _PROBE_TIMEOUT = 3.0
+_LOGOUT_TIMEOUT = 2.0
 
 _FINAL: tuple[type[Exception], ...] = (
     control.Denied,
@@ -191,6 +192,7 @@ class Session:
     _mediatorClock: MediatorClock = field(factory=MediatorClock, init=False)
     _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
     _pausing: bool = field(default=False, init=False)
+    _left: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """
@@ -234,6 +236,22 @@ class Session:
         except Exception:
             if protocol is self._protocol and protocol is not None and protocol.transport is not None:
                 protocol.transport.abortConnection()
+
+    async def leave(self) -> None:
+        """
+        Log out and disconnect.  From now on the owner hears nothing of this session.
+        """
+        self._left = True
+        if self.online:
+            leaving = Deferred.fromCoroutine(self.call(control.Logout))
+            leaving.addTimeout(_LOGOUT_TIMEOUT, self._clock)
+            await leaving.addErrback(lambda _: None)
+        self.stop()
+
+    @property
+    def _heard(self) -> bool:
+        """Whether the owner hears what the mediator says: not before the login, and not after the logout."""
+        return self.online and not self._left
 
     def stop(self) -> Deferred[None]:
         """
@@ -328,8 +346,8 @@ class Session:
         """
         if self._protocol is not None:
             self._protocol = None
-            if self.online:
-                self.online = False
+            heard, self.online = self._heard, False
+            if heard:
                 self.error = f"the connection to the mediator was lost: {describeFailure(reason)}"
                 self._owner.sessionLost(self.error)
         connection, self._connection = self._connection, None
@@ -338,21 +356,25 @@ class Session:
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
         """Hand on a change."""
-        self._owner.memberChanged(network, version, members)
+        if self._heard:
+            self._owner.memberChanged(network, version, members)
 
     def networkGone(self, network: bytes) -> None:
         """Hand on the end of a membership."""
-        self._owner.networkGone(network)
+        if self._heard:
+            self._owner.networkGone(network)
 
     def rendezvous(self, peer: bytes, start: int, now: int) -> None:
         """Hand on a rendezvous, in time of our own clock."""
         current = self._clock.seconds()
         latest = current + max(0.0, min((start - now) / 1e6, 5.0))
-        self._owner.rendezvous(peer, start, self._mediatorClock.local(start, latest))
+        if self._heard:
+            self._owner.rendezvous(peer, start, self._mediatorClock.local(start, latest))
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
         """Hand on a signal."""
-        self._owner.signal(peer, sealed)
+        if self._heard:
+            self._owner.signal(peer, sealed)
 
     def replaced(self, byYou: bool) -> None:
         """

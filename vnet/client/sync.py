@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from vnet.errors import Refused
 from vnet.protocols import control
 from vnet.protocols.codec.names import displayable
 
@@ -17,8 +18,10 @@ __all__ = ["Member", "Network", "NetworkView", "synchronise"]
 
 MAXIMUM_NETWORKS = 256
 MAXIMUM_MEMBERS = 65_536
-_MAXIMUM_PAGES = 100_000
+_MAXIMUM_PAGES = 2_000
+_LONGEST_ADDRESS = 45
 _CELLS = 2 * control.MAXIMUM_NAME
+_KEY = 32
 _STATES = frozenset({"online", "offline", "lost"})
 
 
@@ -64,10 +67,11 @@ def _member(raw: dict[str, Any]) -> Member | None:
     """
     @return: the member, or L{None} for one that is gone or that no member can be.
     """
-    if raw["state"] not in _STATES or len(raw["key"]) != 32:
+    if raw["state"] not in _STATES or len(raw["key"]) != _KEY:
         return None
     nick = _harmless(raw["nick"], control.MAXIMUM_NICK)
-    return Member(raw["key"], raw["address"], raw["address6"], nick, raw["state"])
+    address, address6 = raw["address"][:_LONGEST_ADDRESS], raw["address6"][:_LONGEST_ADDRESS]
+    return Member(raw["key"], address, address6, nick, raw["state"])
 
 
 def _harmless(text: str, limit: int) -> str:
@@ -111,9 +115,9 @@ class NetworkView:
         if known is None or raw["whole"]:
             known = self.networks[identifier] = Network(identifier, "", b"", False, True, 0)
         known.name = _harmless(raw["name"], control.MAXIMUM_NAME)
-        known.owner, known.protected = raw["owner"], raw["protected"]
+        known.owner, known.protected = raw["owner"][:_KEY], raw["protected"]
         known.online, known.version = raw["online"], raw["version"]
-        _applyMembers(known, raw["members"])
+        self._applyMembers(known, raw["members"])
 
     def applyChange(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> bool:
         """
@@ -126,8 +130,20 @@ class NetworkView:
             return False
         if version == known.version + 1:
             known.version = version
-            _applyMembers(known, members)
+            self._applyMembers(known, members)
         return True
+
+    def _applyMembers(self, network: Network, members: Iterable[dict[str, Any]]) -> None:
+        room = MAXIMUM_MEMBERS - sum(len(each.members) for each in self.networks.values())
+        for raw in members:
+            member = _member(raw)
+            if member is None:
+                room += network.members.pop(raw["key"], None) is not None
+            elif member.key in network.members:
+                network.members[member.key] = member
+            elif room > 0:
+                network.members[member.key] = member
+                room -= 1
 
     def clear(self) -> None:
         """
@@ -193,15 +209,6 @@ def _better(known: Member | None, seen: Member) -> Member:
     return seen if known is None or _RANK[seen.state] > _RANK[known.state] else known
 
 
-def _applyMembers(network: Network, members: Iterable[dict[str, Any]]) -> None:
-    for raw in members:
-        member = _member(raw)
-        if member is None:
-            network.members.pop(raw["key"], None)
-        elif member.key in network.members or len(network.members) < MAXIMUM_MEMBERS:
-            network.members[member.key] = member
-
-
 Call = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 
@@ -210,6 +217,7 @@ async def synchronise(view: NetworkView, call: Call) -> None:
     Ask for all that changed, page by page.
 
     @param call: asks the mediator, as L{vnet.client.session.Session.call} does.
+    @raise Refused: there is no end of pages.
     """
     epoch, held, cursor = view.epoch, view.held(), b""
     for _ in range(_MAXIMUM_PAGES):
@@ -218,3 +226,4 @@ async def synchronise(view: NetworkView, call: Call) -> None:
         cursor = answer["cursor"]
         if not cursor:
             return
+    raise Refused("the mediator's account of the networks has no end")

@@ -18,6 +18,7 @@ from vnet.errors import Unreachable, VnetError
 __all__ = ["Synchroniser"]
 
 _RESYNC = 3.0
+_REQUEST_INTERVAL = 1.0
 
 
 @define(eq=False, repr=False)
@@ -39,6 +40,7 @@ class Synchroniser:
     stale: bool = field(default=False, init=False)
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _again: IDelayedCall | None = field(default=None, init=False)
+    _ranAt: float = field(default=float("-inf"), init=False)
 
     def run(self) -> Deferred[None]:
         """
@@ -57,25 +59,42 @@ class Synchroniser:
             self.stale = True
         return done
 
+    def request(self) -> None:
+        """
+        The mediator says that something changed: ask what, at most once a second, since all that it takes is one small box.
+        """
+        if self._again is not None and self._again.active():
+            return
+        wait = self._ranAt + _REQUEST_INTERVAL - self._clock.seconds()
+        if self._running or wait > 0:
+            self._again = self._clock.callLater(max(wait, _REQUEST_INTERVAL), self.run)
+        else:
+            self.run()
+
     async def _keepInStep(self) -> None:
         self.stale = True
         try:
             while self.stale:
                 self.stale = False
-                await synchronise(self._view, self._ask)
-                self._inStep()
+                await self._once()
+        finally:
+            self._running, self._ranAt = False, self._clock.seconds()
+            awaiting, self._awaiting = self._awaiting, []
+            for each in awaiting:
+                each.callback(None)
+
+    async def _once(self) -> None:
+        try:
+            await synchronise(self._view, self._ask)
+            self._inStep()
         except Unreachable as error:
-            # The next login synchronises.
+            # The next login synchronises; if that was meanwhile, it has left its mark.
             self._log.info("not in step with the mediator: {error}", error=error)
         except VnetError as error:
             self._log.warn("not in step with the mediator: {error}", error=error)
             self.stop()
+            self.stale = False
             self._again = self._clock.callLater(_RESYNC, self.run)
-        finally:
-            self._running = False
-            awaiting, self._awaiting = self._awaiting, []
-            for each in awaiting:
-                each.callback(None)
 
     def stop(self) -> None:
         """

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.sync import MAXIMUM_NETWORKS, NetworkView, synchronise
+from vnet.client.sync import MAXIMUM_MEMBERS, MAXIMUM_NETWORKS, NetworkView, synchronise
 
 OWN, ANN, BEA = b"o" * 32, b"a" * 32, b"b" * 32
 HOME, WORK = b"h" * 16, b"w" * 16
@@ -132,6 +132,27 @@ class NetworkViewTests(SynchronousTestCase):
         self.assertTrue(shown.isprintable(), ascii(shown))
         self.view.applyPage(page(network(HOME, 7, member(b"short"), member(BEA, "superuser"))))
         self.assertEqual(self.view.networks[HOME].members, {})
+
+    def test_crowd(self) -> None:
+        """
+        However many members a mediator names, in however many networks, and however long their addresses, there is an end.
+        """
+        for number in range(20):
+            crowd = [
+                {
+                    **member((number * 5000 + each).to_bytes(32, "big")),
+                    "address": "1" * 1000,
+                    "address6": ":" * 1000,
+                }
+                for each in range(5000)
+            ]
+            self.view.applyPage(page(network(bytes([number]) * 16, 1, *crowd)))
+        everyone = [each for known in self.view.networks.values() for each in known.members.values()]
+        self.assertEqual(len(everyone), MAXIMUM_MEMBERS)
+        self.assertLess(max(len(each.address) + len(each.address6) for each in everyone), 100)
+        self.view.applyPage(page(network(HOME, 6)))
+        self.assertTrue(self.view.applyChange(HOME, 7, [member(BEA)]))
+        self.assertIn(BEA, self.view.networks[HOME].members)
 
 
 class SynchroniseTests(SynchronousTestCase):
