@@ -1,0 +1,1 @@
+`twistd vnet-client`: the node, with one key that is its identity, which remembers its mediator and its networks, logs in by itself at each start, and comes back by itself when the connection is lost.
