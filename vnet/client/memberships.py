@@ -197,11 +197,14 @@ class Memberships:
         """
         @return: the network that this node joined under that name, whatever the mediator calls it now.
         @raise Refused: this node is in no network of that name.
+        @raise Unreachable: it is in one, but knows no more of it until it is connected to the mediator.
         """
         name, joined = _validated(name), self.joined
         ours = [network for key, network in self._view.networks.items() if key.hex() in joined]
         found = (network for network in ours if joined[network.network.hex()].name == name)
         network = next(found, None) or self._unjoined(name)
+        if network is None and any(each.name == name for each in joined.values()):
+            raise Unreachable("this takes the mediator, to which this node is not connected: see 'vnet status'")
         if network is None:
             raise Refused(f"this node is in no network named {name!r}: see 'vnet list'")
         return network

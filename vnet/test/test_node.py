@@ -147,6 +147,9 @@ class NodeTests(SynchronousTestCase):
         )
         error = self.assertRaises(Unreachable, bea.do, bea.node.peer("ann"))
         self.assertIn("not logged in", str(error))
+        for verb in (bea.node.invite, bea.node.leave, bea.node.goOffline):
+            self.assertIn("not connected", str(self.assertRaises(Unreachable, bea.do, verb("home"))))
+            self.assertRaises(Refused, bea.do, verb("another"))
         bea.do(bea.node.login(URL))
         self.overlay.advance(2)
         self.assertEqual(bea.members(), {"home/ann": ("online", "direct")})
