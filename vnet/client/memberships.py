@@ -204,7 +204,9 @@ class Memberships:
         found = (network for network in ours if joined[network.network.hex()].name == name)
         network = next(found, None) or self._unjoined(name)
         if network is None and any(each.name == name for each in joined.values()):
-            raise Unreachable("this takes the mediator, to which this node is not connected: see 'vnet status'")
+            raise Unreachable(
+                "this takes the mediator, to which this node is not connected: see 'vnet status'"
+            )
         if network is None:
             raise Refused(f"this node is in no network named {name!r}: see 'vnet list'")
         return network
