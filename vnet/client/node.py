@@ -156,7 +156,7 @@ class Node:
         Log out, so that peers know at once, and close everything.
         """
         await self.logins.close()
-        self.peers.clear()
+        self.peers.close()
         self.synchroniser.stop()
         if self._traffic.running:
             self._traffic.stop()

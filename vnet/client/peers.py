@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from vnet.client.identity import tunnelKey
@@ -24,6 +25,8 @@ _WARM = 64
 _MAXIMUM_EARLY = 64
 _EARLY_SIGNALS = 8
 _EARLY_LIFETIME = 10.0
+_SAVE_DELAY = 5.0
+_SAVE_AGAIN = 60.0
 
 
 class MemberTable(Protocol):
@@ -43,6 +46,7 @@ class Pins(Protocol):
 
     def pinned(self, realm: bytes, address: str) -> bytes | None: ...
     def pin(self, realm: bytes, keys: dict[str, bytes]) -> None: ...
+    def save(self) -> None: ...
 
 
 @define
@@ -72,6 +76,7 @@ class Peers:
     _owners: dict[str, bytes] = field(factory=dict, init=False)
     _warm: int = field(default=0, init=False)
     _early: dict[bytes, _Early] = field(factory=dict, init=False)
+    _saving: IDelayedCall | None = field(default=None, init=False)
 
     def get(self, key: bytes) -> Peer | None:
         """
@@ -180,12 +185,29 @@ class Peers:
                 if self._pins.pinned(welcome.realm, address) is None:
                     pins[address] = peer.key
         if pins:
-            try:
-                self._pins.pin(welcome.realm, pins)
-            except StateError as error:
-                self._log.error(
-                    "the keys of {count} peers are not pinned: {error}", count=len(pins), error=error
-                )
+            self._pins.pin(welcome.realm, pins)
+            if self._saving is None:
+                # Not for each: in a large network, members come one by one, and all that is kept is written at once.
+                self._saving = self._context.clock.callLater(_SAVE_DELAY, self._save)
+
+    def _save(self) -> None:
+        self._saving = None
+        try:
+            self._pins.save()
+        except StateError as error:
+            self._log.error("the keys of peers are not on disk: {error}", error=error)
+            self._saving = self._context.clock.callLater(_SAVE_AGAIN, self._save)
+
+    def close(self) -> None:
+        """
+        Forget all, for good.
+        """
+        self.clear()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._save()
+        if self._saving is not None:
+            self._saving.cancel()
 
     def _remove(self, key: bytes) -> None:
         peer = self._peers.pop(key, None)

@@ -104,6 +104,7 @@ class StateFile:
 
     _path: Path
     remembered: Remembered = field(factory=Remembered)
+    _unsaved: bool = field(default=False, init=False)
 
     def load(self) -> None:
         """
@@ -129,8 +130,12 @@ class StateFile:
         """
         changed = evolve(self.remembered, **changes)
         if changed != self.remembered:
-            writePrivate(self._path, self._encoded(changed))
+            self._write(changed)
             self.remembered = changed
+
+    def _write(self, remembered: Remembered) -> None:
+        writePrivate(self._path, self._encoded(remembered))
+        self._unsaved = False
 
     def ensureRoom(self) -> None:
         """
@@ -205,8 +210,20 @@ class StateFile:
 
     def pin(self, realm: bytes, keys: dict[str, bytes]) -> None:
         """
-        Keep the keys of peers, by address.  When there are too many, those that are kept already stay.
+        Keep the keys of peers, by address, in memory until L{save}.  When there are too many, those that are kept already
+        stay.
         """
-        fresh = {f"{realm.hex()}/{address}": key.hex() for address, key in keys.items()}
-        room = max(0, _MAXIMUM_PINS - len(self.remembered.pins))
-        self.update(pins={**self.remembered.pins, **dict(list(fresh.items())[:room])})
+        pins = self.remembered.pins
+        for address, key in keys.items():
+            if len(pins) < _MAXIMUM_PINS:
+                pins[f"{realm.hex()}/{address}"] = key.hex()
+                self._unsaved = True
+
+    def save(self) -> None:
+        """
+        Write what L{pin} has kept.
+
+        @raise StateError: the disk does not take it; it is still there for the next time.
+        """
+        if self._unsaved:
+            self._write(self.remembered)

@@ -4,11 +4,15 @@ Whole nodes, and a mediator that lies, floods and sends what is not asked for.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
+from nacl.signing import SigningKey
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.session import Session
+from vnet.client.state import StateFile
+from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.url import parseMediatorUrl
 from vnet.test.nodelab import URL, Overlay, TestNode
 
@@ -56,3 +60,30 @@ class HostileMediatorTests(SynchronousTestCase):
         self.overlay.advance(2)
         self.assertEqual(self.ann.members(), {"home/bea": ("online", "direct")})
         self.assertIn(self.home.hex(), self.ann.state.remembered.networks)
+
+    def test_manyMembers(self) -> None:
+        """
+        Members who come one by one cost no write of the state each; what is pinned is on disk soon, and when the node stops.
+        """
+        welcome, session = self.ann.core.welcome, self.current()
+        assert welcome is not None
+        self.overlay.advance(10)
+        inode = self.ann.state._path.stat().st_ino
+        version = self.ann.core.view.networks[self.home].version
+        for number in range(50):
+            key = bytes(SigningKey(bytes([number]) * 32).verify_key)
+            prefix = ip_network(welcome.pool6).network_address.packed[:6]
+            raw = {
+                "key": key,
+                "address": f"100.64.9.{number}",
+                "address6": str(address6Of(prefix, key)),
+                "nick": "crowd",
+                "state": "offline",
+            }
+            session.memberChanged(self.home, version + 1 + number, [raw])
+        self.assertEqual(self.ann.state._path.stat().st_ino, inode)
+        self.assertEqual(len(self.ann.state.remembered.pins), 102)
+        self.overlay.advance(6)
+        again = StateFile(self.ann.state._path)
+        again.load()
+        self.assertEqual(again.remembered, self.ann.state.remembered)

@@ -20,6 +20,7 @@ from vnet.client.peerreport import describe, describeFully, stateOf, why
 from vnet.client.peers import Peers
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome
+from vnet.errors import StateError
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
@@ -578,12 +579,19 @@ class FakePins:
 
     def __init__(self) -> None:
         self.pins: dict[str, bytes] = {}
+        self.saved: list[int] = []
+        self.broken = False
 
     def pinned(self, realm: bytes, address: str) -> bytes | None:
         return self.pins.get(address)
 
     def pin(self, realm: bytes, keys: dict[str, bytes]) -> None:
         self.pins.update(keys)
+
+    def save(self) -> None:
+        self.saved.append(len(self.pins))
+        if self.broken:
+            raise StateError("the disk is full")
 
 
 class PeersTests(SynchronousTestCase):
@@ -597,7 +605,7 @@ class PeersTests(SynchronousTestCase):
         self.peers = Peers(
             self.around.context, self.around.tunnels, self.pins, lambda key: self.presharedKeys
         )
-        self.addCleanup(self.peers.clear)
+        self.addCleanup(self.peers.close)
 
     def reconcile(self, *members: Member) -> None:
         self.peers.reconcile({each.key: each for each in members}, WELCOME)
@@ -632,6 +640,27 @@ class PeersTests(SynchronousTestCase):
         self.assertNotIn(LOW, self.around.asked)
         peer.rendezvous(1, 0.0)
         self.assertEqual(self.around.attempts, [])
+
+    def test_saved(self) -> None:
+        """
+        The keys of peers that become known one after the other are written together, also when this node stops; a full disk
+        is tried again, and meanwhile the keys count.
+        """
+        self.pins.broken = True
+        self.reconcile(member(HIGH))
+        self.reconcile(member(HIGH), member(LOW, number=8))
+        self.assertEqual(self.pins.saved, [])
+        self.around.clock.advance(5)
+        self.assertEqual(self.pins.saved, [4])
+        self.reconcile()
+        self.reconcile(member(LOW))
+        self.assertEqual(self.around.tunnels.members, {})
+        self.pins.broken = False
+        self.around.clock.advance(60)
+        self.assertEqual(self.pins.saved, [4, 4])
+        self.reconcile(member(KEYS[1], number=7))
+        self.peers.close()
+        self.assertEqual(self.pins.saved, [4, 4, 6])
 
     def test_sharedAddress(self) -> None:
         """

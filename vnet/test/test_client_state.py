@@ -38,6 +38,7 @@ class StateFileTests(SynchronousTestCase):
         self.state.update(mediator="vnet://m:7443", online=True, nick="ann")
         self.state.rememberNetwork(NETWORK, "home", b"s" * 32, REALM)
         self.state.pin(REALM, {"100.64.0.9": KEY})
+        self.state.save()
         again = self.reload()
         self.assertEqual(again.remembered, self.state.remembered)
         self.assertEqual(again.secretOf(NETWORK), b"s" * 32)
