@@ -78,7 +78,12 @@ class Options(OneLineOptions):
     program = "vnet-client"
     synopsis = "[options]"
     optParameters = [
-        ["state", None, None, "Directory of the key, the networks and the control socket."],
+        [
+            "state",
+            None,
+            None,
+            "Directory of the key, the networks and the control socket (default for root: /var/lib/vnet).",
+        ],
         ["socket", None, None, "Control socket (default: control.sock in the state directory)."],
         ["interface", None, "vnet0", "Name of the network interface.", _interface],
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],

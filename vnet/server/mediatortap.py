@@ -54,8 +54,8 @@ def parseHost(text: str) -> str:
     host = text.removeprefix("[").removesuffix("]")
     try:
         return parseMediatorUrl(f"vnet://[{host}]" if ":" in host else f"vnet://{host}").host
-    except DecodeError as error:
-        raise ValueError(f"--host={text}: {error}") from None
+    except DecodeError:
+        raise ValueError(f"--host={text}: it takes a DNS name or an IP address, and nothing else") from None
 
 
 def parseStun(text: str) -> Address:
@@ -89,8 +89,14 @@ class Options(OneLineOptions):
     synopsis = "[options]"
     longdesc = "The control server that nodes log in to. It writes its URL to STATE/url and to the log."
     optParameters = (
-        ("state", None, None, "The directory for the key, the database and the URL.", _path),
-        ("host", None, "", "The DNS name or IP address for the URL (default: a guess).", parseHost),
+        (
+            "state",
+            None,
+            None,
+            "The directory for the key, the database and the URL (default for root: /var/lib/vnet-mediator).",
+            _path,
+        ),
+        ("host", None, None, "The DNS name or IP address for the URL (default: a guess).", parseHost),
         ("listen", None, "tcp:7443", "The endpoint; ssl: for an authority's certificate.", parseListen),
         ("pool", None, None, "The block of the nodes' IPv4 addresses (default: 100.64.0.0/10).", parsePool),
         ("database", None, None, "SQLAlchemy's URL (default: SQLite in the state).", parseDatabaseUrl),
@@ -170,7 +176,7 @@ def makeService(options: Options) -> IService:
     installBootClock(reactor)
     configuration = Configuration(
         state=StateDirectory(options["state"]),
-        host=options["host"],
+        host=options["host"] or "",
         listen=options["listen"],
         stun=tuple(options.stun) or (Address("", _STUN_PORT),),
         pool=options["pool"],

@@ -6,6 +6,7 @@ The mediator as a service: its state, its database, its ports, and its end.
 from __future__ import annotations
 
 import contextlib
+import errno
 import resource
 import socket
 from collections.abc import Iterator
@@ -198,7 +199,9 @@ class MediatorService(Service):
             except CannotListenError as error:
                 code = getattr(error.socketError, "errno", None)
                 text = getattr(error.socketError, "strerror", None) or str(error.socketError)
-                if host != "::" or code == 98:
+                if code == errno.EADDRINUSE:
+                    text = "the port is in use by another program: choose another with --stun=:PORT"
+                if host != "::" or code == errno.EADDRINUSE:
                     raise ConfigurationError(f"--stun: cannot serve STUN on {address}/udp: {text}") from error
         raise ConfigurationError(f"--stun: cannot serve STUN on {address}/udp")
 
