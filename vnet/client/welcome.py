@@ -9,11 +9,12 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.names import displayable
+from vnet.protocols.machine.candidates import checkable
 from vnet.values import Address
 
 __all__ = ["Welcome", "memberAddressesIn", "parseAddress", "parseWelcome"]
@@ -45,7 +46,7 @@ class Welcome:
     @ivar epoch: the mediator's epoch of versions.
     @ivar address: the IPv4 address; C{pool} the block that it is from, in CIDR form.
     @ivar address6: the IPv6 address; C{pool6} the unique local /48 that it is from.
-    @ivar stun: the STUN servers.
+    @ivar stun: the STUN servers that may be asked.
     @ivar relays: C{(uri, username, credential)} of each relay.
     """
 
@@ -121,16 +122,25 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welco
     if address not in pool or address6 != _expected6(pool6, key) or len(answer["realm"]) != 16:
         raise Refused("the mediator gave an address outside of its own block")
     relays = tuple((r["uri"], r["username"], r["credential"]) for r in answer["relays"][:_MAXIMUM_SERVERS])
-    return Welcome(
+    welcome = Welcome(
         realm=answer["realm"],
         epoch=answer["epoch"],
         address=str(address),
         pool=str(pool),
         address6=str(address6),
         pool6=str(pool6),
-        stun=stun,
+        stun=(),
         relays=relays,
     )
+    return evolve(welcome, stun=tuple(each for each in stun if _askable(each, mediatorHost, welcome)))
+
+
+def _askable(server: Address, mediatorHost: str, welcome: Welcome) -> bool:
+    """
+    Whether a STUN server may be asked: not one inside the overlay, nor a group, nor a service of this computer unless the
+    mediator runs on it.
+    """
+    return server.host == mediatorHost or (checkable(server) and not welcome.holds(server.host))
 
 
 def _expected6(pool6: ipaddress.IPv6Network, key: bytes) -> ipaddress.IPv6Address:

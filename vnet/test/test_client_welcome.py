@@ -126,3 +126,17 @@ class WelcomeTests(SynchronousTestCase):
         for text in ("1" * 60_000, "1.2.3.\x1b[2J\n\u202e", "\ud800"):
             error = self.assertRaises(Refused, parseWelcome, answer(address=text), "203.0.113.5", KEY)
             self.assertTrue(str(error).isprintable() and len(str(error)) < 200, str(error))
+
+    def test_stunServers(self) -> None:
+        """
+        A mediator cannot have this node ask groups, services of its own computer or the overlay; one on the same computer
+        can be asked.
+        """
+        bad = ["127.0.0.1:53", "[::1]:53", "224.0.0.1:5353", "255.255.255.255:67", "[ff02::1]:1", "0.0.0.0:1"]
+        inside = ["100.64.0.9:80", "[fd12:3456:789a::9]:80"]
+        welcome = parseWelcome(answer(stun=[*bad, "203.0.113.9:1"]), "203.0.113.5", KEY)
+        self.assertEqual(welcome.stun, (Address("203.0.113.9", 1),))
+        self.assertEqual(parseWelcome(answer(stun=inside), "203.0.113.5", KEY).stun, ())
+        self.assertEqual(
+            parseWelcome(answer(stun=[":3478"]), "127.0.0.1", KEY).stun, (Address("127.0.0.1", 3478),)
+        )
