@@ -37,6 +37,7 @@ _LONGEST_RETRY = 30.0
 _ATTEMPT_TIMEOUT = 20.0
 _PROBE_TIMEOUT = 3.0
 _LOGOUT_TIMEOUT = 2.0
+_STEADY = 10.0
 
 _FINAL: tuple[type[Exception], ...] = (
     control.Denied,
@@ -47,7 +48,6 @@ _FINAL: tuple[type[Exception], ...] = (
     control.PeerAbsent,
     control.LoginFailed,
 )
-
 
 _NETWORK: tuple[type[Exception], ...] = (
     ConnectError,
@@ -193,6 +193,8 @@ class Session:
     _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
     _pausing: bool = field(default=False, init=False)
     _left: bool = field(default=False, init=False)
+    _onlineAt: float = field(default=0.0, init=False)
+    _short: int = field(default=0, init=False)
 
     def start(self) -> None:
         """
@@ -216,7 +218,7 @@ class Session:
 
     def _pause(self, failures: int) -> float:
         self._pausing = True
-        return retryDelay(failures)
+        return retryDelay(failures + self._short)
 
     def linksChanged(self) -> None:
         """
@@ -243,8 +245,9 @@ class Session:
         """
         self._left = True
         if self.online:
-            leaving = Deferred.fromCoroutine(self.call(control.Logout))
-            leaving.addTimeout(_LOGOUT_TIMEOUT, self._clock)
+            leaving = Deferred.fromCoroutine(self.call(control.Logout)).addTimeout(
+                _LOGOUT_TIMEOUT, self._clock
+            )
             await leaving.addErrback(lambda _: None)
         self.stop()
 
@@ -321,6 +324,7 @@ class Session:
         except Exception:
             self._protocol, self.online = None, False
             raise
+        self._onlineAt = self._clock.seconds()
         self._settle(welcome)
 
     def _established(self, connection: IProtocol) -> None:
@@ -347,6 +351,8 @@ class Session:
         if self._protocol is not None:
             self._protocol = None
             heard, self.online = self._heard, False
+            # Each login has its price, for both sides: a mediator that breaks at once is one that fails.
+            self._short = self._short + 1 if self._clock.seconds() - self._onlineAt < _STEADY else 0
             if heard:
                 self.error = f"the connection to the mediator was lost: {describeFailure(reason)}"
                 self._owner.sessionLost(self.error)

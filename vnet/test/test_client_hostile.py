@@ -87,3 +87,15 @@ class HostileMediatorTests(SynchronousTestCase):
         again = StateFile(self.ann.state._path)
         again.load()
         self.assertEqual(again.remembered, self.ann.state.remembered)
+
+    def test_flapping(self) -> None:
+        """
+        A mediator that ends each session as soon as it has begun is asked ever more seldom.
+        """
+        logins = 0
+        for _ in range(1200):
+            self.overlay.advance(0.1)
+            if self.ann.core.logins.online:
+                logins += 1
+                self.overlay.dropControl("203.0.113.1")
+        self.assertLess(logins, 15)
