@@ -18,6 +18,7 @@ from vnet.client.peercontext import PeerContext
 from vnet.client.sync import Member
 from vnet.client.welcome import Welcome, memberAddressesIn
 from vnet.errors import DecodeError, StateError
+from vnet.protocols.machine.ratelimit import KeyedLimit
 
 __all__ = ["MemberTable", "Peers"]
 
@@ -77,6 +78,7 @@ class Peers:
     _warm: int = field(default=0, init=False)
     _early: dict[bytes, _Early] = field(factory=dict, init=False)
     _saving: IDelayedCall | None = field(default=None, init=False)
+    _complaints: KeyedLimit = field(factory=lambda: KeyedLimit(0.1, 10), init=False)
 
     def get(self, key: bytes) -> Peer | None:
         """
@@ -137,7 +139,7 @@ class Peers:
             address, address6 = memberAddressesIn(welcome, member.key, member.address, member.address6)
             key = tunnelKey(member.key)
         except DecodeError as error:
-            self._log.warn("the mediator named a member that cannot be one: {error}", error=error)
+            self._complain(f"the mediator named a member that cannot be one: {error}")
             return None
         refused = self._conflict(member, key, (address, address6), welcome)
         if not refused:
@@ -148,13 +150,17 @@ class Peers:
         peer = Peer(self._context, member, key, refused, warm=not refused and self._warm < _WARM)
         self._peers[member.key] = peer
         if refused:
-            self._log.warn("{nick} is refused: {refused}", nick=member.nick, refused=refused)
+            self._complain(f"{member.nick} is refused: {refused}")
         else:
             self._warm += peer.warm
             peer.addresses = (address, address6)
             self._owners[address] = self._owners[address6] = member.key
             self._byTunnelKey[key] = peer
         return peer
+
+    def _complain(self, about: str) -> None:
+        if self._complaints.allow("", self._context.clock.seconds()):
+            self._log.warn("{about}", about=about)
 
     def _update(self, peer: Peer, member: Member) -> None:
         if not peer.refused:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.application.internet import ClientService
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
@@ -264,9 +264,7 @@ class Session:
         self._settle(Failure(Unreachable("stopped")))
         self.online = False
         if service is None:
-            done: Deferred[None] = Deferred()
-            done.callback(None)
-            return done
+            return succeed(None)
         return service.stopService()
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field
 from nacl.signing import SigningKey
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.identity import tunnelKey
@@ -640,6 +641,16 @@ class PeersTests(SynchronousTestCase):
         self.assertNotIn(LOW, self.around.asked)
         peer.rendezvous(1, 0.0)
         self.assertEqual(self.around.attempts, [])
+
+    def test_complaints(self) -> None:
+        """
+        However many members a mediator names that cannot be any, the log does not fill the disk with them.
+        """
+        with capturedLogs() as lines:
+            for _ in range(100):
+                self.reconcile(Member(LOW, "192.0.2.1", "::1", "nick", "online"))
+        self.assertIn("cannot be one", str(lines[0]))
+        self.assertLessEqual(len(lines), 12)
 
     def test_saved(self) -> None:
         """
