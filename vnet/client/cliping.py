@@ -35,10 +35,17 @@ class Pinger:
 
     def run(self, count: int) -> None:
         """
-        Send C{count} echoes.
+        Send C{count} echoes, or fewer if the person who asked has seen enough.
 
         @raise ClientFailure: the client is not there to be asked.
         """
+        try:
+            self._send(count)
+        except KeyboardInterrupt:
+            if not self.replies:
+                raise
+
+    def _send(self, count: int) -> None:
         for number in range(count):
             started = self.clock()
             self.replies.append(self._reply())

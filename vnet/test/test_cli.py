@@ -308,6 +308,21 @@ class PingTests(SynchronousTestCase):
         self.assertEqual((len(said), slept), (4, [1.0, 1.0, 1.0]))
         self.assertIn("4 sent, 2 answered", pinger.summary())
 
+    def test_interrupted(self) -> None:
+        """Ctrl-C ends it, with the figures so far; before the first echo it ends the command."""
+        outcomes = iter([10.0, 20.0])
+
+        def once() -> dict[str, float | None]:
+            milliseconds = next(outcomes, None)
+            if milliseconds is None:
+                raise KeyboardInterrupt
+            return {"latencyMs": milliseconds}
+
+        pinger = Pinger("bob", once, lambda line: None, lambda seconds: None)
+        pinger.run(100)
+        self.assertIn("2 sent, 2 answered", pinger.summary())
+        self.assertRaises(KeyboardInterrupt, Pinger("bob", once, lambda line: None).run, 1)
+
     def test_noAnswer(self) -> None:
         """A peer that never answers is said to be so."""
         pinger, _said, _slept = self.ping([UnreachableFailure("no answer")])
