@@ -72,6 +72,7 @@ class Peers:
     _pins: Pins
     _presharedKeys: Callable[[bytes], tuple[bytes, ...]]
     _log: Logger = field(factory=Logger)
+    _ownTunnelKey: bytes = field(init=False)
     _peers: dict[bytes, Peer] = field(factory=dict, init=False)
     _byTunnelKey: dict[bytes, Peer] = field(factory=dict, init=False)
     _owners: dict[str, bytes] = field(factory=dict, init=False)
@@ -79,6 +80,10 @@ class Peers:
     _early: dict[bytes, _Early] = field(factory=dict, init=False)
     _saving: IDelayedCall | None = field(default=None, init=False)
     _complaints: KeyedLimit = field(factory=lambda: KeyedLimit(0.1, 10), init=False)
+
+    @_ownTunnelKey.default
+    def _toOwnTunnelKey(self) -> bytes:
+        return tunnelKey(self._context.ownKey)
 
     def get(self, key: bytes) -> Peer | None:
         """
@@ -170,7 +175,7 @@ class Peers:
     def _conflict(
         self, member: Member, tunnelKey: bytes, addresses: tuple[str, str], welcome: Welcome
     ) -> str:
-        if tunnelKey in self._byTunnelKey:
+        if tunnelKey in self._byTunnelKey or tunnelKey == self._ownTunnelKey:
             # Two Ed25519 keys, of opposite sign, have one X25519 key.
             return "the mediator gives one tunnel key to two members"
         for each in addresses:

@@ -642,6 +642,14 @@ class PeersTests(SynchronousTestCase):
         peer.rendezvous(1, 0.0)
         self.assertEqual(self.around.attempts, [])
 
+    def test_ownKey(self) -> None:
+        """
+        A member whose Ed25519 key has this node's own tunnel key gets no tunnel.
+        """
+        opposite = OWN[:31] + bytes([OWN[31] ^ 0x80])
+        self.reconcile(member(opposite))
+        self.assertEqual(self.around.tunnels.members, {})
+
     def test_complaints(self) -> None:
         """
         However many members a mediator names that cannot be any, the log does not fill the disk with them.
