@@ -1,0 +1,1 @@
+A network counts at the mediator where the node joined it only, with the name and the secret that it had then: a mediator can neither swap two networks, nor have a network's secret replaced, nor drop it by saying that it is another mediator.
