@@ -96,8 +96,8 @@ def _mediatorOptions(
     return chosen + [f"--stun={address}" for address in stun]
 
 
-def _nodeOptions(interface: str | None, port: int | None) -> list[str]:
-    options = {"interface": interface, "port": port}
+def _nodeOptions(interface: str | None, port: int | None, pool: str | None) -> list[str]:
+    options = {"interface": interface, "port": port, "accept-pool": pool}
     return [f"--{name}={value}" for name, value in options.items() if value]
 
 
@@ -199,7 +199,7 @@ def cli(
     settings = Settings(
         state.absolute(),
         _mediatorOptions(chosen, listen, stun, pool),
-        _nodeOptions(interface, port),
+        _nodeOptions(interface, port, pool),
         network or _defaultNetwork(),
     )
     run = Run(settings, say)

@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python import usage
 
 from vnet.boottime import installBootClock
 from vnet.client._localsocket import GROUP
@@ -89,6 +91,19 @@ class Options(OneLineOptions):
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
     ]
     compData = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["accept-pool"] = []
+
+    def opt_accept_pool(self, cidr: str) -> None:
+        """
+        Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times.
+        """
+        try:
+            self["accept-pool"].append(IPv4Network(cidr))
+        except ValueError as error:
+            raise usage.UsageError(f"--accept-pool: {cidr!r} is no IPv4 block such as 25.0.0.0/8") from error
 
     def postOptions(self) -> None:
         """
@@ -168,6 +183,7 @@ class ClientService(MultiService):
                 sealer=Sealer(identity.seed, os.urandom),
                 endpointFor=self._endpointFor,
                 deriveMaster=self._deriveMaster,
+                acceptedPools=self._options["accept-pool"],
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)

@@ -6,6 +6,7 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 from attrs import define, field
@@ -26,7 +27,7 @@ from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.tunnels import TunnelTable
-from vnet.client.welcome import Welcome
+from vnet.client.welcome import Welcome, checkPool
 from vnet.errors import DecodeError, StateError, VnetError
 from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols import control
@@ -53,6 +54,7 @@ class NodeParts:
     @ivar clock: the reactor's clock, CLOCK_BOOTTIME.
     @ivar endpointFor: makes the endpoint, with TLS, of a mediator.
     @ivar deriveMaster: Argon2id off the reactor thread.
+    @ivar acceptedPools: see L{checkPool}.
     """
 
     clock: IReactorTime
@@ -66,6 +68,7 @@ class NodeParts:
     endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
     deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
     identify: Callable[[Any], tuple[bytes, bytes]] = identify
+    acceptedPools: Sequence[IPv4Network] = ()
 
 
 @define(eq=False, repr=False)
@@ -185,6 +188,7 @@ class Node:
             written: the old session stays.
         """
         before = self.welcome
+        checkPool(welcome, self.parts.acceptedPools)
         self.forwarder.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
         try:
             self.logins.adopt(session)

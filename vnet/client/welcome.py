@@ -17,7 +17,7 @@ from vnet.protocols.codec.names import displayable
 from vnet.protocols.machine.candidates import checkable
 from vnet.values import Address
 
-__all__ = ["Welcome", "memberAddressesIn", "parseAddress", "parseWelcome"]
+__all__ = ["Welcome", "checkPool", "memberAddressesIn", "parseAddress", "parseWelcome"]
 
 _MAXIMUM_SERVERS = 8
 _SHORTEST_PREFIX = 8
@@ -34,6 +34,8 @@ _RESERVED = tuple(
         "224.0.0.0/3",
     )
 )
+# Nothing on the Internet is reached by these (RFC 6598, RFC 2544): a mediator may choose among them freely.
+_FREE = (ipaddress.IPv4Network("100.64.0.0/10"), ipaddress.IPv4Network("198.18.0.0/15"))
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fd00::/8")
 
 
@@ -141,6 +143,21 @@ def _askable(server: Address, mediatorHost: str, welcome: Welcome) -> bool:
     mediator runs on it.
     """
     return server.host == mediatorHost or (checkable(server) and not welcome.holds(server.host))
+
+
+def checkPool(welcome: Welcome, accepted: Sequence[ipaddress.IPv4Network]) -> None:
+    """
+    See that the overlay takes the place of no part of the Internet that this computer may want to reach.
+
+    @param accepted: further blocks that this computer's owner has allowed.
+    @raise Refused: it would.
+    """
+    pool = ipaddress.IPv4Network(welcome.pool)
+    if not any(pool.subnet_of(block) for block in (*_FREE, *accepted)):
+        raise Refused(
+            f"the mediator's address block {pool} may be in use on the Internet: if you trust it with that block, "
+            f"start vnet-client with --accept-pool={pool}"
+        )
 
 
 def _expected6(pool6: ipaddress.IPv6Network, key: bytes) -> ipaddress.IPv6Address:

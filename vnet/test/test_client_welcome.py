@@ -4,11 +4,12 @@ What a node takes from its mediator.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.welcome import memberAddressesIn, parseAddress, parseWelcome
+from vnet.client.welcome import checkPool, memberAddressesIn, parseAddress, parseWelcome
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec.address6 import address6Of
 from vnet.values import Address
@@ -76,6 +77,21 @@ class WelcomeTests(SynchronousTestCase):
         ):
             error = self.assertRaises(Refused, parseWelcome, answer(**changes), "203.0.113.5", KEY)
             self.assertNotIn("\n", str(error))
+
+    def test_public(self) -> None:
+        """
+        A block that may be in use on the Internet is taken with the owner's consent only.
+        """
+        for pool, address in (
+            ("8.0.0.0/8", "8.1.2.3"),
+            ("203.0.113.0/24", "203.0.113.9"),
+            ("25.0.0.0/8", "25.1.2.3"),
+        ):
+            welcome = parseWelcome(answer(pool=pool, address=address), "192.0.2.1", KEY)
+            self.assertIn("--accept-pool", str(self.assertRaises(Refused, checkPool, welcome, ())))
+            checkPool(welcome, (IPv4Network(pool),))
+        for pool, address in (("100.64.0.0/10", "100.64.0.7"), ("198.18.4.0/24", "198.18.4.7")):
+            checkPool(parseWelcome(answer(pool=pool, address=address), "192.0.2.1", KEY), ())
 
     def test_addresses(self) -> None:
         """
