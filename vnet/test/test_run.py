@@ -33,8 +33,9 @@ class OptionTests(SynchronousTestCase):
 
     def test_node(self) -> None:
         """The node gets the options that were chosen, and its defaults otherwise."""
-        self.assertEqual(run._nodeOptions(None, None), [])
-        self.assertEqual(run._nodeOptions("v1", 5), ["--interface=v1", "--port=5"])
+        self.assertEqual(run._nodeOptions(None, None, None), [])
+        self.assertEqual(run._nodeOptions("v1", 5, None), ["--interface=v1", "--port=5"])
+        self.assertEqual(run._nodeOptions(None, None, "25.0.0.0/8"), ["--accept-pool=25.0.0.0/8"])
 
     def test_hostNote(self) -> None:
         """An address that others cannot reach comes with a note, another one does not."""
