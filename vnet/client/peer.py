@@ -230,16 +230,25 @@ class Peer:
         """
         if self.refused or start == self._start:
             return
-        self._dropPrevious()
-        self._previous = self._attempt
-        if self.path is None:
-            self._dropPrevious()
+        self._keepWorking()
         self._start = start
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
         self._attempt = self._connect(startAt)
         self.sendSignal()
         self._schedule(_SEARCH)
+
+    def _keepWorking(self) -> None:
+        """
+        Of the attempts so far, keep the one whose path is in use until the next has one.
+        """
+        if self._attempt is not None and self._attempt.selected is not None:
+            self._dropPrevious()
+            self._previous, self._attempt = self._attempt, None
+        else:
+            self._closeAttempt()
+            if self.path is None:
+                self._dropPrevious()
 
     def _connect(self, startAt: float) -> Attempt | None:
         attempt: Attempt | None = None

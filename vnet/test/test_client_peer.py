@@ -438,6 +438,18 @@ class PeerTests(SynchronousTestCase):
         self.assertTrue(old.closed)
         self.assertEqual(peer.path, new.selected)
 
+    def test_twoRendezvous(self) -> None:
+        """
+        Of two rendezvous in a row, neither with a result yet, the second does not close the path in use.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        peer.rendezvous(7, 41.0)
+        self.assertEqual(
+            (old.closed, self.attempts[-2].closed, self.attempts[-1].closed), (False, True, False)
+        )
+        self.assertEqual(peer.path, PATH)
+
     def test_newAttemptFails(self) -> None:
         """
         When a new attempt finds nothing, the old path stays.
