@@ -16,7 +16,7 @@ from vnet.client.node import Node
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describeFully, why
 from vnet.client.report import describeNat, describeNetworks
-from vnet.errors import DecodeError, Refused, StateError, Unreachable
+from vnet.errors import DecodeError, Refused, Unreachable
 from vnet.interfaces import INode
 from vnet.protocols import control
 from vnet.protocols.codec.names import validateNick
@@ -58,14 +58,10 @@ class Verbs:
     @_deferred
     async def logout(self) -> dict[str, Any]:
         """See L{INode}."""
+        self._node.parts.state.update(online=False)
         closing = Deferred.fromCoroutine(self._node.logins.close())
         # Not after the mediator's answer: a new login may be under way by then.
         self._node.forget()
-        try:
-            self._node.parts.state.update(online=False)
-        except StateError as error:
-            await closing
-            raise Refused(f"this node is logged out, but will log in at its next start: {error}") from error
         await closing
         return self._status()
 

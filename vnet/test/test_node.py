@@ -7,8 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from vnet.client.state import StateFile
-from vnet.errors import Refused, StateError, Unreachable
+from vnet.errors import Refused, Unreachable
 from vnet.interfaces import INode
 from vnet.test.nodelab import URL, Overlay, TestNode
 
@@ -163,21 +162,6 @@ class NodeTests(SynchronousTestCase):
         link = ann.do(ann.node.invite("home"))["link"].partition("&")[0]
         error = self.assertRaises(Refused, bea.do, bea.node.joinInvite(link))
         self.assertIn("the shell cuts it at '&'", str(error))
-
-    def test_logoutOnFullDisk(self) -> None:
-        """
-        A node whose disk is full logs out all the same, and says that it will not remember that.
-        """
-        ann, bea = self.pair()
-
-        def full(**changes: object) -> None:
-            raise StateError("no space")
-
-        self.patch(StateFile, "update", lambda self, **changes: full())
-        error = self.assertRaises(Refused, bea.do, bea.node.logout())
-        self.assertIn("is logged out", str(error))
-        self.overlay.advance(0.5)
-        self.assertEqual(ann.members(), {"home/bea": ("offline", "none")})
 
     def test_leave(self) -> None:
         """
