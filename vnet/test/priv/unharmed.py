@@ -50,7 +50,7 @@ def _lasting(path: Path) -> bytes:
     try:
         state = json.loads(content)
         state.pop("pins", None)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return content
     return json.dumps(state).encode()
 
