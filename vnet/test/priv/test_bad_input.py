@@ -10,7 +10,7 @@ from vnet.protocols.codec.url import parseInvite
 from vnet.test.priv.cluster import Node
 from vnet.test.priv.daemons import environment
 from vnet.test.priv.household import HouseholdCase
-from vnet.test.priv.unharmed import refused, unharmed
+from vnet.test.priv.unharmed import othersReach, refused, unharmed
 
 MODIFIED_CLIENT = """
 from vnet.test.priv.rawnode import RawNode, Refusal
@@ -161,6 +161,8 @@ class CommandTests(HouseholdCase):
         """
         A user who may not read the password file, or not use the control socket, is told so.
         """
+        if not othersReach():
+            return
         path = self.cluster.lab.directory / "forbidden"
         path.touch(0o600)
         for arguments in (["create", f"--password-file={path}", "n"], ["status"]):

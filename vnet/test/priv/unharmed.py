@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 
 import attrs
 
+import vnet
 from vnet.test.netlab import Host, LabError
 from vnet.test.priv.daemons import CommandFailed, Node
 
-__all__ = ["Pinging", "fullDisk", "hashed", "onTmpfs", "refused", "unharmed"]
+__all__ = ["Pinging", "fullDisk", "hashed", "onTmpfs", "othersReach", "refused", "unharmed"]
 
 _LONGEST_LINE = 400
 # The timestamp is written now and then by itself.
@@ -38,6 +40,18 @@ def hashed(directory: Path) -> dict[str, tuple[int, str]]:
             digest = hashlib.sha256(_lasting(path)).hexdigest()
             found[str(path.relative_to(directory))] = path.stat().st_mode & 0o7777, digest
     return found
+
+
+def othersReach() -> bool:
+    """
+    Whether other users than root may run the programs of this checkout: not where it lies in root's own directory, say.
+    """
+    places = [
+        Path(sys.prefix).resolve(),
+        Path(sys.base_prefix).resolve(),
+        Path(vnet.__file__).resolve().parent,
+    ]
+    return all(path.stat().st_mode & 0o001 for place in places for path in (place, *place.parents))
 
 
 def _lasting(path: Path) -> bytes:
