@@ -13,18 +13,22 @@ __all__ = ["Address", "Candidate", "NatReport"]
 
 class Address(NamedTuple):
     """
-    A transport address.
+    A transport address, and the way there.
 
     @ivar host: an IP literal in canonical form: dotted IPv4, or compressed lower-case IPv6.
         An IPv4-mapped IPv6 address is always written as IPv4.
     @ivar port: 0 to 65535.
+    @ivar via: the name of this node's allocation on a relay through which datagrams go there and come from there;
+        empty for the network itself.
     """
 
     host: str
     port: int
+    via: str = ""
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        plain = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{plain} via {self.via}" if self.via else plain
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ embed it::
 
         def sendAll(self, datagrams):
             for data, address in datagrams:
-                self.transport.write(data, address)
+                self.transport.write(data, (address.host, address.port))
 
         def datagramReceived(self, data, addr):
             if isStun(data):
@@ -30,7 +30,7 @@ embed it::
 
         def happened(self, event):
             if isinstance(event, Selected):
-                self.transport.write(b"hello through the hole", event.path.address)
+                self.transport.write(b"hello through the hole", event.path.address[:2])
 
 Exactly one of the two peers is C{controlling}; both call C{connect} with the same moment as C{startAt},
 as precisely as they know.  A socket bound to C{::} gives IPv4 addresses as C{::ffff:192.0.2.1}: write them

@@ -183,7 +183,7 @@ class StunClient(DatagramProtocol):
         for data, addr in datagrams:
             try:
                 if self.transport is not None:
-                    self.transport.write(data, addr)
+                    self.transport.write(data, (addr.host, addr.port))
             except (OSError, InvalidAddressError):
                 # No route, or a server of the family that this port is not: the request is sent
                 # again, and in the end the server is silent.

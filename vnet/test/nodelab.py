@@ -189,7 +189,7 @@ class Overlay:
 
         def received(batch: Sequence[tuple[bytes, Address]]) -> None:
             for data, source in batch:
-                server.datagramReceived(data, tuple(source))
+                server.datagramReceived(data, source[:2])
 
         port.start(received)
 

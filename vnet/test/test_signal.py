@@ -30,7 +30,7 @@ hosts = st.one_of(
 candidates = st.builds(
     Candidate,
     st.sampled_from(["host", "srflx", "prflx", "relay"]),
-    st.builds(Address, hosts, st.integers(1, 65535)),
+    st.builds(Address, hosts, st.integers(1, 65535), st.just("")),
     st.integers(1, 2**31 - 1),
     iceText(1, 8),
 )

@@ -386,6 +386,7 @@ addresses = st.builds(
     Address,
     st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6, network="2000::/3")).map(str),
     st.integers(0, 65535),
+    st.just(""),
 )
 algorithms = st.builds(attr.PasswordAlgorithm, st.integers(0, 0xFFFF), st.binary(max_size=9))
 VALUES: dict[attr.AttributeType[Any], st.SearchStrategy[Any]] = {
@@ -397,8 +398,25 @@ VALUES: dict[attr.AttributeType[Any], st.SearchStrategy[Any]] = {
             attr.ALTERNATE_SERVER,
             attr.RESPONSE_ORIGIN,
             attr.OTHER_ADDRESS,
+            attr.XOR_PEER_ADDRESS,
+            attr.XOR_RELAYED_ADDRESS,
         )
     },
+    attr.CHANNEL_NUMBER: st.integers(0, 65535),
+    attr.LIFETIME: st.integers(0, 2**32 - 1),
+    attr.DATA: st.binary(max_size=50),
+    attr.REQUESTED_ADDRESS_FAMILY: st.sampled_from([4, 6]),
+    attr.ADDITIONAL_ADDRESS_FAMILY: st.sampled_from([4, 6]),
+    attr.EVEN_PORT: st.booleans(),
+    attr.REQUESTED_TRANSPORT: st.integers(0, 255),
+    attr.DONT_FRAGMENT: st.just(True),
+    attr.RESERVATION_TOKEN: st.binary(min_size=8, max_size=8),
+    attr.ADDRESS_ERROR_CODE: st.builds(
+        attr.AddressErrorCode, st.sampled_from([4, 6]), st.integers(300, 699), text
+    ),
+    attr.ICMP: st.builds(
+        attr.Icmp, st.integers(0, 127), st.integers(0, 511), st.binary(min_size=4, max_size=4)
+    ),
     **{kind: text for kind in (attr.USERNAME, attr.REALM, attr.NONCE, attr.SOFTWARE)},
     attr.PRIORITY: st.integers(0, 2**32 - 1),
     attr.ICE_CONTROLLED: st.integers(0, 2**64 - 1),

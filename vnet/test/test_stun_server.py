@@ -215,7 +215,7 @@ class StunClientTests(SynchronousTestCase):
         client.makeConnection(there)
         for second in range(100):
             for data, addr in there.written:
-                self.assertEqual(addr, Address("192.0.2.1", 3478))
+                self.assertEqual(addr, ("192.0.2.1", 3478))
                 server.datagramReceived(data, ME)
             for data, _addr in back.written:
                 client.datagramReceived(data, ("192.0.2.1", 3478))

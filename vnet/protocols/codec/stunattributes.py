@@ -1,7 +1,7 @@
 # -*- test-case-name: vnet.test.test_stun_codec -*-
 """
 The attributes of STUN messages, one row each (RFC 8489 section 14, RFC 8445 section 16.1,
-RFC 5780 section 7)::
+RFC 5780 section 7, RFC 8656 section 18)::
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -28,12 +28,20 @@ from vnet.errors import DecodeError
 from vnet.values import Address
 
 __all__ = [
+    "ADDITIONAL_ADDRESS_FAMILY",
+    "ADDRESS_ERROR_CODE",
     "ALTERNATE_SERVER",
     "CHANGE_REQUEST",
+    "CHANNEL_NUMBER",
+    "DATA",
+    "DONT_FRAGMENT",
     "ERROR_CODE",
+    "EVEN_PORT",
     "FINGERPRINT",
     "ICE_CONTROLLED",
     "ICE_CONTROLLING",
+    "ICMP",
+    "LIFETIME",
     "MAGIC_COOKIE",
     "MAPPED_ADDRESS",
     "MESSAGE_INTEGRITY",
@@ -45,6 +53,9 @@ __all__ = [
     "PASSWORD_ALGORITHMS",
     "PRIORITY",
     "REALM",
+    "REQUESTED_ADDRESS_FAMILY",
+    "REQUESTED_TRANSPORT",
+    "RESERVATION_TOKEN",
     "RESPONSE_ORIGIN",
     "RESPONSE_PORT",
     "ROWS",
@@ -54,10 +65,14 @@ __all__ = [
     "USERNAME",
     "USE_CANDIDATE",
     "XOR_MAPPED_ADDRESS",
+    "XOR_PEER_ADDRESS",
+    "XOR_RELAYED_ADDRESS",
+    "AddressErrorCode",
     "Attribute",
     "AttributeType",
     "ChangeRequest",
     "ErrorCode",
+    "Icmp",
     "PasswordAlgorithm",
 ]
 
@@ -142,6 +157,36 @@ class ChangeRequest:
 
 
 @attrs.frozen
+class AddressErrorCode:
+    """
+    Why there is no relayed address of one family (RFC 8656 section 18.12).
+
+    @ivar family: 4 or 6.
+    @ivar code: 300 to 699.
+    @ivar reason: a phrase for people, often empty.
+    """
+
+    family: int
+    code: int
+    reason: str = ""
+
+
+@attrs.frozen
+class Icmp:
+    """
+    What an ICMP message said of a datagram that was relayed (RFC 8656 section 18.13).
+
+    @ivar type: of ICMP or ICMPv6, 0 to 127.
+    @ivar code: 0 to 511.
+    @ivar data: 4 bytes: the MTU where it is too large, else zero.
+    """
+
+    type: int
+    code: int
+    data: bytes = bytes(4)
+
+
+@attrs.frozen
 class PasswordAlgorithm:
     """
     @ivar number: 1 is MD5, 2 is SHA-256 (RFC 8489 section 18.5.1).
@@ -205,6 +250,82 @@ def _writeError(value: ErrorCode, transactionId: bytes) -> bytes:
     if not 300 <= value.code <= 699:
         raise ValueError(f"error code {value.code} is not in 300 to 699")
     return bytes([0, 0, value.code // 100, value.code % 100]) + value.reason.encode()
+
+
+_FAMILIES = {1: 4, 2: 6}
+_FAMILY_CODES = {4: 1, 6: 2}
+
+
+def _readFamily(data: bytes, transactionId: bytes) -> int:
+    """
+    A family that is unknown is read as 0: the one who is asked for it has an error code to say so.
+    """
+    if len(data) != 4:
+        raise DecodeError("an address family that is not 4 bytes")
+    return _FAMILIES.get(data[0], 0)
+
+
+def _writeFamily(value: int, transactionId: bytes) -> bytes:
+    if value not in _FAMILY_CODES:
+        raise ValueError(f"no address family {value}")
+    return bytes([_FAMILY_CODES[value], 0, 0, 0])
+
+
+def _readAddressError(data: bytes, transactionId: bytes) -> AddressErrorCode:
+    error = _readError(data, transactionId)
+    if data[0] not in _FAMILIES:
+        raise DecodeError("an ADDRESS-ERROR-CODE of unknown family")
+    return AddressErrorCode(_FAMILIES[data[0]], error.code, error.reason)
+
+
+def _writeAddressError(value: AddressErrorCode, transactionId: bytes) -> bytes:
+    if value.family not in _FAMILY_CODES:
+        raise ValueError(f"no address family {value.family}")
+    error = _writeError(ErrorCode(value.code, value.reason), transactionId)
+    return bytes([_FAMILY_CODES[value.family]]) + error[1:]
+
+
+def _readIcmp(data: bytes, transactionId: bytes) -> Icmp:
+    if len(data) != 8:
+        raise DecodeError("an ICMP that is not 8 bytes")
+    word = int.from_bytes(data[2:4], "big")
+    return Icmp(word >> 9, word & 0x1FF, data[4:])
+
+
+def _writeIcmp(value: Icmp, transactionId: bytes) -> bytes:
+    if not 0 <= value.type < 128 or not 0 <= value.code < 512 or len(value.data) != 4:
+        raise ValueError("an ICMP whose parts do not fit")
+    return bytes(2) + (value.type << 9 | value.code).to_bytes(2, "big") + value.data
+
+
+def _readChannel(data: bytes, transactionId: bytes) -> int:
+    if len(data) != 4:
+        raise DecodeError("a CHANNEL-NUMBER that is not 4 bytes")
+    return int.from_bytes(data[:2], "big")
+
+
+def _writeChannel(value: int, transactionId: bytes) -> bytes:
+    return value.to_bytes(2, "big") + bytes(2)
+
+
+def _readEven(data: bytes, transactionId: bytes) -> bool:
+    if len(data) != 1:
+        raise DecodeError("an EVEN-PORT that is not 1 byte")
+    return bool(data[0] & 0x80)
+
+
+def _writeEven(value: bool, transactionId: bytes) -> bytes:
+    return b"\x80" if value else b"\0"
+
+
+def _readTransport(data: bytes, transactionId: bytes) -> int:
+    if len(data) != 4:
+        raise DecodeError("a REQUESTED-TRANSPORT that is not 4 bytes")
+    return data[0]
+
+
+def _writeTransport(value: int, transactionId: bytes) -> bytes:
+    return bytes([value, 0, 0, 0])
 
 
 def _readCodes(data: bytes, transactionId: bytes) -> tuple[int, ...]:
@@ -332,6 +453,7 @@ def _row(code: int, name: str, format: _Format[T]) -> AttributeType[T]:
 _ADDRESS = _Format(_readAddress, _writeAddress)
 _XOR_ADDRESS = _Format(_readXorAddress, _writeXorAddress)
 _FLAG = _Format(_readFlag, _writeFlag)
+_FAMILY = _Format(_readFamily, _writeFamily)
 _ALGORITHM = _Format(_readAlgorithm, _writeAlgorithm)
 _ALGORITHMS = _Format(_readAlgorithms, _writeAlgorithms)
 
@@ -341,19 +463,32 @@ USERNAME = _row(0x0006, "USERNAME", _text(508))
 MESSAGE_INTEGRITY = _row(0x0008, "MESSAGE-INTEGRITY", _bytes(20))
 ERROR_CODE = _row(0x0009, "ERROR-CODE", _Format(_readError, _writeError))
 UNKNOWN_ATTRIBUTES = _row(0x000A, "UNKNOWN-ATTRIBUTES", _Format(_readCodes, _writeCodes))
+CHANNEL_NUMBER = _row(0x000C, "CHANNEL-NUMBER", _Format(_readChannel, _writeChannel))
+LIFETIME = _row(0x000D, "LIFETIME", _uint(4))
+XOR_PEER_ADDRESS = _row(0x0012, "XOR-PEER-ADDRESS", _XOR_ADDRESS)
+DATA = _row(0x0013, "DATA", _bytes())
 REALM = _row(0x0014, "REALM", _text(763))
 NONCE = _row(0x0015, "NONCE", _text(763))
+XOR_RELAYED_ADDRESS = _row(0x0016, "XOR-RELAYED-ADDRESS", _XOR_ADDRESS)
+REQUESTED_ADDRESS_FAMILY = _row(0x0017, "REQUESTED-ADDRESS-FAMILY", _FAMILY)
+EVEN_PORT = _row(0x0018, "EVEN-PORT", _Format(_readEven, _writeEven))
+REQUESTED_TRANSPORT = _row(0x0019, "REQUESTED-TRANSPORT", _Format(_readTransport, _writeTransport))
+DONT_FRAGMENT = _row(0x001A, "DONT-FRAGMENT", _FLAG)
 MESSAGE_INTEGRITY_SHA256 = _row(0x001C, "MESSAGE-INTEGRITY-SHA256", _bytes(32))
 PASSWORD_ALGORITHM = _row(0x001D, "PASSWORD-ALGORITHM", _ALGORITHM)
 USERHASH = _row(0x001E, "USERHASH", _bytes(32))
 XOR_MAPPED_ADDRESS = _row(0x0020, "XOR-MAPPED-ADDRESS", _XOR_ADDRESS)
+RESERVATION_TOKEN = _row(0x0022, "RESERVATION-TOKEN", _bytes(8))
 PRIORITY = _row(0x0024, "PRIORITY", _uint(4))
 USE_CANDIDATE = _row(0x0025, "USE-CANDIDATE", _FLAG)
 PADDING = _row(0x0026, "PADDING", _bytes())
 RESPONSE_PORT = _row(0x0027, "RESPONSE-PORT", _Format(_readPort, _uint(2).write))
+ADDITIONAL_ADDRESS_FAMILY = _row(0x8000, "ADDITIONAL-ADDRESS-FAMILY", _FAMILY)
+ADDRESS_ERROR_CODE = _row(0x8001, "ADDRESS-ERROR-CODE", _Format(_readAddressError, _writeAddressError))
 PASSWORD_ALGORITHMS = _row(0x8002, "PASSWORD-ALGORITHMS", _ALGORITHMS)
 SOFTWARE = _row(0x8022, "SOFTWARE", _text(763, "replace"))
 ALTERNATE_SERVER = _row(0x8023, "ALTERNATE-SERVER", _ADDRESS)
+ICMP = _row(0x8004, "ICMP", _Format(_readIcmp, _writeIcmp))
 FINGERPRINT = _row(0x8028, "FINGERPRINT", _uint(4))
 ICE_CONTROLLED = _row(0x8029, "ICE-CONTROLLED", _uint(8))
 ICE_CONTROLLING = _row(0x802A, "ICE-CONTROLLING", _uint(8))

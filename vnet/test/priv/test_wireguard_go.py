@@ -263,7 +263,7 @@ class WireGuardGoTests(SynchronousTestCase):
 
         def flood() -> None:
             for sock, peer, burst in floods:
-                pour(sock, burst, peer.address)
+                pour(sock, burst, peer.address[:2])
 
         flood()
         self.lab.run(0.2)
@@ -351,7 +351,7 @@ class WireGuardGoTests(SynchronousTestCase):
         sent, moment = len(peer.seen), now()
         for place in range(0, len(bad), 50):
             for data in bad[place : place + 50]:
-                sock.sendto(data, peer.address)
+                sock.sendto(data, peer.address[:2])
             self.lab.run(0.02)
         self.lab.run(0.3)
         arrived = [entry for entry in peer.seen[sent:] if entry[0]]

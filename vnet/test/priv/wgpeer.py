@@ -211,7 +211,7 @@ class Peer:
                 self.events.append(event)
         for data, addr in self.machine.datagramsToSend(moment):
             self.seen.append((False, data, addr))
-            self.socket.sendto(data, addr)
+            self.socket.sendto(data, addr[:2])
 
     def answer(self, packets: tuple[bytes, ...]) -> None:
         """

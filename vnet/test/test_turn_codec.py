@@ -1,0 +1,72 @@
+"""
+ChannelData, and streams of it and of STUN messages.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.errors import DecodeError
+from vnet.protocols.codec.stun import Class, Message, encode
+from vnet.protocols.codec.turn import (
+    ALLOCATE,
+    CHANNELS,
+    MAX_FRAME,
+    Splitter,
+    decodeChannelData,
+    encodeChannelData,
+)
+
+channels = st.integers(CHANNELS.start, CHANNELS.stop - 1)
+STUN = encode(Message(ALLOCATE, Class.REQUEST, b"t" * 12))
+
+
+class ChannelDataTests(SynchronousTestCase):
+    def test_bytes(self) -> None:
+        """The header is channel and length, and padding is not counted (RFC 8656 sections 12.4 and 12.5)."""
+        self.assertEqual(encodeChannelData(0x4001, b"hello"), bytes.fromhex("40010005") + b"hello")
+        self.assertEqual(
+            encodeChannelData(0x4001, b"hello", True), bytes.fromhex("40010005") + b"hello\0\0\0"
+        )
+
+    @given(channels, st.binary(max_size=100), st.booleans())
+    def test_roundTrip(self, channel: int, data: bytes, stream: bool) -> None:
+        """What is written is read back, with padding and without."""
+        self.assertEqual(decodeChannelData(encodeChannelData(channel, data, stream)), (channel, data))
+
+    def test_malformed(self) -> None:
+        """Truncated ones, and those of no channel, are refused."""
+        for wrong in ("", "4000", "40000005ffff", "3fff0000", "50000000", "ffff0000"):
+            self.assertRaises(DecodeError, decodeChannelData, bytes.fromhex(wrong))
+
+
+class SplitterTests(SynchronousTestCase):
+    @given(
+        st.lists(st.one_of(st.just(STUN), st.builds(encodeChannelData, channels, st.binary(max_size=9)))),
+        st.data(),
+    )
+    def test_anyPieces(self, messages: list[bytes], data: st.DataObject) -> None:
+        """However a stream is cut, its messages come out, in order and without padding."""
+        stream = b"".join(each + bytes(-len(each) % 4) for each in messages)
+        splitter, found = Splitter(), []
+        while stream:
+            cut = data.draw(st.integers(1, len(stream)))
+            found += splitter.feed(stream[:cut])
+            stream = stream[cut:]
+        self.assertEqual(found, messages)
+        self.assertEqual(splitter.waiting, 0)
+
+    def test_foreign(self) -> None:
+        """What is neither STUN nor ChannelData ends the stream, before it can make anybody wait."""
+        for wrong in (b"\x80\0\0\0", b"\xff\xff\xff\xff", b"\x50\0\0\0", b"\0\1\0\1"):
+            self.assertRaises(DecodeError, Splitter().feed, wrong)
+
+    def test_limit(self) -> None:
+        """A message above the limit is refused when its header is there, so that nothing more is kept."""
+        splitter = Splitter(limit=100)
+        self.assertEqual(splitter.feed(b"\x40\0\0\x60"), [])
+        self.assertRaises(DecodeError, Splitter(limit=100).feed, b"\x40\0\0\x61")
+        self.assertEqual(len(Splitter().feed(encodeChannelData(0x4000, bytes(65535), True))), 1)
+        self.assertEqual(MAX_FRAME, 65542)
