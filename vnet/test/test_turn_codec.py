@@ -60,7 +60,7 @@ class SplitterTests(SynchronousTestCase):
 
     def test_foreign(self) -> None:
         """What is neither STUN nor ChannelData ends the stream, before it can make anybody wait."""
-        for wrong in (b"\x80\0\0\0", b"\xff\xff\xff\xff", b"\x50\0\0\0", b"\0\1\0\1"):
+        for wrong in (b"\0\1\0\0\0\0\0\0", b"\x80\0\0\0", b"\xff\xff\xff\xff", b"\x50\0\0\0", b"\0\1\0\1"):
             self.assertRaises(DecodeError, Splitter().feed, wrong)
 
     def test_limit(self) -> None:

@@ -23,6 +23,7 @@ import struct
 from attrs import define, field
 
 from vnet.errors import DecodeError
+from vnet.protocols.codec.stunattributes import MAGIC_COOKIE
 
 __all__ = [
     "ALLOCATE",
@@ -62,6 +63,7 @@ MAX_FRAME = 4 + 0xFFFF + 3
 
 _HEADER = struct.Struct("!HH")
 _STUN_HEADER = 20
+_COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 
 
 def channelHeader(channel: int, size: int) -> bytes:
@@ -137,8 +139,8 @@ class Splitter:
     def _sizes(self, buffer: bytearray, place: int) -> tuple[int, int]:
         first, length = _HEADER.unpack_from(buffer, place)
         if first < 0x4000:
-            if length % 4:
-                raise DecodeError("a STUN message whose length is no multiple of 4")
+            if length % 4 or (len(buffer) - place >= 8 and buffer[place + 4 : place + 8] != _COOKIE):
+                raise DecodeError("no STUN message: a wrong length, or no magic cookie")
             size = padded = _STUN_HEADER + length
         elif first in CHANNELS:
             size = HEADER + length
