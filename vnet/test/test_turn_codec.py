@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.stun import Class, Message, encode
+from vnet.protocols.codec.stun import Class, Message, authenticate, decode, encode
+from vnet.protocols.codec.stunattributes import LIFETIME, XOR_PEER_ADDRESS
 from vnet.protocols.codec.turn import (
     ALLOCATE,
     CHANNELS,
+    CREATE_PERMISSION,
     MAX_FRAME,
     Splitter,
     decodeChannelData,
     encodeChannelData,
 )
+from vnet.values import Address
 
 channels = st.integers(CHANNELS.start, CHANNELS.stop - 1)
 STUN = encode(Message(ALLOCATE, Class.REQUEST, b"t" * 12))
@@ -70,3 +73,16 @@ class SplitterTests(SynchronousTestCase):
         self.assertRaises(DecodeError, Splitter(limit=100).feed, b"\x40\0\0\x61")
         self.assertEqual(len(Splitter().feed(encodeChannelData(0x4000, bytes(65535), True))), 1)
         self.assertEqual(MAX_FRAME, 65542)
+
+
+class PeersTests(SynchronousTestCase):
+    def test_several(self) -> None:
+        """A message may name several peers, each of them covered by the integrity; of other duplicates the first counts."""
+        peers = [Address("192.0.2.1", 1), Address("2001:db8::1", 2), Address("192.0.2.1", 3)]
+        attributes = (*map(XOR_PEER_ADDRESS, peers), LIFETIME(1), LIFETIME(2))
+        sent = Message(CREATE_PERMISSION, Class.REQUEST, b"t" * 12, attributes)
+        found = authenticate(decode(encode(sent, b"key")), b"key")
+        self.assertIsNotNone(found)
+        if found is not None:
+            self.assertEqual(found.getAll(XOR_PEER_ADDRESS), tuple(peers))
+            self.assertEqual(found.getAll(LIFETIME), (1,))

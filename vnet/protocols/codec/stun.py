@@ -38,6 +38,7 @@ from vnet.protocols.codec.stunattributes import (
     MESSAGE_INTEGRITY,
     MESSAGE_INTEGRITY_SHA256,
     ROWS,
+    XOR_PEER_ADDRESS,
     Attribute,
     AttributeType,
 )
@@ -112,6 +113,12 @@ class _Parts:
                 return value
         return None
 
+    def getAll(self, kind: AttributeType[T]) -> tuple[T, ...]:
+        """
+        The values of all attributes of a type that may be repeated.
+        """
+        return tuple(each.value for each in self.attributes if each.kind is kind)
+
     def __contains__(self, kind: AttributeType[Any]) -> bool:
         return any(each.kind is kind for each in self.attributes)
 
@@ -132,7 +139,8 @@ class Message(_Parts):
     @ivar method: 0 to 0xFFF; L{BINDING} is 1.
     @ivar klass: request, indication, success or error.
     @ivar transactionId: 12 bytes.
-    @ivar attributes: at most one of each type when decoded: of duplicates the first counts.
+    @ivar attributes: at most one of each type when decoded: of duplicates the first counts, but XOR-PEER-ADDRESS may
+        be there several times (RFC 8656 section 9.1).
     @ivar unknown: the numbers of comprehension-required attributes that are not in the table.
     @ivar received: the datagram that it was decoded from; empty in a message of our own.
     """
@@ -178,20 +186,22 @@ def decode(data: bytes) -> Message:
     if not isStun(data):
         raise DecodeError("no STUN header, or one of another length")
     kind, _length, _cookie, transactionId = _HEADER.unpack_from(data)
-    attributes: dict[int, Attribute[Any]] = {}
+    attributes: list[Attribute[Any]] = []
+    seen: set[int] = set()
     unknown: dict[int, None] = {}
     for code, offset, value in _covered(data):
         row = ROWS.get(code)
         if row is None:
             if code < 0x8000:
                 unknown[code] = None
-        elif code not in attributes:
-            attributes[code] = Attribute(row, row.format.read(value, transactionId))
+        elif code not in seen or row is XOR_PEER_ADDRESS:
+            seen.add(code)
+            attributes.append(Attribute(row, row.format.read(value, transactionId)))
             if row is FINGERPRINT:
-                _checkFingerprint(data, offset, attributes[code].value)
+                _checkFingerprint(data, offset, attributes[-1].value)
     method = kind & 0xF | kind >> 1 & 0x70 | kind >> 2 & 0xF80
     klass = Class(kind >> 4 & 1 | kind >> 7 & 2)
-    return Message(method, klass, transactionId, (*attributes.values(),), (*unknown,), data)
+    return Message(method, klass, transactionId, (*attributes,), (*unknown,), data)
 
 
 def encode(
