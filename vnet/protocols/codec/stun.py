@@ -39,6 +39,7 @@ from vnet.protocols.codec.stunattributes import (
     MESSAGE_INTEGRITY_SHA256,
     ROWS,
     XOR_PEER_ADDRESS,
+    XOR_RELAYED_ADDRESS,
     Attribute,
     AttributeType,
 )
@@ -72,6 +73,7 @@ _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 _FINGERPRINT_XOR = 0x5354554E
 _INTEGRITY = MESSAGE_INTEGRITY.code
 _INTEGRITY_SHA256 = MESSAGE_INTEGRITY_SHA256.code
+_REPEATED = (XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS)
 _COMPUTED = (MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, FINGERPRINT)
 
 
@@ -139,8 +141,8 @@ class Message(_Parts):
     @ivar method: 0 to 0xFFF; L{BINDING} is 1.
     @ivar klass: request, indication, success or error.
     @ivar transactionId: 12 bytes.
-    @ivar attributes: at most one of each type when decoded: of duplicates the first counts, but XOR-PEER-ADDRESS may
-        be there several times (RFC 8656 section 9.1).
+    @ivar attributes: at most one of each type when decoded: of duplicates the first counts, but XOR-PEER-ADDRESS and
+        XOR-RELAYED-ADDRESS may be there several times (RFC 8656 sections 7.3 and 9.1).
     @ivar unknown: the numbers of comprehension-required attributes that are not in the table.
     @ivar received: the datagram that it was decoded from; empty in a message of our own.
     """
@@ -194,7 +196,7 @@ def decode(data: bytes) -> Message:
         if row is None:
             if code < 0x8000:
                 unknown[code] = None
-        elif code not in seen or row is XOR_PEER_ADDRESS:
+        elif code not in seen or row in _REPEATED:
             seen.add(code)
             attributes.append(Attribute(row, row.format.read(value, transactionId)))
             if row is FINGERPRINT:

@@ -103,6 +103,13 @@ class Transactions:
         """
         self._waiting.pop(transaction.id, None)
 
+    def clear(self) -> None:
+        """
+        Forget all requests.
+        """
+        self._waiting.clear()
+        self._outbox.clear()
+
     def datagramsToSend(self) -> list[tuple[bytes, Address]]:
         """
         Hand out, once, what is to be sent now.
