@@ -38,6 +38,7 @@ __all__ = [
     "NotPeers",
     "PeerAbsent",
     "Ping",
+    "Relays",
     "Rendezvous",
     "Replaced",
     "SetNick",
@@ -152,6 +153,16 @@ C{"gone"} (no member any more; of such a one only the key is told).
 """
 
 
+_RELAY: Sequence[tuple[bytes, amp.Argument]] = [
+    (b"uri", amp.Unicode()),
+    (b"username", amp.Unicode()),
+    (b"credential", amp.Unicode()),
+]
+"""
+One relay: its TURN URI, and time-limited credentials for it.
+"""
+
+
 class Login(amp.Command):
     """
     Client to mediator, first of all: prove possession of a key.
@@ -177,12 +188,7 @@ class Login(amp.Command):
         (b"pool", amp.Unicode()),
         (b"pool6", amp.Unicode()),
         (b"stun", amp.ListOf(amp.Unicode())),
-        (
-            b"relays",
-            amp.AmpList(
-                [(b"uri", amp.Unicode()), (b"username", amp.Unicode()), (b"credential", amp.Unicode())]
-            ),
-        ),
+        (b"relays", amp.AmpList(list(_RELAY))),
     ]
     errors = _ERRORS
 
@@ -204,6 +210,16 @@ class Ping(amp.Command):
 
     arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     response = [(b"now", _Time())]
+    errors = _ERRORS
+
+
+class Relays(amp.Command):
+    """
+    Client to mediator: fresh credentials for the relays, which are those that a L{Login} would be told of now.
+    """
+
+    arguments: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    response = [(b"relays", amp.AmpList(list(_RELAY)))]
     errors = _ERRORS
 
 

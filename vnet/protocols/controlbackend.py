@@ -39,6 +39,9 @@ class ControlBackend(Protocol):
     def ping(self, session: ControlServer) -> Answer:
         """See L{control.Ping}."""
 
+    def relays(self, session: ControlServer) -> Answer:
+        """See L{control.Relays}."""
+
     def createNetwork(self, session: ControlServer, name: str, proof: bytes) -> Answer:
         """See L{control.CreateNetwork}."""
 

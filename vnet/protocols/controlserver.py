@@ -40,6 +40,7 @@ _COMMANDS: dict[bytes, tuple[type[amp.Command], str]] = {
     for command, method in (
         (control.Logout, "logout"),
         (control.Ping, "ping"),
+        (control.Relays, "relays"),
         (control.CreateNetwork, "createNetwork"),
         (control.JoinNetwork, "joinNetwork"),
         (control.LeaveNetwork, "leaveNetwork"),

@@ -44,12 +44,12 @@ class Offer:
     What the operator's options give to each node.
 
     @ivar stun: STUN servers as C{"IP:PORT"}; C{":PORT"} is the mediator's own host.
-    @ivar tickets: L{None} when there are no relays.
+    @ivar tickets: what makes credentials for the relays, one for each secret that relays share.
     """
 
     pool: Pool
     stun: tuple[str, ...] = ()
-    tickets: Tickets | None = None
+    tickets: tuple[Tickets, ...] = ()
 
 
 @define(eq=False)
@@ -156,8 +156,18 @@ class Mediator:
             "pool": str(self._offer.pool.network),
             "pool6": str(network6Of(self._realm.prefix6)),
             "stun": list(self._offer.stun),
-            "relays": self._offer.tickets.issue(key) if self._offer.tickets is not None else [],
+            "relays": self._credentials(key),
         }
+
+    def _credentials(self, key: bytes) -> list[dict[str, str]]:
+        return [each for tickets in self._offer.tickets for each in tickets.issue(key)]
+
+    async def relays(self, session: ControlServer) -> dict[str, Any]:
+        """
+        Fresh credentials for the relays.
+        """
+        self.quotas.relays(session.key)
+        return {"relays": self._credentials(session.key)}
 
     async def _admit(self, key: bytes, nick: str) -> accounts.Account:
         known = self._accounts.get(key)

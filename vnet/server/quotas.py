@@ -33,6 +33,7 @@ class Quotas:
     _synchronisations: KeyedLimit = field(factory=lambda: KeyedLimit(2.0, 40), init=False)
     _signals: KeyedLimit = field(factory=lambda: KeyedLimit(100.0, 2000), init=False)
     _signalsToOne: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 200), init=False)
+    _relays: KeyedLimit = field(factory=lambda: KeyedLimit(0.05, 10), init=False)
     _connects: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 1000), init=False)
 
     def register(self, host: str) -> None:
@@ -77,6 +78,14 @@ class Quotas:
         """
         self._take(self._signals, key)
         self._take(self._signalsToOne, (key, peer))
+
+    def relays(self, key: bytes) -> None:
+        """
+        A node asks for credentials for the relays.
+
+        @raise control.TooMany: it does so too often.
+        """
+        self._take(self._relays, key)
 
     def connect(self, key: bytes) -> None:
         """

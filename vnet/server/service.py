@@ -174,7 +174,8 @@ class MediatorService(Service):
         if self._store is None:
             raise ConfigurationError("the database is not open")
         advertised = tuple(self._advertised())
-        offer = Offer(self._configuration.pool, advertised, self._configuration.tickets)
+        tickets = () if self._configuration.tickets is None else (self._configuration.tickets,)
+        offer = Offer(self._configuration.pool, advertised, tickets)
         mediator = Mediator(self._reactor, self._store, offer)
         try:
             self._store.runNow(mediator.load)

@@ -24,19 +24,21 @@ class Tickets:
     Makes credentials.
 
     @ivar _wallClock: seconds since 1970: relays judge the expiry by their own wall clock.
+    @ivar _service: the class of service, C{"low"} or C{"high"}, which a relay may give a bandwidth.
     """
 
     _uris: Sequence[str]
     _secret: bytes = field(repr=False)
     _wallClock: Callable[[], float]
+    _service: str = "high"
 
     def issue(self, key: bytes) -> list[dict[str, str]]:
         """
         @param key: the node that may use the relays; they see only a hash of it.
-        @return: C{relays} of the answer to L{vnet.protocols.control.Login}.
+        @return: C{relays} of the answer to L{vnet.protocols.control.Login} and L{vnet.protocols.control.Relays}.
         """
         user = hashlib.blake2b(key, digest_size=8, person=b"vnet-relay", key=self._secret[:64]).hexdigest()
-        username = f"{int(self._wallClock()) + LIFETIME}:{user}"
+        username = f"{int(self._wallClock()) + LIFETIME}:{self._service}-{user}"
         digest = hmac.digest(self._secret, username.encode("ascii"), hashlib.sha1)
         credential = base64.b64encode(digest).decode("ascii")
         return [{"uri": uri, "username": username, "credential": credential} for uri in self._uris]

@@ -162,7 +162,7 @@ class Lab:
         Start the mediator, again if it ran.
         """
         self.store = Store(self.engine, self.submit)
-        offer = Offer(parsePool(self.pool), (":3478",), self.tickets)
+        offer = Offer(parsePool(self.pool), (":3478",), () if self.tickets is None else (self.tickets,))
         self.mediator = Mediator(self.clock, self.store, offer)
         self.store.runNow(self.mediator.load)
         self.factory = ControlServerFactory(

@@ -33,6 +33,24 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual((b"R" * 16, 12_500_000, [":3478"]), (answer["realm"], answer["now"], answer["stun"]))
         self.assertEqual(["turn:r.example:3478"], [relay["uri"] for relay in answer["relays"]])
 
+    def test_relays(self) -> None:
+        """A node that is logged in gets fresh credentials, not without end; others are not hindered by it."""
+        now = [1000.0]
+        lab = Lab(tickets=Tickets(["turn:r.example:3478"], b"s" * 32, lambda: now[0]))
+        a, b = lab.login("a"), lab.login("b")
+        first = lab.call(a, control.Relays)["relays"]
+        now[0] += 500
+        later = lab.call(a, control.Relays)["relays"]
+        self.assertEqual(["turn:r.example:3478"], [relay["uri"] for relay in later])
+        expiries = [int(each[0]["username"].partition(":")[0]) for each in (first, later)]
+        self.assertEqual(500, expiries[1] - expiries[0])
+        with self.assertRaises(control.TooMany):
+            for _ in range(20):
+                lab.call(a, control.Relays)
+        self.assertEqual(1, len(lab.call(b, control.Relays)["relays"]))
+        lab.clock.advance(21)
+        self.assertEqual(1, len(lab.call(a, control.Relays)["relays"]))
+
     def test_sameAddress(self) -> None:
         """A node has the same addresses at each login, over restarts and when the pool grows."""
         lab = Lab(pool="100.64.0.0/24")

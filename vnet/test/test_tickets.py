@@ -27,6 +27,14 @@ class TicketsTests(SynchronousTestCase):
         self.assertEqual(base64.b64encode(digest).decode(), ticket["credential"])
         self.assertNotIn((b"k" * 32).hex()[:16], user)
 
+    def test_service(self) -> None:
+        """The class of service is in the name of the user, and a node is the same user of its class at each login."""
+        low = Tickets(["turn:a"], b"secret", lambda: 1000.0, "low").issue(b"k" * 32)
+        high = Tickets(["turn:a"], b"secret", lambda: 2000.0).issue(b"k" * 32)
+        names = [ticket["username"].partition(":")[2].split("-") for ticket in low + high]
+        self.assertEqual(["low", "high"], [service for service, _ in names])
+        self.assertEqual(names[0][1], names[1][1])
+
     def test_users(self) -> None:
         """Each node is another user, the same at each login, for each relay."""
         tickets = Tickets(["turn:a", "turn:b"], b"secret", lambda: 1000.0)

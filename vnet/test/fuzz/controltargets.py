@@ -116,6 +116,9 @@ class _Backend:
     async def ping(self, session: ControlServer) -> dict[str, Any]:
         return self._answer(session, now=1)
 
+    async def relays(self, session: ControlServer) -> dict[str, Any]:
+        return self._answer(session, relays=_WELCOME["relays"])
+
     async def createNetwork(self, session: ControlServer, name: str, proof: bytes) -> dict[str, Any]:
         name.encode("utf-8")
         return self._answer(session, network=_NETWORK)
