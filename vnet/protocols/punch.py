@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
@@ -161,6 +161,24 @@ class Attempt:
         self._agent.check(self._puncher.seconds())
         self._driver.wake()
 
+    @property
+    def standby(self) -> Path | None:
+        """
+        The path that takes over at once when the selected one is given up.
+        """
+        return self._agent.standby
+
+    def doubt(self) -> bool:
+        """
+        What is sent on the path gets no answer: if it does not work, C{Selected} follows at once with another that is ready.
+
+        @return: whether it was asked.
+        """
+        asked = self._agent.doubt(self._puncher.seconds())
+        if asked:
+            self._driver.wake()
+        return asked
+
     def noteTraffic(self) -> None:
         """
         The path carries traffic.  Cheap enough for each batch.
@@ -187,6 +205,13 @@ class Attempt:
         Take a datagram that the puncher has found to belong to this attempt.
         """
         self._driver.datagramReceived(data, addr)
+
+    def learnRelays(self, relays: Mapping[str, frozenset[int]]) -> None:
+        """
+        Know this side's allocations.
+        """
+        self._agent.setRelays(relays, self._puncher.seconds())
+        self._driver.wake()
 
     def learnLocal(self, candidates: Iterable[Candidate]) -> None:
         """
@@ -232,6 +257,7 @@ class Puncher:
         self._bindings = Bindings([], random=random)
         self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
         self._hosts: tuple[str, ...] = ()
+        self._relays: dict[str, tuple[Address, ...]] = {}
         self._port = 0
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
@@ -266,6 +292,24 @@ class Puncher:
         self._discovery.wake()
         self._remap()
 
+    def setRelays(self, relays: Mapping[str, Sequence[Address]]) -> None:
+        """
+        Use these allocations of ours on relays too; again when they have changed.  What they bring and take has addresses
+        whose C{via} is their name.
+
+        @param relays: the relayed addresses of each, by its name; the best first.
+        """
+        self._relays = {name: tuple(addresses) for name, addresses in relays.items()}
+        self._update()
+        for attempt in list(self._attempts.values()):
+            attempt.learnRelays(self._families())
+
+    def _families(self) -> dict[str, frozenset[int]]:
+        return {
+            name: frozenset(6 if ":" in each.host else 4 for each in addresses)
+            for name, addresses in self._relays.items()
+        }
+
     def connect(
         self, peer: bytes, *, controlling: bool, startAt: float, onEvent: Callable[[AgentEvent], None]
     ) -> Attempt:
@@ -294,7 +338,7 @@ class Puncher:
         )
         attempt = self._attempts[ufrag] = Attempt(peer, credentials, self, agent, driver)
         attempt.learnLocal(self.candidates)
-        driver.wake()
+        attempt.learnRelays(self._families())
         return attempt
 
     def _evict(self) -> bool:
@@ -373,7 +417,8 @@ class Puncher:
             self._update()
 
     def _update(self) -> None:
-        candidates = gather(self._hosts, self._port, self.reflexive)
+        relayed = [address for addresses in self._relays.values() for address in addresses]
+        candidates = gather(self._hosts, self._port, self.reflexive, relayed)
         if candidates == self.candidates:
             return
         self.candidates = candidates

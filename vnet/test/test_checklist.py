@@ -52,10 +52,10 @@ class ChecklistTests(SynchronousTestCase):
         Pairs that cannot be as good as the selected one are not checked.
         """
         reflexive, relayed = self.add(1, "srflx"), self.add(2, "relay")
-        self.assertIs(self.checklist.nextWaiting(2, True), None)
-        self.assertIs(self.checklist.nextWaiting(1, True), reflexive)
+        self.assertIs(self.checklist.nextWaiting(3, True), None)
+        self.assertIs(self.checklist.nextWaiting(2, True), reflexive)
         self.out(relayed)
-        self.checklist.cancelBelow(1)
+        self.checklist.cancelBelow(2)
         self.assertIs(relayed.state, State.WAITING)
         self.assertIs(self.checklist.nextDue(), None)
 

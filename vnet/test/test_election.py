@@ -26,7 +26,7 @@ class ElectionTests(SynchronousTestCase):
     """
 
     def better(self, new: Pair, old: Pair | None, controlling: bool = True, suspect: bool = False) -> bool:
-        return Election(old).isBetter(new, controlling, suspect)
+        return Election(old).isBetter(new, controlling, suspect, 10.0)
 
     def test_first(self) -> None:
         """
@@ -82,7 +82,51 @@ class ElectionTests(SynchronousTestCase):
         election.nominate(one, [one, other])
         election.nominate(other, [one, other])
         self.assertEqual((one.nominated, other.nominated), (False, True))
-        self.assertTrue(election.isBetter(other, False, False))
+        self.assertTrue(election.isBetter(other, False, False, 10.0))
+
+    def test_rests(self) -> None:
+        """
+        A pair that was given up is not taken again before it has rested, longer each time, unless there is nothing else.
+        """
+        direct, relayed = pair("srflx"), pair("relay")
+        rests = []
+        for _ in range(8):
+            direct.demote(10.0)
+            self.assertFalse(self.better(direct, relayed))
+            self.assertTrue(self.better(direct, None))
+            rests.append(direct.restsUntil - 10.0)
+        self.assertEqual(rests, [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0])
+        direct.restsUntil = 10.0
+        self.assertTrue(self.better(direct, relayed))
+
+    def test_hops(self) -> None:
+        """
+        One relay is better than two, whichever side it belongs to.
+        """
+        kinds = {"own": ("srflx", "r1"), "theirs": ("relay", ""), "both": ("relay", "r1")}
+        made = {
+            name: Pair(Candidate(kind, Address("192.0.2.1", 1, via), 1, "f"))
+            for name, (kind, via) in kinds.items()
+        }
+        self.assertEqual(
+            {name: each.preference for name, each in made.items()}, {"own": 1, "theirs": 1, "both": 0}
+        )
+        self.assertTrue(all(each.path().relayed for each in made.values()))
+
+    def test_standby(self) -> None:
+        """
+        Ready to take over is the best other pair that answered when it was asked last.
+        """
+        selected, relayed, silent = (
+            pair(answeredAt=9.0),
+            pair("relay", answeredAt=8.0),
+            pair("srflx", answeredAt=8.0),
+        )
+        silent.triedAt = 8.5
+        election = Election(selected)
+        self.assertIs(election.standby([selected, relayed, silent], 10.0), relayed)
+        self.assertIs(election.standby([selected, relayed, silent], 9.0), silent)
+        self.assertIs(election.standby([selected, relayed, silent], 100.0), None)
 
     def test_suspect(self) -> None:
         """

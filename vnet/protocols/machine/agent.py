@@ -12,14 +12,14 @@ Only authentic checks are answered.  All else is dropped in silence, and counted
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.codec.stun import BINDING, Authentic, Class, Message, decode
 from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, Alive, Dead
-from vnet.protocols.machine.candidates import LIMIT, priority
+from vnet.protocols.machine.candidates import LIMIT, priority, relayable
 from vnet.protocols.machine.check import ROLE_CONFLICT
 from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.protocols.machine.consent import Liveness
@@ -35,6 +35,7 @@ __all__ = ["Agent"]
 _RETRY = 1.0
 _INTAKE_RATE = 0.5
 _PEER_REFLEXIVE = "prflx"
+_MAXIMUM_RELAYED = 24
 
 
 class Agent:
@@ -64,6 +65,7 @@ class Agent:
         self._core = Search(controlling, local, startAt, random, pace)
         self._lifecycle = lifecycle(self._core)
         self._locals: dict[Address, Candidate] = {}
+        self._now = 0.0
         self._intake = KeyedLimit(_INTAKE_RATE, MAXIMUM_PAIRS, limit=1)
         self.ignored = 0
 
@@ -127,16 +129,79 @@ class Agent:
             return
         isNew = self._core.checklist.find(candidate.address) is None
         pair = self._admit(candidate, now)
+        self._relay(candidate, now)
         if pair is None or not isNew:
             return
         self._core.extend(now)
+        self._core.retrySoon(now)
         if self._core.startAt is None:
             self._lifecycle.heard(now)
 
+    def setRelays(self, relays: Mapping[str, frozenset[int]], now: float) -> None:
+        """
+        Know this side's allocations: the peer's candidates are tried through each of them.
+
+        @param relays: the families (4, 6) that each relays, by the name that addresses have as C{via}.
+        """
+        core = self._core
+        known, core.relays = core.relays, dict(relays)
+        gone = [pair for pair in core.checklist if pair.address.via and pair.address.via not in core.relays]
+        for pair in gone:
+            core.checklist.remove(pair)
+        if core.election.selected in gone:
+            standby = core.standby(now)
+            if standby is not None:
+                core.why = "lost"
+                self._lifecycle.validated(standby, now)
+            else:
+                self._lifecycle.lost(now)
+        if set(core.relays) - set(known):
+            for pair in list(core.checklist):
+                if not pair.address.via:
+                    self._relay(pair.remote, now)
+
+    def _relay(self, candidate: Candidate, now: float) -> None:
+        """
+        Try a candidate of the peer through our relays too.
+        """
+        core, address = self._core, candidate.address
+        if address.via or address in self._locals or not core.relays or not relayable(candidate):
+            return
+        family = 6 if ":" in address.host else 4
+        for name, families in core.relays.items():
+            relayed = Address(address.host, address.port, name)
+            if family not in families or core.checklist.find(relayed) is not None:
+                continue
+            if sum(1 for pair in core.checklist if pair.address.via) >= _MAXIMUM_RELAYED:
+                return
+            through = Candidate(candidate.kind, relayed, candidate.priority, candidate.foundation)
+            if self._admit(through, now) is not None:
+                core.extend(now)
+                if core.startAt is None:
+                    self._lifecycle.heard(now)
+
+    @property
+    def standby(self) -> Path | None:
+        """
+        The path that takes over when the selected one is given up; not older than a minute.
+        """
+        pair = self._core.standby(self._now)
+        return None if pair is None else pair.path()
+
+    def doubt(self, now: float) -> bool:
+        """
+        The tunnel sends, and hears nothing: if the selected path does not answer at once, L{Selected} follows with another
+        one that is ready.  Cheap to call often.
+
+        @return: whether the driver has to be woken.
+        """
+        return self._core.doubt(now)
+
     def search(self, now: float) -> None:
         """
-        After L{Failed}: check all pairs again.  Before, nothing happens.
+        After L{Failed}: check all pairs again; while a relay is used, the direct ones.  Otherwise nothing happens.
         """
+        self._core.retrySoon(now)
         self._lifecycle.retried(now)
 
     def check(self, now: float) -> None:
@@ -174,12 +239,16 @@ class Agent:
             return False
         if core.consent is not None:
             core.consent.hasten(now, core.rtt)
+        if pair.state is State.SUCCEEDED:
+            # The peer has moved to a path that is known to work: it may have had reason to.
+            core.doubt(now)
         if pair.triedAt is None or now - pair.triedAt >= _RETRY:
             self._lifecycle.heard(now)
             core.checklist.trigger(pair)
         return True
 
     def receive(self, data: bytes, addr: Address, now: float) -> None:
+        self._now = now
         try:
             message = decode(data)
         except DecodeError:
@@ -202,10 +271,12 @@ class Agent:
 
     def timerFired(self, now: float) -> None:
         core = self._core
+        self._now = now
         if core.startAt is not None and now >= core.startAt:
             self._lifecycle.begun(now)
         self._judgeLiveness(now)
         self._judgeConsent(now)
+        self._minDoubt(now)
         if core.exhaustedAt is not None and now >= core.exhaustedAt:
             self._lifecycle.exhausted(now)
         core.prober.pump(now)
@@ -256,7 +327,9 @@ class Agent:
         The pair with this address; when it is new, a peer-reflexive candidate (RFC 8445 section 7.3.1.3).
         """
         known = self._core.checklist.find(addr)
-        return known or self._admit(Candidate(_PEER_REFLEXIVE, addr, priority, _PEER_REFLEXIVE), now)
+        # RFC 8445 section 7.1.1: the priority tells the kind of the candidate that it was sent from.
+        kind = _PEER_REFLEXIVE if priority >> 24 else "relay"
+        return known or self._admit(Candidate(kind, addr, priority, _PEER_REFLEXIVE), now)
 
     def _admit(self, candidate: Candidate, now: float) -> Pair | None:
         """
@@ -290,8 +363,12 @@ class Agent:
         core = self._core
         own = self._locals.get(mapped)
         pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
-        if core.consent is not None and pair is core.election.selected:
-            core.consent.answered(now)
+        if pair is core.election.selected:
+            core.doubtEndsAt = None
+            if core.consent is not None:
+                core.consent.answered(now)
+        elif now < pair.restsUntil and core.retryAt is not None:
+            core.retryAt = min(core.retryAt, pair.restsUntil)
         if core.liveness is not None:
             core.liveness = None
             core.events.append(Alive())
@@ -311,7 +388,7 @@ class Agent:
             pair.state = State.FAILED
 
     def _elect(self, pair: Pair, now: float) -> None:
-        if self._core.election.isBetter(pair, self.controlling, self._core.isSuspect):
+        if self._core.election.isBetter(pair, self.controlling, self._core.isSuspect, now):
             self._lifecycle.validated(pair, now)
 
     def _note(self, addr: Address) -> None:
@@ -332,6 +409,19 @@ class Agent:
                 if pair is not core.election.selected and core.checklist.checkOf(pair) is None:
                     core.checklist.trigger(pair)
 
+    def _minDoubt(self, now: float) -> None:
+        core = self._core
+        if core.election.selected is None:
+            return
+        if core.doubtEndsAt is not None and now >= core.doubtEndsAt:
+            standby = core.giveUp(now)
+            if standby is not None:
+                self._lifecycle.validated(standby, now)
+        if core.retryAt is not None and now >= core.retryAt:
+            core.retry(now)
+        if core.standbyAt is not None and now >= core.standbyAt:
+            core.keepStandby(now)
+
     def _judgeConsent(self, now: float) -> None:
         core = self._core
         consent, selected = core.consent, core.election.selected
@@ -342,8 +432,10 @@ class Agent:
             return
         if consent.suspectAt is not None and now >= consent.suspectAt:
             consent.missed(now)
-            fresher = core.election.freshest(core.checklist, now)
+            fresher = core.election.freshest(core.checklist, now) or core.standby(now)
             if fresher is not None:
+                core.why = "doubt"
+                selected.demote(now)
                 self._lifecycle.validated(fresher, now)
                 return
         if now >= consent.dueAt:

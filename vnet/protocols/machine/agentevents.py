@@ -18,9 +18,13 @@ __all__ = ["AgentEvent", "Alive", "ConsentLost", "Dead", "Failed", "Selected"]
 class Selected:
     """
     From now on this path is the best.
+
+    @ivar reason: C{"found"}: there was none; C{"better"}: than the one before, which works too; C{"doubt"}: the one before
+        does not answer; C{"lost"}: it is gone.
     """
 
     path: Path
+    reason: str = "found"
 
 
 @attrs.frozen

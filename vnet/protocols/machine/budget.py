@@ -54,7 +54,7 @@ class Budget:
         """
         A check is due.
         """
-        host = sourceKey(address.host)
+        host = _key(address)
         if host in self._answering:
             return Verdict.SEND
         if address in self._granted:
@@ -63,11 +63,17 @@ class Budget:
         sent = self._sent.get(host, 0)
         if sent >= UNANSWERED:
             return Verdict.NEVER
-        if self._pace is not None and not self._pace.allow(host, now):
+        if self._pace is not None and not self._pace.allow(sourceKey(address.host), now):
             return Verdict.LATER
         self._sent[host] = sent + 1
         _trim(self._sent)
         return Verdict.SEND
+
+    def renew(self) -> None:
+        """
+        Some time has passed: those that did not answer may be asked again.
+        """
+        self._sent.clear()
 
     def grant(self, address: Address) -> None:
         """
@@ -80,8 +86,15 @@ class Budget:
         """
         One of our checks was answered from there.
         """
-        self._answering[sourceKey(address.host)] = None
+        self._answering[_key(address)] = None
         _trim(self._answering)
+
+
+def _key(address: Address) -> Hashable:
+    """
+    A host that does not answer directly may do so through a relay.
+    """
+    return address.via, sourceKey(address.host)
 
 
 def _trim(table: dict[Hashable, int] | dict[Hashable, None] | dict[Address, None]) -> None:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from vnet.values import Address, Candidate
 
-__all__ = ["LIMIT", "checkable", "gather", "pairPriority", "priority"]
+__all__ = ["LIMIT", "checkable", "gather", "pairPriority", "priority", "relayable"]
 
 LIMIT = 32
 """Candidates of one node."""
@@ -29,6 +29,10 @@ _HIGHEST = 65535
 _SITE_LOCAL = ip_network("fec0::/10")
 _UNIQUE_LOCAL = ip_network("fc00::/7")
 _CARRIER = ip_network("100.64.0.0/10")
+_INSIDE = tuple(
+    ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
+)
+_RELAYED = 4
 
 
 def priority(kind: str, localPreference: int = _HIGHEST) -> int:
@@ -63,7 +67,24 @@ def checkable(address: Address) -> bool:
     return 1 <= address.port <= 65535 and _reachable(host)
 
 
-def gather(hosts: Iterable[str], port: int, mapped: Iterable[Address] = ()) -> tuple[Candidate, ...]:
+def relayable(candidate: Candidate) -> bool:
+    """
+    Whether a relay may reach a candidate of a peer: not one inside of a home or a carrier's network.
+    """
+    host = ip_address(candidate.address.host)
+    if candidate.kind == "relay":
+        return True
+    if isinstance(host, IPv6Address):
+        return host not in _UNIQUE_LOCAL
+    return host not in _CARRIER and not any(host in network for network in _INSIDE)
+
+
+def gather(
+    hosts: Iterable[str],
+    port: int,
+    mapped: Iterable[Address] = (),
+    relayed: Iterable[Address] = (),
+) -> tuple[Candidate, ...]:
     """
     Make the candidates of a node, the best first.
 
@@ -73,6 +94,7 @@ def gather(hosts: Iterable[str], port: int, mapped: Iterable[Address] = ()) -> t
     @param hosts: the addresses of this computer; those that no peer can reach are left out.
     @param port: the port of the socket.
     @param mapped: what STUN servers saw.
+    @param relayed: where relays relay for us.
     @return: at most L{LIMIT}, no address twice.
     """
     known = sorted({ip_address(host) for host in hosts}, key=_rank)
@@ -84,7 +106,11 @@ def gather(hosts: Iterable[str], port: int, mapped: Iterable[Address] = ()) -> t
     forwarded = dict.fromkeys(Address(each.host, port) for each in seen)
     for index, address in enumerate([*seen, *forwarded]):
         _add(found, "srflx", address, _HIGHEST - index, _baseOf(address, bases))
-    return tuple(found.values())[:LIMIT]
+    relays = [each for each in dict.fromkeys(relayed) if checkable(each)][:_RELAYED]
+    for index, address in enumerate(relays):
+        _add(found, "relay", address, _HIGHEST - index, address.host)
+    direct = [each for each in found.values() if each.kind != "relay"][: LIMIT - len(relays)]
+    return (*direct, *(each for each in found.values() if each.kind == "relay"))
 
 
 def _add(found: dict[Address, Candidate], kind: str, address: Address, preference: int, base: str) -> None:

@@ -55,6 +55,15 @@ class Checklist:
         pair = self._pairs[candidate.address] = Pair(candidate)
         return pair
 
+    def remove(self, pair: Pair) -> None:
+        """
+        Forget a pair, and the check that is out for it.
+        """
+        self._pairs.pop(pair.address, None)
+        self._triggered.pop(pair.address, None)
+        for check in [check for check in self._checks if check.pair is pair]:
+            self.finish(check)
+
     def trigger(self, pair: Pair) -> None:
         """
         Check this pair before all that wait (RFC 8445 section 6.1.4.1).

@@ -2,7 +2,8 @@
 """
 Which of the pairs that work is used.
 
-A pair without NAT and relay is better than one with a NAT, and that better than a relay.  Among equals
+A pair without NAT and relay is better than one with a NAT, that better than a relay, and one relay better than two.
+One that was given up for not answering has to rest before it is taken again.  Among equals
 the controlling side takes a clearly faster one, and the controlled side the one that the other has
 nominated.
 """
@@ -20,6 +21,7 @@ __all__ = ["Election"]
 _FASTER_BY = 0.010
 _FASTER_SHARE = 0.1
 _FRESH = 15.0
+_READY, _ANSWERING = 50.0, 1.0
 
 
 @attrs.define(eq=False)
@@ -44,7 +46,7 @@ class Election:
         for each in pairs:
             each.nominated = each is pair
 
-    def isBetter(self, pair: Pair, controlling: bool, suspect: bool) -> bool:
+    def isBetter(self, pair: Pair, controlling: bool, suspect: bool, now: float) -> bool:
         """
         Whether this pair is to replace the selected one.
 
@@ -57,11 +59,28 @@ class Election:
             return True
         if suspect:
             return (pair.answeredAt or 0.0) > (old.answeredAt or 0.0)
+        if now < pair.restsUntil:
+            return False
         if pair.preference != old.preference:
             return pair.preference > old.preference
         if not controlling:
             return pair.nominated
         return _isFaster(pair, old)
+
+    def standby(self, pairs: Iterable[Pair], now: float) -> Pair | None:
+        """
+        The best of the other pairs that answered when they were asked last.
+        """
+        ready = [
+            pair
+            for pair in pairs
+            if pair is not self.selected
+            and pair.state is State.SUCCEEDED
+            and pair.answeredAt is not None
+            and now - pair.answeredAt <= _READY
+            and (pair.triedAt is None or pair.answeredAt >= pair.triedAt or now - pair.triedAt <= _ANSWERING)
+        ]
+        return max(ready, key=lambda pair: (pair.preference, -(pair.rtt or 0.0)), default=None)
 
     def freshest(self, pairs: Iterable[Pair], now: float) -> Pair | None:
         """

@@ -29,6 +29,7 @@ CONSENT = (4.0,)
 """The same for a consent check, which is not sent again: the next one follows (RFC 7675 section 5.1)."""
 
 _LAST_ANSWER = 2.0
+_REST, _LONGEST_REST = 2.0, 60.0
 
 
 class State(enum.Enum):
@@ -58,6 +59,16 @@ class Path:
     localKind: str
     remoteKind: str
 
+    @property
+    def via(self) -> str:
+        """The name of this node's allocation that it goes through; empty when it goes through none."""
+        return self.address.via
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it goes through a relay, of this side or the other."""
+        return bool(self.address.via) or self.remoteKind == "relay"
+
 
 @attrs.define(eq=False)
 class Pair:
@@ -68,6 +79,8 @@ class Pair:
     @ivar answeredAt: when the peer answered last.
     @ivar triedAt: when a check was sent last.
     @ivar nominated: whether the controlling peer nominated it last.
+    @ivar demotions: how often it was given up because it did not answer.
+    @ivar restsUntil: it is not taken again before, unless there is nothing else.
     """
 
     remote: Candidate
@@ -77,6 +90,8 @@ class Pair:
     answeredAt: float | None = None
     triedAt: float | None = None
     nominated: bool = False
+    demotions: int = 0
+    restsUntil: float = float("-inf")
 
     @property
     def address(self) -> Address:
@@ -85,18 +100,26 @@ class Pair:
     @property
     def preference(self) -> int:
         """
-        2 when no NAT and no relay is between (a LAN, or IPv6), 0 when a relay is, else 1.  Both sides
+        3 when no NAT and no relay is between (a LAN, or IPv6), 1 when a relay is, 0 when two are, else 2.  Both sides
         find the same.
         """
-        kinds = {self.remote.kind, self.localKind}
-        return 0 if "relay" in kinds else 2 if kinds == {"host"} else 1
+        hops = self.hops
+        return 2 - hops if hops else 3 if {self.remote.kind, self.localKind} == {"host"} else 2
+
+    @property
+    def hops(self) -> int:
+        """
+        How many relays are between.
+        """
+        return bool(self.address.via) + (self.remote.kind == "relay")
 
     @property
     def potential(self) -> int:
         """
         The best L{preference} that it may turn out to have.
         """
-        return {"host": 2, "relay": 0}.get(self.remote.kind, 1)
+        hops = self.hops
+        return 2 - hops if hops else 3 if self.remote.kind == "host" else 2
 
     def answered(self, localKind: str, sample: float, now: float) -> None:
         """
@@ -108,6 +131,13 @@ class Pair:
         self.state = State.SUCCEEDED
         self.answeredAt = now
         self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / 4
+
+    def demote(self, now: float) -> None:
+        """
+        It did not answer, and another one was ready: it has to prove itself, longer each time.
+        """
+        self.restsUntil = now + min(_REST * 2**self.demotions, _LONGEST_REST)
+        self.demotions += 1
 
     def path(self) -> Path:
         return Path(self.address, self.rtt or 0.0, self.localKind, self.remote.kind)

@@ -13,7 +13,7 @@ from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, 
 from vnet.protocols.machine.budget import Budget
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
-from vnet.protocols.machine.consent import Consent, Liveness
+from vnet.protocols.machine.consent import Consent, Liveness, jittered
 from vnet.protocols.machine.election import Election
 from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
@@ -27,6 +27,12 @@ FAILURE = 10.0
 """Seconds until a search without result fails."""
 
 _LATE_CANDIDATE = 5.0
+_STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 20.0
+_ACTIVE = 15.0
+_RETRY_FIRST, _RETRY_LONGEST = 5.0, 300.0
+_DOUBT, _DOUBT_LEAST, _DOUBT_PAUSE = 0.1, 0.15, 0.3
+_STEADY = 120.0
+_ONCE = (1.0,)
 
 
 class Search:
@@ -40,6 +46,11 @@ class Search:
     @ivar liveness: while the peer is being asked whether it is there.
     @ivar trafficAt: when the tunnel carried a packet last.
     @ivar heard: the addresses that authentic datagrams came from, in order.
+    @ivar relays: the families that each of our allocations relays, by its name.
+    @ivar standbyAt: when a pair that may take over is checked.
+    @ivar retryAt: when direct pairs are tried again, while the selected one goes through a relay.
+    @ivar doubtEndsAt: when the selected pair has to have answered; L{None}: there is no doubt.
+    @ivar why: the reason of the next selection, see L{Selected}.
     """
 
     def __init__(
@@ -66,6 +77,14 @@ class Search:
         self.failedAt: float | None = None
         self.liveness: Liveness | None = None
         self.trafficAt = startAt
+        self.relays: dict[str, frozenset[int]] = {}
+        self.standbyAt: float | None = None
+        self.retryAt: float | None = None
+        self.doubtEndsAt: float | None = None
+        self.why = "found"
+        self._retries = 0
+        self._doubtedAt = float("-inf")
+        self._selectedAt = float("-inf")
 
     @property
     def isSuspect(self) -> bool:
@@ -87,6 +106,8 @@ class Search:
         """
         timers = [timer.deadline() for timer in (self.consent, self.liveness) if timer is not None]
         times = [self.startAt, self.exhaustedAt, self.prober.deadline(), *timers]
+        if self.election.selected is not None:
+            times += [self.standbyAt, self.retryAt, self.doubtEndsAt]
         return min((time for time in times if time is not None), default=None)
 
     def search(self, now: float) -> None:
@@ -100,17 +121,26 @@ class Search:
         self.prober.searching = True
 
     def select(self, pair: Pair, now: float) -> None:
-        self.startAt = self.exhaustedAt = self.failedAt = None
+        self.startAt = self.exhaustedAt = self.failedAt = self.doubtEndsAt = None
+        reason = "better" if self.election.selected is not None and self.why == "found" else self.why
+        self.why = "found"
+        if not pair.hops:
+            self.retryAt, self._retries = None, 0
+        elif self.retryAt is None:
+            self.retryAt = now + _RETRY_FIRST
+        self.standbyAt = now + _STANDBY_FIRST
+        self._selectedAt = now
         self.election.selected = pair
         self.consent = Consent(self._random, now, self.trafficAt)
         self.checklist.cancelBelow(pair.preference)
         if self.signer.controlling:
             # A nomination, as selected pairs are checked with USE-CANDIDATE (RFC 8445 section 8.1.1).
             self.prober.begin(pair, PROBING, now)
-        self.events.append(Selected(pair.path()))
+        self.events.append(Selected(pair.path(), reason))
 
     def searchAgain(self, now: float) -> None:
-        self.consent = self.liveness = self.election.selected = None
+        self.consent = self.liveness = self.election.selected = self.doubtEndsAt = None
+        self.budget.renew()
         self.events.append(ConsentLost())
         self.search(now)
 
@@ -119,6 +149,95 @@ class Search:
         self.prober.searching = False
         self.checklist.stop()
         self.events.append(Failed(self._reason()))
+
+    # A pair that takes over, and the way back
+
+    def standby(self, now: float) -> Pair | None:
+        """
+        The pair that takes over when the selected one is given up.
+        """
+        return self.election.standby(self.checklist, now)
+
+    def keepStandby(self, now: float) -> None:
+        """
+        Ask a pair that may take over whether it works: the one that did last, or else one after the other.
+        """
+        interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else _STANDBY_IDLE
+        self.standbyAt = now + jittered(interval, self._random)
+        selected = self.election.selected
+        ready = self.standby(now)
+        others = [
+            pair
+            for pair in self.checklist
+            if pair is not selected and pair.hops and self.checklist.checkOf(pair) is None
+        ]
+        best = min(others, key=lambda pair: (pair.triedAt or 0.0, -pair.potential), default=None)
+        if best is not None and ready is None:
+            # Soon the next one, until one answers.
+            self.standbyAt = now + _STANDBY_FIRST if best.triedAt is None else self.standbyAt
+        for pair in dict.fromkeys(
+            each for each in (ready, best if ready is None else None) if each is not None
+        ):
+            if self.checklist.checkOf(pair) is None:
+                self.prober.begin(pair, _ONCE, now)
+
+    def doubt(self, now: float) -> bool:
+        """
+        The selected pair may be dead: ask it, and do not wait long.
+
+        @return: whether it was asked.
+        """
+        selected = self.election.selected
+        if selected is None or self.doubtEndsAt is not None or now - self._doubtedAt < _DOUBT_PAUSE:
+            return False
+        self._doubtedAt = now
+        patience = max(_DOUBT_LEAST, _DOUBT + 2 * (selected.rtt or 0.0))
+        self.doubtEndsAt = now + patience
+        self.prober.begin(selected, (patience / 2, patience / 2, 1.0), now)
+        return True
+
+    def giveUp(self, now: float) -> Pair | None:
+        """
+        The selected pair did not answer when it was doubted.
+
+        @return: the pair that takes over; L{None}: there is none, so that all are asked.
+        """
+        self.doubtEndsAt = None
+        selected = self.election.selected
+        standby = self.standby(now)
+        if standby is None or selected is None:
+            if self.consent is not None:
+                self.consent.hasten(now, self.rtt)
+            for pair in self.checklist:
+                if pair is not selected and self.checklist.checkOf(pair) is None:
+                    self.checklist.trigger(pair)
+            return None
+        if now - self._selectedAt > _STEADY:
+            selected.demotions = 0
+        selected.demote(now)
+        self.checklist.trigger(selected)
+        self.why = "doubt"
+        self._retries = 0
+        self.retryAt = selected.restsUntil
+        return standby
+
+    def retry(self, now: float) -> None:
+        """
+        Try the direct pairs again.
+        """
+        self.retryAt = now + min(_RETRY_FIRST * 2**self._retries, _RETRY_LONGEST)
+        self._retries = min(self._retries + 1, 10)
+        self.budget.renew()
+        for pair in self.checklist:
+            if not pair.hops and self.checklist.checkOf(pair) is None:
+                self.checklist.trigger(pair)
+
+    def retrySoon(self, now: float) -> None:
+        """
+        There is news that makes a direct pair likelier.
+        """
+        if self.retryAt is not None:
+            self.retryAt, self._retries = now, 0
 
     def extend(self, now: float) -> None:
         """
