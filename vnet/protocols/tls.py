@@ -1,6 +1,6 @@
 # -*- test-case-name: vnet.test.test_tls -*-
 """
-TLS 1.3 for the control connection, both sides.
+TLS 1.3 for the control connection, both sides; the client's side for relays.
 
 The mediator is recognised by the SHA-256 of its key (a pin), or by its name.  With a pin nothing else of the
 certificate counts: neither who signed it, nor its names, nor its dates, because whoever holds the pinned key
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 from cryptography import x509
@@ -54,6 +54,7 @@ __all__ = [
     "identify",
     "localSpkiHash",
     "peerSpkiHash",
+    "relayClientOptions",
     "restrict",
     "serverFactory",
     "serverOptions",
@@ -61,6 +62,7 @@ __all__ = [
 ]
 
 _EXPORTED = 32
+_TURN = b"stun.turn"
 
 # OpenSSL takes a ClientHello of 128 KiB, for which it needs 300; a large one of today has 2.
 _MAXIMUM_HANDSHAKE = 16 * 1024
@@ -71,9 +73,12 @@ _EXPIRED = 10
 _UNTRUSTED = frozenset({2, 7, 18, 19, 20, 21})
 
 
+_Judge: TypeAlias = Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]
+
+
 class CertificateRefused(VnetError):
     """
-    The mediator's certificate is not what it should be: the text says why, in one line.
+    The server's certificate is not what it should be: the text says why, in one line.
     """
 
 
@@ -206,7 +211,8 @@ class _Verification:
 
     _log = Logger()
 
-    _judge: Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]
+    _who: str
+    _judge: _Judge
     _tls: Any = field(default=None)
 
     def __call__(
@@ -216,8 +222,8 @@ class _Verification:
             refusal = self._judge(connection, certificate, error, depth, bool(ok))
         except Exception:
             # An exception would be lost inside OpenSSL.
-            self._log.failure("while verifying the mediator's certificate")
-            refusal = "the mediator's certificate cannot be read"
+            self._log.failure("while verifying the {who}'s certificate", who=self._who)
+            refusal = f"the {self._who}'s certificate cannot be read"
         if refusal is not None:
             self._tls.failVerification(Failure(CertificateRefused(refusal)))
         return refusal is None
@@ -228,22 +234,24 @@ class _Verification:
 class ClientCreator:
     """
     Makes the client's side of connections: see L{clientOptions}.
+
+    @ivar _who: what the server is, for a person.
     """
 
     _context: SSL.Context
     _serverName: bytes | None
-    _judge: Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]
+    _judge: _Judge
+    _who: str = "mediator"
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """
-        @return: a connection to one mediator, which fails with L{CertificateRefused}.
+        @return: a connection to one server, which fails with L{CertificateRefused}.
         """
         connection = SSL.Connection(self._context, None)
         if self._serverName is not None:
             connection.set_tlsext_host_name(self._serverName)
-        connection.set_verify(
-            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _Verification(self._judge, tlsProtocol)
-        )
+        verification = _Verification(self._who, self._judge, tlsProtocol)
+        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verification)
         return connection
 
 
@@ -255,44 +263,59 @@ def clientOptions(pin: bytes | None, hostname: str) -> ClientCreator:
     @param hostname: the DNS name or IP address of the mediator's URL.
     @return: what C{wrapClientTLS} takes.
     """
+    return _creator(restrict(SSL.Context(SSL.TLS_CLIENT_METHOD)), "mediator", pin, hostname)
+
+
+def relayClientOptions(pin: bytes | None, hostname: str) -> ClientCreator:
+    """
+    How a node recognises a relay.  Relays of others may speak TLS 1.2 only; a server of several protocols is told by ALPN
+    which one is meant (RFC 7443).
+
+    @param pin: as in L{clientOptions}.
+    @param hostname: the DNS name or IP address of the relay's URI.
+    """
     context = restrict(SSL.Context(SSL.TLS_CLIENT_METHOD))
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_alpn_protos([_TURN])
+    return _creator(context, "relay", pin, hostname)
+
+
+def _creator(context: SSL.Context, who: str, pin: bytes | None, hostname: str) -> ClientCreator:
     isAddress = isIPAddress(hostname) or isIPv6Address(hostname)
     serverName = None if isAddress else hostname.encode("idna")
     if pin is not None:
-        return ClientCreator(context, serverName, _judgeByPin(pin))
+        return ClientCreator(context, serverName, _judgeByPin(pin, who), who)
     context.set_default_verify_paths()
     name = hostname if serverName is None else serverName.decode("ascii")
-    return ClientCreator(context, serverName, _judgeByName(name, isAddress))
+    return ClientCreator(context, serverName, _judgeByName(name, isAddress, who), who)
 
 
-def _judgeByPin(pin: bytes) -> Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]:
+def _judgeByPin(pin: bytes, who: str) -> _Judge:
     def judge(
         connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
     ) -> str | None:
         if depth != 0 or hmac.compare_digest(spkiHash(certificate.to_cryptography()), pin):
             return None
         return (
-            "the mediator's key is not the one in its URL (the pin after '#' differs): "
-            "another server answers there, or the mediator has a new key; ask its operator for the URL"
+            f"the {who}'s key is not the one in its URL (the pin after '#' differs): "
+            f"another server answers there, or the {who} has a new key; ask its operator for the URL"
         )
 
     return judge
 
 
-def _judgeByName(
-    name: str, isAddress: bool
-) -> Callable[[SSL.Connection, crypto.X509, int, int, bool], str | None]:
+def _judgeByName(name: str, isAddress: bool, who: str) -> _Judge:
     def judge(
         connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
     ) -> str | None:
         if not ok:
-            return _chainRefusal(error)
+            return _chainRefusal(error, who)
         if depth != 0:
             return None
         try:
             _verifyName(certificate, name, isAddress)
         except (VerificationError, CertificateError, ValueError):
-            return f"the mediator's certificate is not for {name}: is this the right host?"
+            return f"the {who}'s certificate is not for {name}: is this the right host?"
         return None
 
     return judge
@@ -303,29 +326,31 @@ def _verifyName(certificate: crypto.X509, name: str, isAddress: bool) -> None:
     verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
 
 
-def _chainRefusal(error: int) -> str:
+def _chainRefusal(error: int, who: str) -> str:
     if error == _EXPIRED:
         return (
-            "the mediator's certificate has expired: its operator has to renew it "
+            f"the {who}'s certificate has expired: its operator has to renew it "
             "(or is this computer's date wrong?)"
         )
     if error == _NOT_YET_VALID:
-        return "the mediator's certificate is not valid yet: is this computer's date right?"
+        return f"the {who}'s certificate is not valid yet: is this computer's date right?"
     if error in _UNTRUSTED:
         return (
-            "the mediator's certificate is from an authority that this computer does not know: "
+            f"the {who}'s certificate is from an authority that this computer does not know: "
             "if it made its own, use the URL that ends with #sha256-"
         )
-    return f"the mediator's certificate is not valid (OpenSSL's verification error {error})"
+    return f"the {who}'s certificate is not valid (OpenSSL's verification error {error})"
 
 
-def describeFailure(failure: Failure) -> str:
+def describeFailure(failure: Failure, who: str = "mediator") -> str:
     """
     Why a connection could not be made or was lost, in one line for a person.
+
+    @param who: what the server is.
     """
     error = failure.value
     if isinstance(error, SSL.Error):
-        return _describeTLS(error)
+        return _describeTLS(error, who)
     known = _IN_SHORT.get(type(error))
     return known or " ".join(str(error).split()) or type(error).__name__
 
@@ -349,11 +374,11 @@ _OTHER_PROTOCOL = ("wrong version number", "record layer failure", "packet lengt
 _OLD_VERSION = ("protocol version", "unsupported protocol", "version too low")
 
 
-def _describeTLS(error: SSL.Error) -> str:
+def _describeTLS(error: SSL.Error, who: str) -> str:
     reasons = [str(entry[-1]) for entry in (error.args[0] if error.args else ()) or () if entry]
     text = ", ".join(filter(None, reasons))
     if any(each in text for each in _OTHER_PROTOCOL):
-        return f"what answers there does not speak TLS: is that the mediator's port? ({text})"
+        return f"what answers there does not speak TLS: is that the {who}'s port? ({text})"
     if any(each in text for each in _OLD_VERSION):
         return f"TLS failed: what answers there does not speak TLS 1.3 ({text})"
     return f"TLS failed: {text}" if text else "TLS failed"

@@ -261,3 +261,38 @@ class TLSTests(SynchronousTestCase):
         if client.lost is None:
             raise AssertionError("not refused")
         self.assertIn("TLS failed", tls.describeFailure(client.lost))
+
+    def test_relay(self) -> None:
+        """A relay may speak TLS 1.2, and is told by ALPN that TURN is meant; its certificate counts as the mediator's does."""
+        certificate = self.authority.issue(self.key, "relay.example")
+        offered: list[list[bytes]] = []
+
+        def choose(connection: SSL.Connection, protocols: list[bytes]) -> bytes:
+            offered.append(protocols)
+            return protocols[0]
+
+        for newest in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            for pin in (tls.spkiHash(certificate), None):
+                context = SSL.Context(SSL.TLS_SERVER_METHOD)
+                context.use_certificate(certificate)
+                context.use_privatekey(self.key)
+                context.set_max_proto_version(newest)
+                context.set_alpn_select_callback(choose)
+                client, server = self.connect(
+                    tls.ServerCreator(context), tls.relayClientOptions(pin, "relay.example")
+                )
+                self.assertEqual((client.secure, server.received), (True, b"secret"))
+        self.assertEqual(offered, [[b"stun.turn"]] * 4)
+
+    def test_relayRefused(self) -> None:
+        """The certificate of another than the relay is refused, and the text speaks of the relay."""
+        certificate = self.authority.issue(self.key, "other.example")
+        for pin in (b"x" * 32, None):
+            client, server = self.connect(
+                self.serve(certificate), tls.relayClientOptions(pin, "relay.example")
+            )
+            if client.lost is None:
+                raise AssertionError("not refused")
+            text = tls.describeFailure(client.lost, "relay")
+            self.assertEqual((server.received, "mediator" in text), (b"", False))
+            self.assertIn("the relay's", text)
