@@ -4,13 +4,15 @@ ChannelData, and streams of it and of STUN messages.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.stun import Class, Message, authenticate, decode, encode
-from vnet.protocols.codec.stunattributes import LIFETIME, XOR_PEER_ADDRESS
+from vnet.protocols.codec.stunattributes import LIFETIME, XOR_PEER_ADDRESS, Attribute
 from vnet.protocols.codec.turn import (
     ALLOCATE,
     CHANNELS,
@@ -79,7 +81,8 @@ class PeersTests(SynchronousTestCase):
     def test_several(self) -> None:
         """A message may name several peers, each of them covered by the integrity; of other duplicates the first counts."""
         peers = [Address("192.0.2.1", 1), Address("2001:db8::1", 2), Address("192.0.2.1", 3)]
-        attributes = (*map(XOR_PEER_ADDRESS, peers), LIFETIME(1), LIFETIME(2))
+        named = [XOR_PEER_ADDRESS(each) for each in peers]
+        attributes: tuple[Attribute[Any], ...] = (*named, LIFETIME(1), LIFETIME(2))
         sent = Message(CREATE_PERMISSION, Class.REQUEST, b"t" * 12, attributes)
         found = authenticate(decode(encode(sent, b"key")), b"key")
         self.assertIsNotNone(found)

@@ -20,7 +20,23 @@ __all__ = [
     "PeerRefused",
     "Refused",
     "Silent",
+    "Unanswered",
+    "reasonOf",
 ]
+
+_REASONS = {
+    300: "it sends us to another server",
+    400: "it does not understand our request",
+    401: "it does not accept our credentials: do mediator and relay share the secret, and are their clocks right?",
+    403: "it does not allow it",
+    437: "it does not know our allocation, or takes us for someone who has one already",
+    440: "it does not serve this address family",
+    441: "there is an allocation already that was made with other credentials",
+    442: "it does not relay UDP",
+    486: "this node has too many allocations on it",
+    500: "it has an error",
+    508: "it is full",
+}
 
 
 @frozen
@@ -64,17 +80,23 @@ class Refused:
 @frozen
 class Silent:
     """
-    The server does not answer.
+    The server does not answer: there is no allocation.
     """
 
 
 @frozen
 class Answered:
     """
-    The server is there.
+    The server is there, and keeps the allocation.
     """
 
-    rtt: float
+
+@frozen
+class Unanswered:
+    """
+    The server did not answer in time whether it keeps the allocation.  It is asked again and again: L{Answered} or
+    L{AllocationLost} follows.
+    """
 
 
 @frozen
@@ -90,12 +112,19 @@ class PeerRefused:
 @frozen
 class AllocationLost:
     """
-    The server knows our allocation no more.
+    The server knows our allocation no more, or has not answered for so long that it has ended.
     """
 
     reason: str
 
 
 AllocationEvent: TypeAlias = (
-    Challenged | Allocated | Refused | Silent | Answered | PeerRefused | AllocationLost
+    Challenged | Allocated | Refused | Silent | Answered | Unanswered | PeerRefused | AllocationLost
 )
+
+
+def reasonOf(code: int) -> str:
+    """
+    What an error of the server means, for a person.
+    """
+    return _REASONS.get(code, "it refuses") + f" ({code})"

@@ -84,6 +84,12 @@ class TurnSigner:
         self.challenged = True
         return True
 
+    def isNews(self, answer: Message) -> bool:
+        """
+        Whether an answer names another nonce than the one in use.
+        """
+        return answer.get(NONCE) != self._nonce
+
     def request(self, method: int, transactionId: bytes, attributes: Sequence[Attribute[Any]]) -> bytes:
         """
         Write a request, signed if we have been challenged.
