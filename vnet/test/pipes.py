@@ -19,7 +19,7 @@ from zope.interface import implementer
 __all__ = ["Kept", "Pipe", "Pipes", "keptFactory"]
 
 
-_PROXY = IPv4Address("TCP", "203.0.113.99", 3128)
+_PEER = IPv4Address("TCP", "203.0.113.99", 3128)
 
 
 class Pipe(StringTransport):
@@ -32,8 +32,8 @@ class Pipe(StringTransport):
 
     protocol: Any
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, peer: Any = _PEER) -> None:
+        super().__init__(peerAddress=peer)
         self.open = True
 
     def sent(self) -> bytes:
@@ -76,10 +76,12 @@ class Pipes:
 
     @ivar made: the connections, the newest last.
     @ivar failure: why it does not connect; an unfired Deferred never does.
+    @ivar peer: what the connections have as their peer.
     """
 
     made: list[Pipe] = field(factory=list)
     failure: Exception | Deferred[Any] | None = None
+    peer: Any = _PEER
 
     @property
     def last(self) -> Pipe:
@@ -94,8 +96,8 @@ class Pipes:
             failed: Deferred[Any] = Deferred()
             failed.errback(self.failure)
             return failed
-        protocol: Any = protocolFactory.buildProtocol(_PROXY)
-        pipe = Pipe()
+        protocol: Any = protocolFactory.buildProtocol(self.peer)
+        pipe = Pipe(self.peer)
         pipe.protocol = protocol
         self.made.append(pipe)
         protocol.makeConnection(pipe)

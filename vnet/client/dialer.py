@@ -1,0 +1,135 @@
+# -*- test-case-name: vnet.test.test_dialer -*-
+"""
+How the client gets its TCP connections out: directly, or through a proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vnet.client.proxychoice import ProxyChoice
+from vnet.protocols.codec.proxyurl import Proxy
+from vnet.protocols.httpconnect import wrapHttpConnect
+from vnet.protocols.socks import wrapSocks
+from vnet.protocols.tunnel import ProxyLoginRefused
+
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Dialer"]
+
+_CONNECT = 10.0
+
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
+"""Seconds without another attempt after a login that the proxy refused: many servers lock the account of who insists."""
+
+
+@define
+class _Refusals:
+    """
+    What became of the login.
+
+    @ivar _text: why it was refused when it was tried last; empty: it was not.
+    """
+
+    _clock: IReactorTime
+    _text: str = ""
+    _pause: float = 0.0
+    _until: float = 0.0
+
+    def pausing(self) -> ProxyLoginRefused | None:
+        """
+        @return: why the login is not tried now.
+        """
+        left = self._until - self._clock.seconds()
+        if left <= 0:
+            return None
+        return ProxyLoginRefused(f"{self._text}; it is not asked again for {left:.0f} seconds")
+
+    def succeeded(self, protocol: IProtocol) -> IProtocol:
+        """
+        A connection was made.
+        """
+        self._pause = self._until = 0.0
+        return protocol
+
+    def failed(self, failure: Failure) -> Failure:
+        """
+        A connection was not made.
+        """
+        if failure.check(ProxyLoginRefused) and self.pausing() is None:
+            self._text = str(failure.value)
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+            self._until = self._clock.seconds() + self._pause
+        return failure
+
+
+@implementer(IStreamClientEndpoint)
+@frozen(eq=False)
+class _Careful:
+    """
+    An endpoint behind a proxy, which does not insist on a login that was refused.
+    """
+
+    _endpoint: IStreamClientEndpoint
+    _refusals: _Refusals
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.
+        """
+        refusal = self._refusals.pausing()
+        if refusal is not None:
+            return fail(refusal)
+        connected = self._endpoint.connect(protocolFactory)
+        return connected.addCallbacks(self._refusals.succeeded, self._refusals.failed)
+
+
+@define(eq=False, repr=False)
+class Dialer:
+    """
+    Makes endpoints.
+
+    @ivar _reactor: with a C{nameResolver}.
+    """
+
+    _reactor: Any
+    _choice: ProxyChoice
+    _refusals: _Refusals = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._refusals = _Refusals(self._reactor)
+
+    def usesProxy(self, host: str, port: int) -> bool:
+        """
+        Whether a host is reached through a proxy.
+        """
+        return self._choice.proxyFor(host, port) is not None
+
+    def endpoint(self, host: str, port: int) -> IStreamClientEndpoint:
+        """
+        The endpoint of a host.
+
+        @param host: a name in ASCII, or an IP literal without brackets.
+        """
+        proxy = self._choice.proxyFor(host, port)
+        if proxy is None:
+            return self._direct(host, port)
+        wrap = wrapSocks if proxy.scheme == "socks5" else wrapHttpConnect
+        behind = wrap(self._toProxy(proxy), host, port, self._reactor, proxy.login, f"the proxy {proxy}")
+        return _Careful(behind, self._refusals)
+
+    def _direct(self, host: str, port: int) -> IStreamClientEndpoint:
+        return HostnameEndpoint(self._reactor, host, port, timeout=_CONNECT)
+
+    def _toProxy(self, proxy: Proxy) -> IStreamClientEndpoint:
+        direct = self._direct(proxy.host, proxy.port)
+        if proxy.scheme != "https":
+            return direct
+        secure: IStreamClientEndpoint = wrapClientTLS(optionsForClientTLS(proxy.host), direct, self._reactor)
+        return secure

@@ -1,0 +1,308 @@
+# -*- test-case-name: vnet.test.test_mediatorendpoint -*-
+"""
+The way to a mediator: TLS to the port of its URL and, where firewalls or proxies are in the way of that, to port 443.
+
+    0 s   the port of the URL
+    2 s   if that is not secure yet, or as soon as it fails: port 443 of the same host
+
+The first that completes TLS, with the key or the name of the URL, wins.  Where the URL has no pin, any web server of that
+name would win on port 443, so the port of the URL gets 6 s then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from attrs import define, evolve, field
+from twisted.internet.defer import CancelledError, Deferred, FailureGroup, race, succeed
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.error import ConnectError, DNSLookupError, NoProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
+
+from vnet.client.dialer import Dialer
+from vnet.errors import VnetError
+from vnet.protocols.codec.url import MediatorUrl
+from vnet.protocols.controlclient import MediatorSilent
+from vnet.protocols.tls import clientOptions, describeFailure
+from vnet.protocols.tunnel import FarEnd, ProxyUnusable
+
+__all__ = ["FALLBACK_PORT", "MediatorEndpoint", "Mediators", "NotReached"]
+
+FALLBACK_PORT = 443
+"""The port that firewalls and proxies let through where they let anything through."""
+
+_HEAD_START = 2.0
+_HEAD_START_UNPINNED = 6.0
+_HANDSHAKE = 10.0
+_LOOKUP = 1.0
+_MAXIMUM_EARLY = 16 * 1024
+# Another port of the same host would fail for the same reason.
+_HOPELESS = (DNSLookupError, ProxyUnusable)
+
+
+class NotReached(ConnectError):
+    """
+    Neither port of a mediator leads to it.  The text is about that of its URL.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(None, text)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@implementer(IHandshakeListener)
+class _Secured(ProtocolWrapper):
+    """
+    A connection that gets its protocol only when it has won.
+
+    @ivar secured: fires when TLS is complete.
+    """
+
+    wrappedProtocol: Any
+    transport: Any
+
+    def __init__(self) -> None:
+        self.wrappedProtocol = None
+        self.secured: Deferred[None] = Deferred()
+        self._peer: IAddress | None = None
+        self._early = b""
+        self._lost: Failure | None = None
+
+    def logPrefix(self) -> str:
+        """
+        See L{twisted.internet.interfaces.ILoggingContext}.
+        """
+        return "mediator"
+
+    def getPeer(self) -> Any:
+        """
+        See L{twisted.internet.interfaces.ITransport}.
+        """
+        return self.transport.getPeer() if self._peer is None else self._peer
+
+    def makeConnection(self, transport: Any) -> None:
+        """
+        See L{twisted.internet.interfaces.IProtocol}.
+        """
+        directlyProvides(self, providedBy(transport))
+        Protocol.makeConnection(self, transport)
+
+    def handshakeCompleted(self) -> None:
+        """
+        See L{IHandshakeListener}.
+        """
+        if not self.secured.called:
+            self.secured.callback(None)
+
+    def silent(self, result: object, timeout: float) -> Failure:
+        """
+        TLS is not completed.
+        """
+        return Failure(MediatorSilent(f"no answer for {timeout:.0f} seconds"))
+
+    def handOver(self, factory: IProtocolFactory, peer: IAddress) -> IProtocol:
+        """
+        Give the connection to a new protocol.
+
+        @param peer: where the mediator is.
+        @raise Exception: the connection was lost meanwhile, or is not wanted.
+        """
+        if self._lost is not None:
+            self._lost.raiseException()
+        wrapped: Any = factory.buildProtocol(peer)
+        if wrapped is None:
+            raise NoProtocol()
+        self._peer, self.wrappedProtocol = peer, wrapped
+        wrapped.makeConnection(self)
+        if IHandshakeListener.providedBy(wrapped):
+            wrapped.handshakeCompleted()
+        early, self._early = self._early, b""
+        if early and self.wrappedProtocol is not None:
+            self.wrappedProtocol.dataReceived(early)
+        return wrapped  # type: ignore[no-any-return]
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See L{IProtocol}.
+        """
+        if self.wrappedProtocol is not None:
+            self.wrappedProtocol.dataReceived(data)
+        elif len(self._early) < _MAXIMUM_EARLY:
+            self._early += data
+        else:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        See L{IProtocol}.
+        """
+        self._lost = reason
+        wrapped, self.wrappedProtocol = self.wrappedProtocol, None
+        if wrapped is not None:
+            wrapped.connectionLost(reason)
+        elif not self.secured.called:
+            self.secured.errback(reason)
+
+
+@define
+class _Experience:
+    """
+    What is known of the ports of a mediator.
+
+    @ivar first: the port that is tried first.
+    """
+
+    url: MediatorUrl
+    first: int
+
+
+@implementer(IStreamClientEndpoint)
+@define(eq=False, repr=False)
+class MediatorEndpoint:
+    """
+    The endpoint of one mediator, which is connected when TLS is complete.
+
+    @ivar _dial: makes the endpoint, with TLS, of a port of it.
+    @ivar _locate: gives its IP address, or an empty text; only where its connections go through a proxy.
+    """
+
+    _clock: IReactorTime
+    _experience: _Experience
+    _dial: Callable[[int], IStreamClientEndpoint]
+    _locate: Callable[[], Deferred[str]] | None
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.  The peer of the connection is a L{FarEnd} where it goes through a proxy; its host is an
+        IP address if that is known.
+        """
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        located = self._locate() if self._locate is not None else succeed("")
+        link = await self._secure()
+        try:
+            host = await located
+            peer = link.getPeer()
+            if host and isinstance(peer, FarEnd):
+                peer = evolve(peer, host=host)
+            return link.handOver(factory, peer)
+        except Exception:
+            link.transport.abortConnection()
+            raise
+
+    async def _secure(self) -> _Secured:
+        url, first = self._experience.url, self._experience.first
+        if url.port == FALLBACK_PORT:
+            return await self._attempt(url.port)
+        ports = (first, url.port if first == FALLBACK_PORT else FALLBACK_PORT)
+        failures: Deferred[list[Failure]] = Deferred()
+        begun = Deferred.fromCoroutine(self._attempt(first)).addErrback(_tell, failures)
+        try:
+            winner, link = await race([begun, Deferred.fromCoroutine(self._follow(ports[1], failures))])
+        except FailureGroup as group:
+            _raiseOwn(dict(zip(ports, group.failures, strict=True))[url.port])
+        if url.pin is not None:
+            self._experience.first = ports[winner]
+        return link
+
+    async def _follow(self, port: int, failures: Deferred[list[Failure]]) -> _Secured:
+        """
+        Try a port when the other one had its head start, or has failed.
+        """
+        headStart = _HEAD_START_UNPINNED if self._experience.url.pin is None else _HEAD_START
+        failures.addTimeout(headStart, self._clock, lambda result, timeout: [])
+        for failure in await failures:
+            if failure.check(*_HOPELESS):
+                failure.raiseException()
+        return await self._attempt(port)
+
+    async def _attempt(self, port: int) -> _Secured:
+        factory: Any = Factory.forProtocol(_Secured)
+        factory.noisy = False
+        link: Any = await self._dial(port).connect(factory)
+        try:
+            await link.secured.addTimeout(_HANDSHAKE, self._clock, link.silent)
+        except Exception:
+            link.transport.abortConnection()
+            raise
+        return link  # type: ignore[no-any-return]
+
+
+def _tell(failure: Failure, failures: Deferred[list[Failure]]) -> Failure:
+    if not failures.called:
+        failures.callback([failure])
+    return failure
+
+
+def _raiseOwn(failure: Failure) -> NoReturn:
+    """
+    Both ports have failed.
+
+    @param failure: of the one in the URL.
+    """
+    if failure.check(VnetError, *_HOPELESS):
+        failure.raiseException()
+    raise NotReached(f"{describeFailure(failure)}; port {FALLBACK_PORT} was tried too")
+
+
+def wrapTLS(endpoint: IStreamClientEndpoint, url: MediatorUrl, clock: IReactorTime) -> IStreamClientEndpoint:
+    """
+    Put TLS on an endpoint, which recognises a mediator by its URL.
+    """
+    secure: IStreamClientEndpoint = wrapClientTLS(clientOptions(url.pin, url.host), endpoint, clock)
+    return secure
+
+
+@define(eq=False, repr=False)
+class Mediators:
+    """
+    Makes the endpoints of mediators, and remembers of the one that was used last which port led to it.
+
+    @ivar _resolve: gives the IP addresses of a name.
+    @ivar _wrap: puts TLS on an endpoint.
+    """
+
+    _clock: IReactorTime
+    _dialer: Dialer
+    _resolve: Callable[[str], Deferred[Sequence[str]]]
+    _wrap: Callable[[IStreamClientEndpoint, MediatorUrl, IReactorTime], IStreamClientEndpoint] = wrapTLS
+    _experience: _Experience | None = field(default=None, init=False)
+
+    def endpointFor(self, url: MediatorUrl) -> IStreamClientEndpoint:
+        """
+        The endpoint of a mediator.
+        """
+        if self._experience is None or self._experience.url != url:
+            self._experience = _Experience(url, url.port)
+
+        def dial(port: int) -> IStreamClientEndpoint:
+            return self._wrap(self._dialer.endpoint(url.host, port), url, self._clock)
+
+        proxied = self._dialer.usesProxy(url.host, url.port)
+        locate = (lambda: self._locate(url.host)) if proxied else None
+        return MediatorEndpoint(self._clock, self._experience, dial, locate)
+
+    def _locate(self, host: str) -> Deferred[str]:
+        """
+        Where a mediator is that a proxy connects to.  Where names do not resolve, that must not take long.
+        """
+        found = self._resolve(host).addTimeout(_LOOKUP, self._clock)
+        return found.addCallbacks(
+            lambda hosts: hosts[0] if hosts else "",
+            lambda failure: failure if failure.check(CancelledError) else "",
+        )
