@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import Any
 
 from attrs import define
 from twisted.internet.error import InvalidAddressError
@@ -21,44 +20,14 @@ from twisted.internet.protocol import DatagramProtocol
 
 from vnet.driver import Driver
 from vnet.errors import DecodeError
-from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
-from vnet.protocols.codec.stunattributes import (
-    ERROR_CODE,
-    FINGERPRINT,
-    MESSAGE_INTEGRITY,
-    MESSAGE_INTEGRITY_SHA256,
-    NONCE,
-    PASSWORD_ALGORITHM,
-    PRIORITY,
-    REALM,
-    UNKNOWN_ATTRIBUTES,
-    USE_CANDIDATE,
-    USERHASH,
-    USERNAME,
-    XOR_MAPPED_ADDRESS,
-    AttributeType,
-    ErrorCode,
-)
+from vnet.protocols.codec.stun import decode, encode
+from vnet.protocols.codec.stunattributes import FINGERPRINT
 from vnet.protocols.machine.binding import BindingEvent, Bindings
+from vnet.protocols.machine.bindingresponse import bindingResponse
 from vnet.protocols.machine.ratelimit import KeyedQuota, sourceKey
 from vnet.values import Address
 
-__all__ = ["StunClient", "StunCounters", "StunServer", "bindingResponse", "canonicalAddress"]
-
-#: What a server that authenticates nobody may leave aside (RFC 8489 section 9, RFC 8445).
-_UNDERSTOOD: frozenset[AttributeType[Any]] = frozenset(
-    {
-        MESSAGE_INTEGRITY,
-        MESSAGE_INTEGRITY_SHA256,
-        NONCE,
-        PASSWORD_ALGORITHM,
-        PRIORITY,
-        REALM,
-        USERHASH,
-        USERNAME,
-        USE_CANDIDATE,
-    }
-)
+__all__ = ["StunClient", "StunCounters", "StunServer", "canonicalAddress"]
 
 
 def canonicalAddress(host: str, port: int) -> Address:
@@ -69,24 +38,6 @@ def canonicalAddress(host: str, port: int) -> Address:
         full = IPv6Address(host.partition("%")[0])
         host = str(full.ipv4_mapped or full)
     return Address(host, port)
-
-
-def bindingResponse(request: Message, source: Address) -> Message | None:
-    """
-    The answer to a Binding request (RFC 8489 section 6.3.1): its sender's address, or error 420 for
-    what must be understood and is not.  It has no SOFTWARE and no reason phrase, so that it is hardly
-    longer than the request.
-
-    @return: L{None} when the message is no Binding request.
-    """
-    if request.method != BINDING or request.klass is not Class.REQUEST:
-        return None
-    unknown = request.notUnderstood(_UNDERSTOOD)
-    if unknown:
-        attributes = (ERROR_CODE(ErrorCode(420)), UNKNOWN_ATTRIBUTES(unknown))
-        return Message(BINDING, Class.ERROR, request.transactionId, attributes)
-    mapped = XOR_MAPPED_ADDRESS(source)
-    return Message(BINDING, Class.SUCCESS, request.transactionId, (mapped,))
 
 
 @define

@@ -1,10 +1,12 @@
-# -*- test-case-name: vnet.test.test_turn_server -*-
+# -*- test-case-name: vnet.test.priv.test_turn_server -*-
 """
 A TURN server (RFC 8656) over UDP, TCP and TLS, which can be used alone::
 
-    server = TurnServer(reactor, RelaySettings(realm="example", secrets=(b"...",), ...))
-    server.listenUdp("0.0.0.0", 3478)
+    settings = RelaySettings("example.org", hosts={4: "192.0.2.1"})
+    server = TurnServer(reactor, settings, SharedSecrets([b"..."]))
+    server.listenUdp("192.0.2.1", 3478)
     reactor.listenTCP(3478, server.streamFactory("tcp"))
+    reactor.listenTCP(5349, server.streamFactory("tls", serverOptions(key, certificate)))
     server.start()
 
 Binding requests of STUN are answered as well.
@@ -12,43 +14,115 @@ Binding requests of STUN are answered as well.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from vnet.driver import Driver
+from vnet.protocols.codec.turn import CHANNELS_5766
+from vnet.protocols.machine.crowd import Crowd
+from vnet.protocols.machine.relaycredentials import CredentialSource
+from vnet.protocols.machine.relaying import Allocated, Ended, Relaying, RelaySettings, SendToPeer
+from vnet.protocols.machine.relayingevents import RelayingEvent
+from vnet.protocols.machine.served import Served
+from vnet.protocols.tls import serverFactory
+from vnet.protocols.trains import BUFFER, SocketAddress, TrainPoller, TrainSocket, cut
+from vnet.protocols.turnforward import Forwarding, StreamClient, UdpClient
+from vnet.protocols.turnstream import TurnStream
 from vnet.values import Address
 
-if TYPE_CHECKING:
-    from vnet.protocols.machine.relaying import Relaying, RelaySettings
+__all__ = ["STRANGER_TIME", "TurnServer"]
 
-__all__ = ["TurnServer"]
+STRANGER_TIME = 15.0
+"""Seconds for which a connection may have no allocation."""
+
+_BATCH = 16
+_LISTENER_BUFFER, _RELAY_BUFFER = 7 << 20, 1 << 20
+#: The longest message of a connection without an allocation, bytes.
+_STRANGER_MESSAGE = 2048
+
+
+@define(eq=False)
+class _Listener:
+    """
+    A UDP port for clients.
+
+    @ivar routes: the allocations of its clients.
+    """
+
+    name: str
+    socket: TrainSocket
+    routes: dict[SocketAddress, Served] = field(factory=dict)
+
+
+@define(eq=False)
+class _Connection:
+    """
+    A connection of a client.
+    """
+
+    client: Address
+    stream: TurnStream
+    served: Served | None = None
+    deadline: IDelayedCall | None = None
 
 
 class TurnServer:
     """
     A TURN server.
 
-    @ivar relaying: the machine.
-    @ivar counters: what the sockets have done; the machine has its own counters.
+    @ivar relaying: the machine, with its own counters.
+    @ivar forwarding: what moves the data, with its own counters.
+    @ivar crowd: connections without an allocation.
+    @ivar counters: what the connections did wrong.
     """
 
-    relaying: Relaying
-    counters: Counter[str]
+    _log = Logger()
 
     def __init__(
         self,
         reactor: Any,
         settings: RelaySettings,
+        credentials: CredentialSource,
         *,
         random: Callable[[int], bytes] = os.urandom,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
-        raise NotImplementedError
+        """
+        @param credentials: whom to serve, see L{vnet.protocols.machine.relaycredentials}.
+        """
+        self._reactor = reactor
+        self.relaying = Relaying(
+            settings,
+            credentials,
+            random=random,
+            wallClock=wallClock,
+            open=self._openRelayed,
+            close=self._closeRelayed,
+        )
+        self.forwarding = Forwarding(self.relaying, reactor.seconds)
+        self.crowd = Crowd()
+        self.counters: Counter[str] = Counter()
+        self._driver: Driver[RelayingEvent] = Driver(
+            self.relaying, reactor, self._sendToClients, self._happened
+        )
+        self._poller = TrainPoller(reactor)
+        self._listeners: dict[str, _Listener] = {}
+        self._connections: dict[str, _Connection] = {}
+        self._numbers: Iterator[int] = itertools.count(1)
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._stopped = False
+
+    # The beginning and the end
 
     def listenUdp(self, host: str, port: int) -> Address:
         """
@@ -58,26 +132,267 @@ class TurnServer:
         @return: what was bound.
         @raise OSError: it cannot be taken.
         """
-        raise NotImplementedError
+        socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER)
+        listener = _Listener(f"u{next(self._numbers)}", socket)
+        self._listeners[listener.name] = listener
+        self._poller.add(socket.fileno(), lambda: self._readClients(listener))
+        return socket.address
 
-    def streamFactory(self, transport: str) -> IProtocolFactory:
+    def streamFactory(
+        self, transport: str, creator: IOpenSSLServerConnectionCreator | None = None
+    ) -> IProtocolFactory:
         """
-        A factory for connections of clients.
+        A factory for the connections of a TCP port.
 
-        @param transport: C{tcp} or C{tls}: what the connections that it gets are.
+        @param transport: C{tcp} or C{tls}.
+        @param creator: of C{tls}: its key and certificate, see L{vnet.protocols.tls.serverOptions}.
         """
-        raise NotImplementedError
+        inner = _Streams(self, transport)
+        if creator is None:
+            return _Gate(inner, self.crowd)
+        return _Gate(serverFactory(creator, inner, self._reactor), self.crowd)
 
     def start(self) -> None:
         """
         Begin to read.
         """
-        raise NotImplementedError
+        self._poller.start()
 
-    def stop(self) -> Deferred[None]:
+    def stop(self) -> None:
         """
-        Close all sockets and connections.
+        Close all sockets and connections, at once.
+        """
+        self._stopped = True
+        self.relaying.endAll()
+        self._driver.wake()
+        self._driver.stop()
+        for connection in list(self._connections.values()):
+            connection.stream.abort()
+        for listener in self._listeners.values():
+            self._poller.remove(listener.socket.fileno())
+            listener.socket.close()
+        self._listeners.clear()
+        self._poller.stop()
 
-        @return: fires when the connections are gone.
+    # Relayed addresses
+
+    def _openRelayed(self, bound: Address) -> bool:
+        try:
+            socket = TrainSocket.bind(bound.host, bound.port, buffer=_RELAY_BUFFER)
+        except OSError:
+            return False
+        self.forwarding.attach(bound, socket)
+        return True
+
+    def _closeRelayed(self, bound: Address) -> None:
+        socket = self.forwarding.detach(bound)
+        if socket is not None:
+            self._poller.remove(socket.fileno())
+            socket.close()
+
+    # What the machine wants
+
+    def _sendToClients(self, batch: list[tuple[bytes, Address]]) -> None:
+        for data, client in batch:
+            listener = self._listeners.get(client.via)
+            if listener is not None:
+                socket = listener.socket
+                socket.send((data,), len(data), 1, socket.socketAddress(client))
+            elif client.via in self._connections:
+                self._connections[client.via].stream.send([data])
+
+    def _happened(self, event: RelayingEvent) -> None:
+        if isinstance(event, SendToPeer):
+            self.forwarding.sendToPeer(event.served, event.peer, event.data, event.whole)
+        elif isinstance(event, Allocated):
+            self._allocated(event.served)
+        elif isinstance(event, Ended):
+            self._ended(event.served)
+
+    def _allocated(self, served: Served) -> None:
+        via = served.client.via
+        if via in self._listeners:
+            listener = self._listeners[via]
+            to = listener.socket.socketAddress(served.client)
+            listener.routes[to] = served
+            served.driver = UdpClient(listener.socket, to)
+        elif via in self._connections:
+            connection = self._connections[via]
+            connection.served = served
+            connection.stream.limit = BUFFER
+            served.driver = StreamClient(connection.stream)
+            self.crowd.leave(via)
+            _cancel(connection)
+        for side in served.sides.values():
+            self._watch(side.bound, served)
+
+    def _watch(self, bound: Address, served: Served) -> None:
+        descriptor = self.forwarding.descriptor(bound)
+        if descriptor is not None:
+            self._poller.add(descriptor, lambda: self.forwarding.readRelayed(bound, served))
+
+    def _ended(self, served: Served) -> None:
+        via = served.client.via
+        served.driver = None
+        if via in self._listeners:
+            listener = self._listeners[via]
+            listener.routes.pop(listener.socket.socketAddress(served.client), None)
+        elif via in self._connections:
+            connection = self._connections[via]
+            connection.served = None
+            self._expect(connection)
+
+    # Clients over UDP
+
+    def _readClients(self, listener: _Listener) -> None:
+        now, buffer, heard = self._reactor.seconds(), self._buffer, False
+        for _ in range(_BATCH):
+            train = listener.socket.receive(buffer)
+            if train is None:
+                break
+            size, segment, source = train
+            data = buffer[:size]
+            if size >= 4 and 0x40 <= data[0] < 0x80:
+                served = listener.routes.get(source)
+                if self.forwarding.channelData(served, data, segment, now):
+                    continue
+            for each in cut(data, segment or 1):
+                heard |= self._datagram(listener, each, source, now)
+        if heard:
+            self._driver.wake()
+
+    def _datagram(self, listener: _Listener, data: memoryview, source: SocketAddress, now: float) -> bool:
         """
-        raise NotImplementedError
+        @return: whether the machine was told.
+        """
+        if len(data) >= 4 and 0x40 <= data[0] < 0x80:
+            self.forwarding.channelData(listener.routes.get(source), data, len(data), now)
+            return False
+        client = listener.socket.canonical(source)._replace(via=listener.name)
+        self.relaying.receive(bytes(data), client, now)
+        return True
+
+    # Clients over TCP and TLS
+
+    def makeStream(self, transport: str, host: str, port: int) -> TurnStream:
+        """
+        The protocol of one connection, for who has accepted it by other means.
+
+        @param transport: C{tcp} or C{tls}.
+        @param host: whom it comes from.
+        """
+        via = f"{transport}{next(self._numbers)}"
+        stream = TurnStream(self, _STRANGER_MESSAGE, CHANNELS_5766)
+        connection = _Connection(Address(host, port, via), stream)
+        stream.name = via
+        self._connections[via] = connection
+        return stream
+
+    def streamConnected(self, stream: TurnStream) -> None:
+        """
+        See L{vnet.protocols.turnstream.StreamOwner}.
+        """
+        connection = self._connections[stream.name]
+        self._expect(connection)
+
+    def _expect(self, connection: _Connection) -> None:
+        """
+        Give a connection without an allocation some time to get one.
+        """
+        if self._stopped:
+            return
+        client = connection.client
+        self.crowd.enter(client.via, client.host, connection.stream.abort)
+        connection.stream.limit = _STRANGER_MESSAGE
+        _cancel(connection)
+        connection.deadline = self._reactor.callLater(STRANGER_TIME, self._tooLong, connection)
+
+    def _tooLong(self, connection: _Connection) -> None:
+        connection.deadline = None
+        self.counters["tooLong"] += 1
+        connection.stream.abort()
+
+    def framesReceived(self, stream: TurnStream, frames: list[bytes]) -> None:
+        """
+        See L{vnet.protocols.turnstream.StreamOwner}.
+        """
+        connection, now = self._connections[stream.name], self._reactor.seconds()
+        data: list[bytes] = []
+        for frame in frames:
+            if frame[0] >= 0x40:
+                data.append(frame)
+                continue
+            if data:
+                self.forwarding.frames(connection.served, data, now)
+                data = []
+            self.relaying.receive(frame, connection.client, now)
+            self._driver.wake()
+        if data:
+            self.forwarding.frames(connection.served, data, now)
+
+    def streamLost(self, stream: TurnStream, reason: Failure) -> None:
+        """
+        See L{vnet.protocols.turnstream.StreamOwner}.
+        """
+        connection = self._connections.pop(stream.name, None)
+        if connection is None:
+            return
+        _cancel(connection)
+        self.crowd.leave(stream.name)
+        self.counters.update(stream.counters)
+        self.relaying.gone(connection.client)
+        self._driver.wake()
+
+
+def _cancel(connection: _Connection) -> None:
+    call, connection.deadline = connection.deadline, None
+    if call is not None and call.active():
+        call.cancel()
+
+
+@define(eq=False)
+class _Gate(Factory):
+    """
+    Stands before TLS, and turns away who has too many connections without an allocation.
+    """
+
+    _inner: Any
+    _crowd: Crowd
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        @return: L{None} when the connection is refused.
+        """
+        host = TrainSocket.canonical((addr.host, addr.port)).host
+        return self._inner.buildProtocol(addr) if self._crowd.admits(host) else None
+
+    def doStart(self) -> None:
+        """
+        Start the inner factory, too.
+        """
+        self._inner.doStart()
+
+    def doStop(self) -> None:
+        """
+        Stop the inner factory, too.
+        """
+        self._inner.doStop()
+
+
+@define(eq=False)
+class _Streams(Factory):
+    """
+    Makes the protocols of connections.
+    """
+
+    _server: TurnServer
+    _transport: str
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> TurnStream:
+        """
+        See L{Factory.buildProtocol}.
+        """
+        client = TrainSocket.canonical((addr.host, addr.port))
+        return self._server.makeStream(self._transport, client.host, client.port)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.turn import MAX_FRAME, Splitter
+from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter
 
 __all__ = ["QUEUE_BYTES", "QUEUE_FRAMES", "StreamOwner", "TurnStream"]
 
@@ -69,15 +69,19 @@ class TurnStream(Protocol):
     @ivar counters: C{dropped}: messages that did not fit in the queue; C{malformed}: the other side sent what is no such
         stream.
     @ivar limit: the longest message that is taken, bytes; may be raised later.
+    @ivar name: of use to the owner.
     """
 
-    def __init__(self, owner: StreamOwner, limit: int = MAX_FRAME) -> None:
+    name = ""
+
+    def __init__(self, owner: StreamOwner, limit: int = MAX_FRAME, channels: range = CHANNELS) -> None:
         """
         @param owner: who uses it.
         @param limit: see L{limit}.
+        @param channels: the numbers that channels may have.
         """
         self._owner = owner
-        self._splitter = Splitter(limit)
+        self._splitter = Splitter(limit, channels)
         self._paused = False
         self._queue: deque[bytes] = deque()
         self._queued = 0

@@ -104,6 +104,7 @@ class _Parts:
     transactionId: bytes = attrs.field(validator=_isTransactionId)
     attributes: tuple[Attribute[Any], ...] = ()
     unknown: tuple[int, ...] = ()
+    malformed: tuple[int, ...] = ()
 
     def get(self, kind: AttributeType[T]) -> T | None:
         """
@@ -144,6 +145,7 @@ class Message(_Parts):
     @ivar attributes: at most one of each type when decoded: of duplicates the first counts, but XOR-PEER-ADDRESS and
         XOR-RELAYED-ADDRESS may be there several times (RFC 8656 sections 7.3 and 9.1).
     @ivar unknown: the numbers of comprehension-required attributes that are not in the table.
+    @ivar malformed: the numbers of attributes that are in the table and could not be read: see L{decode}.
     @ivar received: the datagram that it was decoded from; empty in a message of our own.
     """
 
@@ -176,13 +178,14 @@ def isStun(data: bytes) -> bool:
     )
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes, tolerant: bool = False) -> Message:
     """
     Read a datagram.
 
     Attributes after MESSAGE-INTEGRITY are ignored, but for MESSAGE-INTEGRITY-SHA256 and
     FINGERPRINT (RFC 8489 section 14.5).  A FINGERPRINT is checked, an integrity is not.
 
+    @param tolerant: leave out what is malformed among the known attributes, and name it: so that a server can answer.
     @raise DecodeError: it is no STUN message, or a known attribute is malformed.
     """
     if not isStun(data):
@@ -191,6 +194,7 @@ def decode(data: bytes) -> Message:
     attributes: list[Attribute[Any]] = []
     seen: set[int] = set()
     unknown: dict[int, None] = {}
+    malformed: dict[int, None] = {}
     for code, offset, value in _covered(data):
         row = ROWS.get(code)
         if row is None:
@@ -198,12 +202,18 @@ def decode(data: bytes) -> Message:
                 unknown[code] = None
         elif code not in seen or row in _REPEATED:
             seen.add(code)
-            attributes.append(Attribute(row, row.format.read(value, transactionId)))
+            try:
+                attributes.append(Attribute(row, row.format.read(value, transactionId)))
+            except DecodeError:
+                if not tolerant or row in _COMPUTED:
+                    raise
+                malformed[code] = None
+                continue
             if row is FINGERPRINT:
                 _checkFingerprint(data, offset, attributes[-1].value)
     method = kind & 0xF | kind >> 1 & 0x70 | kind >> 2 & 0xF80
     klass = Class(kind >> 4 & 1 | kind >> 7 & 2)
-    return Message(method, klass, transactionId, (*attributes,), (*unknown,), data)
+    return Message(method, klass, transactionId, (*attributes,), (*unknown,), (*malformed,), data)
 
 
 def encode(
@@ -259,7 +269,13 @@ def authenticate(message: Message, key: bytes) -> Authentic | None:
             known = [each.kind for each in message.attributes]
             covered = message.attributes[: known.index(kind)]
             return Authentic(
-                message.method, message.klass, message.transactionId, covered, message.unknown, sha256
+                message.method,
+                message.klass,
+                message.transactionId,
+                covered,
+                message.unknown,
+                message.malformed,
+                sha256,
             )
     return None
 

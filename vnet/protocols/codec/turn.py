@@ -28,6 +28,7 @@ from vnet.protocols.codec.stunattributes import MAGIC_COOKIE
 __all__ = [
     "ALLOCATE",
     "CHANNELS",
+    "CHANNELS_5766",
     "CHANNEL_BIND",
     "CREATE_PERMISSION",
     "DATA_INDICATION",
@@ -54,6 +55,10 @@ UDP = 17
 
 CHANNELS = range(0x4000, 0x5000)
 """The numbers of channels."""
+
+CHANNELS_5766 = range(0x4000, 0x7FFF)
+"""Those of RFC 5766, which clients of before RFC 8656 use (coturn's up to 4.15): a server that has its port for itself
+loses nothing by taking them."""
 
 HEADER = 4
 """Bytes before the data of a ChannelData message."""
@@ -107,9 +112,11 @@ class Splitter:
     Takes a stream apart into messages of STUN and ChannelData (whose padding is left away).
 
     @ivar limit: the longest message that is taken, bytes.
+    @ivar channels: the numbers that channels may have.
     """
 
     limit: int = MAX_FRAME
+    channels: range = CHANNELS
     _buffer: bytearray = field(factory=bytearray, init=False)
 
     @property
@@ -142,7 +149,7 @@ class Splitter:
             if length % 4 or (len(buffer) - place >= 8 and buffer[place + 4 : place + 8] != _COOKIE):
                 raise DecodeError("no STUN message: a wrong length, or no magic cookie")
             size = padded = _STUN_HEADER + length
-        elif first in CHANNELS:
+        elif first in self.channels:
             size = HEADER + length
             padded = size + -size % 4
         else:

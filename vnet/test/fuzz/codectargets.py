@@ -45,7 +45,7 @@ from vnet.protocols.codec.ndp import (
 from vnet.protocols.codec.transport import decodeTransport, encodeTransport
 from vnet.protocols.codec.url import Invite, MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.demux import Kind, classify
-from vnet.protocols.stun import bindingResponse
+from vnet.protocols.machine.bindingresponse import bindingResponse
 from vnet.test.fuzz.target import Target, accepting, require
 from vnet.test.hostile import HARM, hostileTexts
 from vnet.values import Address, Candidate

@@ -1,0 +1,44 @@
+# -*- test-case-name: vnet.test.test_bandwidth -*-
+"""
+How many bytes a second one flow may carry: a token bucket that is kept as one number, the time at which it is full again.
+"""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+__all__ = ["Bandwidth"]
+
+_BURST = 0.5
+_LEAST_BURST = 16_384
+
+
+@define(eq=False)
+class Bandwidth:
+    """
+    A bucket.
+
+    @ivar rate: bytes a second, above 0.
+    """
+
+    rate: float
+    _fullAt: float = field(default=0.0, init=False)
+    _tolerance: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tolerance = max(_BURST, _LEAST_BURST / self.rate)
+
+    def take(self, size: int, pieces: int, now: float) -> int:
+        """
+        Take what there is for a train of equal pieces, in order.
+
+        @param size: bytes of one piece.
+        @return: for how many pieces there is enough.
+        """
+        if size <= 0:
+            return pieces
+        start = max(self._fullAt, now)
+        room = (now + self._tolerance - start) * self.rate
+        taken = max(0, min(pieces, int(room // size)))
+        self._fullAt = start + taken * size / self.rate
+        return taken

@@ -1,0 +1,309 @@
+# -*- test-case-name: vnet.test.test_trains -*-
+"""
+A UDP socket that is read and written in trains: many datagrams of one size, to or from one address, with one call.
+
+The kernel cuts a train that is sent (UDP_SEGMENT, udp(7)) and joins what arrives (UDP_GRO); a train's datagrams are all as long as
+its C{segment}, but the last one may be shorter.  Where the kernel knows neither, each train is one datagram.
+
+One L{TrainPoller} watches any number of them for the reactor, which pays for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vnet.values import Address
+
+__all__ = ["BUFFER", "LONGEST", "MOST", "SocketAddress", "TrainPoller", "TrainSocket", "cut"]
+
+LONGEST = 65_000
+"""Bytes of a train that is sent: what fits in one IP packet with all headers."""
+
+MOST = 64
+"""Datagrams of a train (UDP_MAX_SEGMENTS)."""
+
+BUFFER = 65_535
+"""Bytes that a buffer for L{TrainSocket.receive} has to have."""
+
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+# linux/udp.h, linux/in.h, linux/in6.h: Python has no names for them.
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG = 10, 23, 62
+_PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SEGMENT = struct.Struct("H")
+_GRO = struct.Struct("i")
+_CONTROL = socket.CMSG_SPACE(_GRO.size)
+_MAPPED = "::ffff:"
+_AT_ONCE = 128
+#: The kernel does not cut for this way (EIO, EINVAL: no checksum offload, EMSGSIZE: a segment above the MTU).
+_UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+
+
+def cut(data: memoryview, segment: int) -> Iterator[memoryview]:
+    """
+    The datagrams of a train.
+    """
+    for start in range(0, len(data), segment):
+        yield data[start : start + segment]
+
+
+@define(eq=False)
+class TrainSocket:
+    """
+    The socket.
+
+    @ivar counters: datagrams that were not sent, by the error's name.
+    """
+
+    _socket: socket.socket
+    _segments: bool = True
+    counters: Counter[str] = field(factory=Counter, init=False)
+
+    @classmethod
+    def bind(
+        cls, host: str, port: int, *, buffer: int = 1 << 20, segments: bool = True, dual: bool = False
+    ) -> TrainSocket:
+        """
+        Take a UDP port.
+
+        @param host: an IP literal of this host; C{0.0.0.0} and C{::} are all of a family.
+        @param buffer: bytes that the kernel may keep, in each direction.
+        @param segments: whether to use UDP_SEGMENT and UDP_GRO.
+        @param dual: with C{::}, take IPv4 too.
+        @raise OSError: it cannot be taken.
+        """
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+                opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
+            if family == socket.AF_INET or dual:
+                opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+            _enlarge(opened, buffer)
+            if segments:
+                with contextlib.suppress(OSError):
+                    opened.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+            opened.bind((host, port))
+        except OSError:
+            opened.close()
+            raise
+        return cls(opened, segments)
+
+    @property
+    def address(self) -> Address:
+        """
+        What it is bound to.
+        """
+        return Address(*self._socket.getsockname()[:2])
+
+    def fileno(self) -> int:
+        """
+        The file descriptor; -1 once it is closed.
+        """
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """
+        Give the port back.  May be called twice.
+        """
+        self._socket.close()
+
+    def receive(self, buffer: bytearray | memoryview) -> tuple[int, int, SocketAddress] | None:
+        """
+        Read a train.
+
+        @param buffer: L{BUFFER} bytes, which it is put in.
+        @return: how long it is, how long its datagrams are, and where it came from; L{None}: there is nothing.
+        """
+        while True:
+            try:
+                size, control, flags, source = self._socket.recvmsg_into((buffer,), _CONTROL)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if self._socket.fileno() < 0:
+                    return None
+                # An error that an earlier datagram met on its way; reading it has cleared it.
+                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+                continue
+            if flags & socket.MSG_TRUNC:
+                self.counters["truncated"] += 1
+                continue
+            if control and control[0][1] == _UDP_GRO:
+                return size, _GRO.unpack(control[0][2][:4])[0], source
+            return size, size, source
+
+    def send(self, parts: Sequence[bytes | memoryview], segment: int, count: int, to: SocketAddress) -> bool:
+        """
+        Send a train.
+
+        @param parts: what it is made of, one after the other.
+        @param segment: bytes of each of its datagrams; the last one may be shorter.
+        @param count: how many there are, at most L{MOST}, of L{LONGEST} bytes in all.
+        @return: whether the kernel has taken it.
+        """
+        try:
+            if count == 1:
+                self._socket.sendmsg(parts, (), 0, to)
+                return True
+            if self._segments:
+                self._socket.sendmsg(parts, ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment)),), 0, to)
+                return True
+        except OSError as error:
+            if count == 1 or error.errno not in _UNCUT:
+                self.counters[errno.errorcode.get(error.errno or 0, "other")] += count
+                return False
+        return self._sendEach(memoryview(b"".join(parts)), segment, to)
+
+    def _sendEach(self, data: memoryview, segment: int, to: SocketAddress) -> bool:
+        done = True
+        for each in cut(data, segment):
+            done &= self.send((each,), len(each), 1, to)
+        return done
+
+    def sendWhole(self, data: bytes, to: SocketAddress) -> bool:
+        """
+        Send a datagram that may not be fragmented: one that is too long is not sent.
+        """
+        if self._socket.family == socket.AF_INET6:
+            level, option, on, off = socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1, 0
+        else:
+            level, option, on, off = socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE, _PMTUDISC_DONT
+        self._socket.setsockopt(level, option, on)
+        try:
+            return self.send((data,), len(data), 1, to)
+        finally:
+            self._socket.setsockopt(level, option, off)
+
+    def socketAddress(self, address: Address) -> SocketAddress:
+        """
+        An address as this socket takes it.
+        """
+        if self._socket.family == socket.AF_INET:
+            return address.host, address.port
+        host = address.host if ":" in address.host else _MAPPED + address.host
+        return host, address.port, 0, 0
+
+    @staticmethod
+    def canonical(source: SocketAddress) -> Address:
+        """
+        A source as we write addresses.
+        """
+        host = source[0].partition("%")[0]
+        if ":" not in host:
+            return Address(host, source[1])
+        # Only an address that is mapped has dots and these words before it.
+        return Address(host.removeprefix(_MAPPED) if "." in host else str(ip_address(host)), source[1])
+
+
+def _enlarge(opened: socket.socket, size: int) -> None:
+    """
+    Make the buffers large: beyond the system's limit where that is permitted.
+    """
+    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, forced, size)
+        except OSError:
+            with contextlib.suppress(OSError):
+                opened.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+@implementer(IReadDescriptor)
+@define(eq=False)
+class TrainPoller:
+    """
+    Watches sockets, in an epoll of its own.
+
+    @ivar _reactor: with C{addReader}.
+    """
+
+    _log = Logger()
+
+    _reactor: Any
+    _epoll: select.epoll | None = field(default=None, init=False)
+    _ready: dict[int, Callable[[], None]] = field(factory=dict, init=False)
+
+    def start(self) -> None:
+        """
+        Begin to watch.
+        """
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            for descriptor in self._ready:
+                self._epoll.register(descriptor, select.EPOLLIN)
+            self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        """
+        Watch no more.  May be called twice.
+        """
+        epoll, self._epoll = self._epoll, None
+        if epoll is not None:
+            self._reactor.removeReader(self)
+            epoll.close()
+
+    def add(self, descriptor: int, ready: Callable[[], None]) -> None:
+        """
+        Call C{ready} whenever a socket has something to read.
+        """
+        self._ready[descriptor] = ready
+        if self._epoll is not None:
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        """
+        Watch a socket no more; before it is closed.
+        """
+        if self._ready.pop(descriptor, None) is not None and self._epoll is not None:
+            self._epoll.unregister(descriptor)
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return "trains"
+
+    def doRead(self) -> None:
+        """
+        Let each socket that is ready be read once.
+        """
+        if self._epoll is None:
+            return
+        for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
+            # One that was read before it may have closed this one.
+            ready = self._ready.get(descriptor)
+            if ready is None:
+                continue
+            try:
+                ready()
+            except Exception:
+                self._log.failure("while a socket is read")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{IReadDescriptor}.
+        """
+        self.stop()

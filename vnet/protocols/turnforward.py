@@ -1,0 +1,365 @@
+# -*- test-case-name: vnet.test.priv.test_turn_server -*-
+"""
+The data of a TURN server: ChannelData of clients to peers, and what peers send to clients, in trains wherever they come in
+trains.
+
+A train of ChannelData becomes a train to the peer, and the other way round: one call of the kernel each, and nothing for each
+datagram but its four bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import define, field
+
+from vnet.protocols.codec.turn import HEADER
+from vnet.protocols.machine.relaying import Relaying
+from vnet.protocols.machine.served import Served, ServedChannel, familyOf
+from vnet.protocols.trains import BUFFER, LONGEST, MOST, SocketAddress, TrainSocket, cut
+from vnet.protocols.turnstream import TurnStream
+from vnet.values import Address
+
+__all__ = ["Forwarding", "StreamClient", "UdpClient"]
+
+_HEAD = struct.Struct("!HH")
+_BATCH = 16
+_SOURCES = 256
+
+Parts = Sequence[bytes | memoryview]
+
+
+class Client(Protocol):
+    """
+    The way to a client.
+    """
+
+    def carry(self, number: int, data: memoryview, segment: int) -> None:
+        """
+        Send a train on a channel.
+
+        @param segment: bytes of each of its datagrams; the last one may be shorter.
+        """
+
+    def message(self, data: bytes) -> None:
+        """Send a message of STUN."""
+
+
+@define(eq=False)
+class UdpClient:
+    """
+    The way to a client that came over UDP.
+    """
+
+    _socket: TrainSocket
+    _to: SocketAddress
+
+    def carry(self, number: int, data: memoryview, segment: int) -> None:
+        """
+        See L{Client.carry}.
+        """
+        size = len(data)
+        if size <= segment:
+            self._socket.send((_HEAD.pack(number, size), data), size + HEADER, 1, self._to)
+            return
+        most = min(MOST, LONGEST // (segment + HEADER))
+        head = _HEAD.pack(number, segment)
+        parts: list[bytes | memoryview] = []
+        for start in range(0, size, segment):
+            if start + segment > size:
+                head = _HEAD.pack(number, size - start)
+            parts += (head, data[start : start + segment])
+        for first in range(0, len(parts), 2 * most):
+            some = parts[first : first + 2 * most]
+            self._socket.send(some, segment + HEADER, len(some) // 2, self._to)
+
+    def message(self, data: bytes) -> None:
+        """
+        See L{Client.message}.
+        """
+        self._socket.send((data,), len(data), 1, self._to)
+
+
+@define(eq=False)
+class StreamClient:
+    """
+    The way to a client that came over TCP or TLS.
+    """
+
+    stream: TurnStream
+
+    def carry(self, number: int, data: memoryview, segment: int) -> None:
+        """
+        See L{Client.carry}.
+        """
+        if not data:
+            self.stream.send([_HEAD.pack(number, 0)])
+        else:
+            self.stream.send([_HEAD.pack(number, len(each)) + each for each in cut(data, segment)])
+
+    def message(self, data: bytes) -> None:
+        """
+        See L{Client.message}.
+        """
+        self.stream.send([data])
+
+
+@define(eq=False)
+class _RelaySocket:
+    """
+    The socket of a relayed address.
+
+    @ivar sources: addresses of peers that have sent, at most 256.
+    """
+
+    socket: TrainSocket
+    sources: dict[SocketAddress, Address] = field(factory=dict)
+
+    def canonical(self, source: SocketAddress) -> Address:
+        """
+        The address of a peer.
+        """
+        address = self.sources.get(source)
+        if address is None:
+            if len(self.sources) >= _SOURCES:
+                self.sources.clear()
+            address = self.sources[source] = self.socket.canonical(source)
+        return address
+
+
+@define(eq=False)
+class _Way:
+    """
+    Where a channel leads.
+
+    @ivar inside: another allocation of this relay, or none.
+    """
+
+    socket: TrainSocket
+    to: SocketAddress
+    inside: bool
+
+
+@define(eq=False)
+class Forwarding:
+    """
+    Moves data between clients and peers.
+
+    @ivar counters: C{upBytes}, C{upPackets}: of clients to peers; C{downBytes}, C{downPackets}: the other way; and what was
+        dropped, by reason.
+    """
+
+    _relaying: Relaying
+    _seconds: Callable[[], float]
+    counters: Counter[str] = field(factory=Counter, init=False)
+    _sockets: dict[Address, _RelaySocket] = field(factory=dict, init=False)
+    _buffer: memoryview = field(factory=lambda: memoryview(bytearray(BUFFER)), init=False)
+
+    # Relayed addresses
+
+    def attach(self, bound: Address, socket: TrainSocket) -> None:
+        """
+        A relayed address has a socket.
+        """
+        self._sockets[bound] = _RelaySocket(socket)
+
+    def detach(self, bound: Address) -> TrainSocket | None:
+        """
+        It is not ours any more.
+
+        @return: its socket, for the caller to close.
+        """
+        found = self._sockets.pop(bound, None)
+        return None if found is None else found.socket
+
+    def descriptor(self, bound: Address) -> int | None:
+        """
+        The file descriptor of a relayed address's socket.
+        """
+        found = self._sockets.get(bound)
+        return None if found is None else found.socket.fileno()
+
+    # From clients
+
+    def channelData(self, served: Served | None, train: memoryview, segment: int, now: float) -> bool:
+        """
+        A train that begins with ChannelData has come from a client.
+
+        @return: whether that is all of it; if not, nothing was done: its datagrams are to be looked at one by one.
+        """
+        size = len(train)
+        number, length = _HEAD.unpack_from(train)
+        if size == segment:
+            if length > size - HEADER:
+                self.counters["malformed"] += 1
+            else:
+                self._out(served, number, (train[HEADER : HEADER + length],), length, 1, length, now)
+            return True
+        if length != segment - HEADER:
+            return False
+        head, parts = bytes(train[:HEADER]), []
+        last = size - size % segment
+        for start in range(0, last, segment):
+            if train[start : start + HEADER] != head:
+                return False
+            parts.append(train[start + HEADER : start + segment])
+        if last < size:
+            if size - last < HEADER or _HEAD.unpack_from(train, last) != (number, size - last - HEADER):
+                return False
+            parts.append(train[last + HEADER :])
+        self._out(served, number, parts, length, len(parts), size - HEADER * len(parts), now)
+        return True
+
+    def frames(self, served: Served | None, frames: Sequence[bytes], now: float) -> None:
+        """
+        ChannelData has come through a connection: what follows each other on one channel, and is equally long, goes out as a
+        train.
+        """
+        first = 0
+        while first < len(frames):
+            head, end = frames[first][:HEADER], first + 1
+            most = first + min(MOST, max(1, LONGEST // len(frames[first])))
+            while end < min(most, len(frames)) and frames[end][:HEADER] == head:
+                end += 1
+            number, length = _HEAD.unpack(head)
+            parts = [memoryview(frame)[HEADER:] for frame in frames[first:end]]
+            self._out(served, number, parts, length, len(parts), length * len(parts), now)
+            first = end
+
+    def _out(
+        self,
+        served: Served | None,
+        number: int,
+        parts: Parts,
+        segment: int,
+        count: int,
+        size: int,
+        now: float,
+    ) -> None:
+        """
+        Send what a client has sent on a channel.
+
+        @param segment: bytes of each part; the last one may be shorter.
+        @param size: bytes of all.
+        """
+        channel = None if served is None else served.channels.get(number)
+        if served is None or channel is None or channel.until <= now:
+            self.counters["noChannel"] += count
+            return
+        for bucket in served.up:
+            taken = bucket.take(segment, count, now)
+            if taken < count:
+                self.counters["overRate"] += count - taken
+                parts, count = parts[:taken], taken
+                size = sum(map(len, parts))
+        if not count:
+            return
+        way = channel.driver or self._wayOf(served, channel)
+        if way is None:
+            return
+        self.counters["upBytes"] += size
+        self.counters["upPackets"] += count
+        if not way.inside:
+            way.socket.send(parts, segment, count, way.to)
+            return
+        data = memoryview(b"".join(parts))
+        self._inside(served, channel.peer, data, segment, now)
+
+    def _wayOf(self, served: Served, channel: ServedChannel) -> _Way | None:
+        side = served.sides.get(familyOf(channel.peer))
+        found = None if side is None else self._sockets.get(side.bound)
+        if found is None:
+            return None
+        inside = self._isInside(channel.peer)
+        channel.driver = way = _Way(found.socket, found.socket.socketAddress(channel.peer), inside)
+        return way
+
+    def _isInside(self, peer: Address) -> bool:
+        """
+        Whether a peer is another allocation here, rather than a program that the operator has allowed.
+        """
+        return self._relaying.servedAt(peer) is not None or self._relaying.refuses(peer)
+
+    def _inside(self, served: Served, peer: Address, data: memoryview, segment: int, now: float) -> None:
+        """
+        From one allocation of this relay to another.
+        """
+        target, source = self._relaying.servedAt(peer), served.relayed(familyOf(peer))
+        if target is None or source is None:
+            self.counters["noPeer"] += 1
+        else:
+            self._in(target, source, data, segment, now)
+
+    def sendToPeer(self, served: Served, peer: Address, data: bytes, whole: bool) -> None:
+        """
+        Send the data of a Send indication.
+        """
+        now = self._seconds()
+        side = served.sides.get(familyOf(peer))
+        found = None if side is None else self._sockets.get(side.bound)
+        if found is None:
+            return
+        if any(not bucket.take(len(data), 1, now) for bucket in served.up):
+            self.counters["overRate"] += 1
+            return
+        self.counters["upBytes"] += len(data)
+        self.counters["upPackets"] += 1
+        if self._isInside(peer):
+            self._inside(served, peer, memoryview(data), len(data), now)
+        elif whole:
+            found.socket.sendWhole(data, found.socket.socketAddress(peer))
+        else:
+            found.socket.send((data,), len(data), 1, found.socket.socketAddress(peer))
+
+    # From peers
+
+    def readRelayed(self, bound: Address, served: Served) -> None:
+        """
+        Read what peers have sent to a relayed address.
+        """
+        found = self._sockets.get(bound)
+        if found is None:
+            return
+        now, buffer, own = self._seconds(), self._buffer, self._relaying.policy.own
+        for _ in range(_BATCH):
+            train = found.socket.receive(buffer)
+            if train is None:
+                return
+            peer = found.canonical(train[2])
+            if peer.host in own and self._relaying.refuses(peer):
+                self.counters["fromOwnHost"] += 1
+            else:
+                self._in(served, peer, buffer[: train[0]], train[1], now)
+
+    def _in(self, served: Served, peer: Address, data: memoryview, segment: int, now: float) -> None:
+        """
+        Give a client what a peer has sent.
+        """
+        size = len(data)
+        count = -(-size // segment) if segment else 1
+        channel = served.byPeer.get(peer)
+        if channel is not None and (channel.until <= now or channel.permission.until <= now):
+            channel = None
+        if channel is None and not served.permits(peer.host, now):
+            self.counters["noPermission"] += count
+            return
+        for bucket in served.down:
+            taken = bucket.take(segment, count, now)
+            if taken < count:
+                self.counters["overRate"] += count - taken
+                data, count = data[: taken * segment], taken
+        if not count:
+            return
+        self.counters["downBytes"] += len(data)
+        self.counters["downPackets"] += count
+        client: Client | None = served.driver
+        if client is None:
+            return
+        if channel is not None:
+            client.carry(channel.number, data, segment)
+            return
+        for each in cut(data, segment) if data else (data,):
+            client.message(self._relaying.indication(peer, bytes(each)))
