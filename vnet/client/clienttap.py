@@ -27,7 +27,6 @@ from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
-from vnet.client.links import LinkWatcher
 from vnet.client.localcontrol import LocalControl
 from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
@@ -35,6 +34,7 @@ from vnet.client.sync import MAXIMUM_MEMBERS
 from vnet.client.verbs import Verbs
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
+from vnet.linkwatcher import LinkWatcher
 from vnet.protocols.codec.names import validateNick
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.machine.sealer import Sealer

@@ -7,7 +7,8 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.links import InterfaceAddress, reachable
+from vnet.client.links import reachable
+from vnet.interfaceaddresses import InterfaceAddress
 
 LAN = InterfaceAddress("192.168.1.5", "192.168.1.0/24", "eth0")
 STABLE = InterfaceAddress("2001:db8:1::5", "2001:db8:1::/64", "eth0")

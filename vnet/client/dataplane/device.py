@@ -25,8 +25,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vnet.client.links import overlappingRoute, withNetlink
+from vnet.client.links import overlappingRoute
 from vnet.errors import ConfigurationError
+from vnet.interfaceaddresses import withNetlink
 from vnet.interfaces import IDevice
 from vnet.protocols.codec.ethernet import memberMac
 

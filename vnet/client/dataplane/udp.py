@@ -19,9 +19,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vnet.client.links import DEBOUNCE, interfaceAddresses, reachable
+from vnet.client.links import reachable
 from vnet.errors import ConfigurationError
+from vnet.interfaceaddresses import interfaceAddresses
 from vnet.interfaces import IDatagramPort
+from vnet.linkwatcher import DEBOUNCE
 from vnet.values import Address
 
 __all__ = ["UdpPort"]

@@ -10,7 +10,9 @@ import subprocess
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.links import InterfaceAddress, LinkWatcher, Overlap, interfaceAddresses, overlappingRoute
+from vnet.client.links import Overlap, overlappingRoute
+from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses
+from vnet.linkwatcher import LinkWatcher
 from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
 
 pytestmark = pytest.mark.privileged

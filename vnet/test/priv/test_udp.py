@@ -10,9 +10,9 @@ import socket
 import pytest
 
 from vnet.client.dataplane.udp import UdpPort
-from vnet.client.links import DEBOUNCE
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
+from vnet.linkwatcher import DEBOUNCE
 from vnet.test.bordertests import PortContract
 from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
 from vnet.values import Address
