@@ -161,6 +161,14 @@ def tcp443Only(site: NatSite) -> NatRules:
     return NatRules(forward="iifname lan0 tcp dport != 443 drop\niifname lan0 meta l4proto != tcp drop")
 
 
+def proxyOnly(site: NatSite) -> NatRules:
+    """
+    Only TCP to the usual ports of proxies leaves: 1080 to 1089 for SOCKS, 3128 to 3139 for HTTP.
+    """
+    ports = "{ 1080-1089, 3128-3139 }"
+    return NatRules(forward=f"iifname lan0 tcp dport != {ports} drop\niifname lan0 meta l4proto != tcp drop")
+
+
 # "double" is port-restricted behind a carrier's NAT of the same kind, which the lab adds.
 NAT_KINDS: dict[str, Callable[[NatSite], NatRules]] = {
     "public": public,
@@ -174,6 +182,7 @@ NAT_KINDS: dict[str, Callable[[NatSite], NatRules]] = {
     "symmetric-block": symmetricBlock,
     "udp-blocked": udpBlocked,
     "tcp443-only": tcp443Only,
+    "proxy-only": proxyOnly,
     "double": portRestricted,
 }
 

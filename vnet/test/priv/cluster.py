@@ -107,11 +107,19 @@ class Cluster:
             mediator.waitReady()
         return mediator
 
-    def addNode(self, name: str, *options: str, where: Home | Host | None = None, wait: bool = True) -> Node:
+    def addNode(
+        self,
+        name: str,
+        *options: str,
+        where: Home | Host | None = None,
+        wait: bool = True,
+        variables: dict[str, str] | None = None,
+    ) -> Node:
         """
         Start a node on a host, by default on the host of a new home behind a port-restricted NAT.
 
         @param options: for C{vnet-client}.
+        @param variables: for its environment.
         @param wait: whether to return only when it is ready.
         """
         where = where or self.lab.addHome(name)
@@ -119,7 +127,16 @@ class Cluster:
         home = where if isinstance(where, Home) else None
         state = self.lab.directory / name
         options = (f"--socket={state / 'control.sock'}", *options)
-        node = Node(name, host, state, "vnet-client", list(options), self.mediator, home)
+        node = Node(
+            name,
+            host,
+            state,
+            "vnet-client",
+            list(options),
+            self.mediator,
+            home,
+            variables=variables or {},
+        )
         self.daemons.append(node)
         node.spawn()
         if wait:

@@ -19,12 +19,12 @@ import attrs
 
 from vnet.client.localclient import LocalClient
 from vnet.errors import Refused, Unreachable, VnetError
+from vnet.protocols.codec.url import parseMediatorUrl
 from vnet.test.netlab import Home, Host, LabError, stop
 from vnet.test.netlab._space import ROOT
 
 __all__ = ["CommandFailed", "Daemon", "Mediator", "Node", "listens", "waitUntil"]
 
-CONTROL_PORT = 7443
 # How long a program may take to be ready: all of Twisted is imported by several at once on slow machines.
 START = 20.0
 CLI = "import sys; sys.argv[0] = 'vnet'; from vnet.client.cli import main; sys.exit(main())"
@@ -91,6 +91,7 @@ class Daemon:
     One C{twistd} program in a host, that can be ended and started again on the same state.
 
     @ivar state: its directory.
+    @ivar variables: what it finds in its environment beyond L{environment}.
     @ivar log: the file with all that it wrote.
     """
 
@@ -99,6 +100,7 @@ class Daemon:
     state: Path
     command: str
     options: list[str] = attrs.field(factory=list)
+    variables: dict[str, str] = attrs.field(factory=dict, kw_only=True)
     process: subprocess.Popen[str] | None = attrs.field(default=None, init=False)
 
     @property
@@ -117,7 +119,11 @@ class Daemon:
         argv = [twistd, "-n", "--pidfile=", self.command, f"--state={self.state}", *self.options]
         with self.log.open("a") as log:
             self.process = self.host.popen(
-                argv, stdout=log, stderr=subprocess.STDOUT, cwd=self.state, env=environment(self.state)
+                argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.state,
+                env={**environment(self.state), **self.variables},
             )
 
     def start(self) -> None:
@@ -188,10 +194,10 @@ class Daemon:
 
 def environment(home: Path) -> dict[str, str]:
     """
-    What a program finds: this source tree, and a home directory of its own.
+    What a program finds: this source tree, a home directory of its own, and none of the proxies of this computer.
     """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "XDG_STATE_HOME": str(home),
@@ -216,7 +222,7 @@ class Mediator(Daemon):
         """
         Whether it has its URL and listens for TLS.
         """
-        return (self.state / "url").exists() and listens(self.process, CONTROL_PORT)
+        return (self.state / "url").exists() and listens(self.process, parseMediatorUrl(self.url).port)
 
 
 def listens(process: subprocess.Popen[str] | None, port: int) -> bool:

@@ -174,15 +174,15 @@ class NatTests(NetlabCase):
             self.assertTrue(home.publicAddress.startswith("198.51.100."))
         self.assertEqual((seen.mapping, seen.filtering), ("endpoint", "address-and-port"))
 
-    def reachable(self, nat: str) -> tuple[bool, list[int]]:
+    def reachable(self, nat: str, ports: tuple[int, ...] = (443, 80)) -> tuple[bool, list[int]]:
         """
-        Whether UDP passes, and which of the TCP ports 443 and 80 do.
+        Whether UDP passes, and which of these TCP ports do.
         """
         with Lab("nat") as lab:
             server = lab.addHost("server")
             home = lab.addHome("alice", nat=nat)
             open_ = []
-            for port in (443, 80):
+            for port in ports:
                 listener = server.popen([sys.executable, "-c", ECHO_TCP, str(port)], stderr=subprocess.PIPE)
                 awaitLine(listener, "ready", 10)
                 code = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5)"
@@ -204,6 +204,12 @@ class NatTests(NetlabCase):
         Where only HTTPS is allowed, TCP to port 443 passes and nothing else.
         """
         self.assertEqual(self.reachable("tcp443-only"), (False, [443]))
+
+    def test_proxyOnly(self) -> None:
+        """
+        Where only proxies are reached, TCP to their ports passes and nothing else.
+        """
+        self.assertEqual(self.reachable("proxy-only", (443, 3128, 1080)), (False, [3128, 1080]))
 
     def test_unknown(self) -> None:
         """
