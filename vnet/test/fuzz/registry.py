@@ -7,14 +7,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from vnet.test.fuzz import clienttargets, codectargets, controltargets, punchtargets, tunneltargets
+from vnet.test.fuzz import (
+    clienttargets,
+    codectargets,
+    controltargets,
+    proxytargets,
+    punchtargets,
+    tunneltargets,
+)
 from vnet.test.fuzz.target import Target
 
 __all__ = ["TARGETS", "findTarget"]
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
-    for module in (codectargets, tunneltargets, punchtargets, controltargets, clienttargets)
+    for module in (codectargets, tunneltargets, punchtargets, controltargets, clienttargets, proxytargets)
     for target in module.TARGETS
 }
 
