@@ -52,6 +52,16 @@ def _status() -> dict[str, Any]:
             "natted": True,
             "mappingVaries": False,
         },
+        "relays": [
+            {
+                "relay": "relay.example:3478",
+                "transport": "udp",
+                "addresses": ["192.0.2.9:50000"],
+                "latencyMs": 20.5,
+            }
+        ],
+        "relayError": None,
+        "error": None,
     }
 
 
@@ -63,7 +73,15 @@ def _networks() -> list[dict[str, Any]]:
             "owner": ID,
             "members": [
                 member(2, "alice", endpoint="198.51.100.4:40001", latencyMs=12.34),
-                member(3, "bob", path="relayed", endpoint="192.0.2.9:3478", latencyMs=48.0),
+                member(
+                    3,
+                    "bob",
+                    path="relayed",
+                    endpoint="203.0.113.9:40000",
+                    relay="relay.example:443",
+                    transport="tls",
+                    latencyMs=48.0,
+                ),
                 member(4, "carol", state="offline", path="none"),
                 member(5, "dave", state="lost"),
                 member(6, "eve", state="unreachable", path="none"),
@@ -137,9 +155,10 @@ class FakeNode:
             3,
             "bob",
             path="relayed",
-            endpoint="192.0.2.9:3478",
+            endpoint="203.0.113.9:40000",
+            relay="relay.example:443",
+            transport="tls",
             latencyMs=48.0,
-            transport="udp",
             lastHandshake=72.0,
             rxBytes=1536,
             txBytes=5 * 2**20,

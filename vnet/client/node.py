@@ -5,29 +5,34 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from vnet import __version__
 from vnet.client.dataplane.forwarder import Forwarder
+from vnet.client.dataplane.handover import Handover
+from vnet.client.dataplane.paths import Paths
 from vnet.client.identity import Identity
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
+from vnet.client.relays import RelayReach, Relays
 from vnet.client.session import Session
 from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
+from vnet.client.traffic import TrafficWatch
 from vnet.client.tunnels import TunnelTable
-from vnet.client.welcome import Welcome, checkPool
+from vnet.client.welcome import Welcome, checkPool, parseTickets
+from vnet.client.wording import directObstacle
 from vnet.errors import DecodeError, StateError, VnetError
 from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols import control
@@ -43,8 +48,6 @@ from vnet.values import Address
 
 __all__ = ["Node", "NodeParts"]
 
-_TRAFFIC_INTERVAL = 2.0
-
 
 @define(eq=False, repr=False)
 class NodeParts:
@@ -55,6 +58,7 @@ class NodeParts:
     @ivar endpointFor: makes the endpoint, with TLS, of a mediator.
     @ivar deriveMaster: Argon2id off the reactor thread.
     @ivar acceptedPools: see L{checkPool}.
+    @ivar relayReach: how relays are reached; L{None}: this node uses none.
     """
 
     clock: IReactorTime
@@ -69,6 +73,7 @@ class NodeParts:
     deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
     identify: Callable[[Any], tuple[bytes, bytes]] = identify
     acceptedPools: Sequence[IPv4Network] = ()
+    relayReach: RelayReach | None = None
 
 
 @define(eq=False, repr=False)
@@ -92,18 +97,22 @@ class Node:
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
-    _traffic: LoopingCall = field(init=False)
-    _carried: dict[bytes, tuple[int, int]] = field(factory=dict, init=False)
+    relays: Relays | None = field(default=None, init=False)
+    _paths: Paths = field(init=False)
+    _handover: Handover = field(init=False)
+    _traffic: TrafficWatch = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
+        self._paths = Paths(parts.port)
+        self._handover = Handover(self._paths, parts.clock)
         self.puncher = Puncher(
-            parts.clock, parts.port.send, parts.random, onMapped=self._mapped, accepts=self._outside
+            parts.clock, self._paths.send, parts.random, onMapped=self._mapped, accepts=self._outside
         )
         self.nat = NatDiscovery(parts.clock, self.puncher)
         self.forwarder = Forwarder(
             parts.device,
-            parts.port,
+            self._handover,
             parts.wireguard,
             parts.clock,
             stunReceived=self.puncher.datagramReceived,
@@ -129,10 +138,25 @@ class Node:
             sendSignal=self._sendSignal,
             reachable=lambda: self.logins.online,
             changed=self._changed,
+            handover=self._handover.move,
+            doubtRelay=self._doubtRelay,
+            describeVia=self._describeVia,
+            obstacle=lambda: directObstacle(self.nat.report()),
+            relayProblem=lambda: self.relayProblem,
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
-        self._traffic = LoopingCall(self._noteTraffic)
-        self._traffic.clock = parts.clock
+        self._traffic = TrafficWatch(parts.clock, self.peers.all)
+        if parts.relayReach is not None:
+            self.relays = Relays(
+                parts.clock,
+                parts.random,
+                self._paths,
+                parts.port,
+                parts.relayReach,
+                changed=self._relaysChanged,
+                renew=self._renewTickets,
+                accepts=self._mayBeRelay,
+            )
 
     # The life of the node.
 
@@ -142,7 +166,7 @@ class Node:
         """
         self.forwarder.start()
         self.linksChanged()
-        self._traffic.start(_TRAFFIC_INTERVAL, now=False)
+        self._traffic.start()
         self.logins.resume()
 
     def linksChanged(self) -> None:
@@ -151,6 +175,8 @@ class Node:
         """
         self.nat.setLocal(self.parts.port.localAddresses(), self.parts.port.port)
         self.peers.checkAll()
+        if self.relays is not None:
+            self.relays.linksChanged()
         if self.logins.session is not None:
             self.logins.session.linksChanged()
 
@@ -161,12 +187,13 @@ class Node:
         await self.logins.close()
         self.peers.close()
         self.synchroniser.stop()
-        if self._traffic.running:
-            self._traffic.stop()
+        self._traffic.stop()
+        if self.relays is not None:
+            self.relays.clear()
         self.puncher.close()
         self.forwarder.stop()
         self.parts.device.close()
-        self.parts.port.close()
+        self._handover.close()
 
     def _makeSession(self, url: MediatorUrl) -> Session:
         parts = self.parts
@@ -201,6 +228,8 @@ class Node:
             self.view.clear()
         self.welcome = welcome
         self.nat.setServers(welcome.stun)
+        if self.relays is not None:
+            self.relays.setTickets(welcome.relays)
         self.synchroniser.run()
         self._changed()
 
@@ -226,6 +255,8 @@ class Node:
         """
         self.peers.clear()
         self.view.clear()
+        if self.relays is not None:
+            self.relays.clear()
         self._changed()
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
@@ -307,6 +338,40 @@ class Node:
     def _mapped(self) -> None:
         self.peers.candidatesChanged()
 
+    # Relays.
+
+    def _relaysChanged(self, relayed: Mapping[str, Sequence[Address]]) -> None:
+        self._handover.keep(bool(relayed))
+        self.puncher.setRelays(relayed)
+        self._changed()
+
+    def _mayBeRelay(self, address: Address) -> bool:
+        """
+        Whether this node would ask for an allocation at an address that the mediator names: see L{Welcome.mayServe}.
+        """
+        return self.welcome is not None and self.welcome.mayServe(address)
+
+    def _renewTickets(self) -> None:
+        Deferred.fromCoroutine(self._fetchTickets()).addErrback(lambda failure: failure.trap(VnetError))
+
+    async def _fetchTickets(self) -> None:
+        answer = await self.logins.ask(control.Relays)
+        if self.relays is not None:
+            self.relays.setTickets(parseTickets(answer["relays"]))
+
+    @property
+    def relayProblem(self) -> str:
+        """Why no relay can be used, one line; empty when one can, or none is known."""
+        return "" if self.relays is None else self.relays.problem
+
+    def _doubtRelay(self, via: str) -> None:
+        if self.relays is not None:
+            self.relays.check()
+
+    def _describeVia(self, via: str) -> tuple[str, str] | None:
+        found = None if self.relays is None else self.relays.via(via)
+        return None if found is None else (found.relay, found.transport)
+
     def _tunnelEvent(self, event: object) -> None:
         key = getattr(event, "publicKey", b"")
         peer = self.peers.byTunnelKey(key)
@@ -323,23 +388,6 @@ class Node:
         peer = self.peers.byTunnelKey(key)
         if peer is not None:
             peer.wanted()
-
-    def _noteTraffic(self) -> None:
-        """
-        Tell the peers whose tunnel carried something: their paths are checked more often, and at once where nothing
-        comes back.
-        """
-        carried: dict[bytes, tuple[int, int]] = {}
-        for peer in self.peers.all():
-            if peer.active:
-                status = self.tunnels.status(peer.tunnelKey)
-                before = self._carried.get(peer.key, (0, 0))
-                carried[peer.key] = now = (status.rxBytes, status.txBytes)
-                if now != before:
-                    peer.noteTraffic()
-                if now[1] > before[1] and now[0] == before[0]:
-                    peer.check()
-        self._carried = carried
 
     def _changed(self) -> None:
         self.whenChanged()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import random
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.interfaces import IDelayedCall
 
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.sync import Member
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec import signal as signals
-from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
+from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected, Suspect
 from vnet.protocols.machine.pair import Path
 from vnet.values import Address
 
@@ -30,6 +30,7 @@ _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
 _FRESH = 1.0
 _CONFIRMED = 3.0
+_LEEWAY, _LONGEST_RESENT = 0.05, 2.0
 
 
 @define(eq=False, repr=False)
@@ -68,6 +69,9 @@ class Peer:
     _searchedAt: float = field(default=float("-inf"), init=False)
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
+    _previousAnswers: bool = field(default=False, init=False)
+    _heardAt: float = field(default=float("-inf"), init=False)
+    _endpoint: Address | None = field(default=None, init=False)
 
     @property
     def key(self) -> bytes:
@@ -82,15 +86,32 @@ class Peer:
     @property
     def path(self) -> Path | None:
         """The path in use, if one is known to work."""
-        for attempt in (self._attempt, self._previous):
-            if attempt is not None and attempt.selected is not None:
-                return attempt.selected
-        return None
+        attempt = self._used
+        return None if attempt is None else attempt.selected
+
+    @property
+    def _used(self) -> Attempt | None:
+        """
+        The attempt whose path is in use: the newest that has one, but no relayed one while the direct one before answers.
+        """
+        new, old = (
+            None if attempt is None or attempt.selected is None else attempt
+            for attempt in (self._attempt, self._previous)
+        )
+        if new is None or old is None or new.selected is None or old.selected is None:
+            return new or old
+        holds = self._previousAnswers and new.selected.relayed and not old.selected.relayed
+        return old if holds else new
 
     @property
     def active(self) -> bool:
         """Whether there is a path, or an attempt at one."""
         return self._attempt is not None
+
+    @property
+    def searching(self) -> bool:
+        """Whether a rendezvous was so lately that better paths are likely to come."""
+        return self.context.clock.seconds() - self._searchedAt < _SEARCH
 
     def begin(self) -> None:
         """
@@ -119,13 +140,12 @@ class Peer:
         Is the path alive?  The answer comes as an event; while it is late, another path is sought, too.  Where there is none,
         search again.
         """
-        if self._attempt is None:
-            return
-        if self._attempt.selected is not None:
-            self._attempt.check()
+        used = self._used
+        if used is not None:
+            used.check()
             if self._doubt is None:
                 self._doubt = self.context.clock.callLater(_DOUBT, self._doubted)
-        elif self.path is None and self.member.state == "online":
+        elif self._attempt is not None and self.member.state == "online":
             self._attempt.search()
             if not self.context.reachable():
                 self._alone = 0
@@ -218,7 +238,7 @@ class Peer:
         self._timer = None
         if self.path is not None:
             if not self._confirmed:
-                self.context.tunnels.setEndpoint(self.tunnelKey, self.path.address, True)
+                self._setEndpoint(Selected(self.path), True)
         elif self.member.state == "online":
             self._ask()
 
@@ -240,15 +260,20 @@ class Peer:
 
     def _keepWorking(self) -> None:
         """
-        Of the attempts so far, keep the one whose path is in use until the next has one.
+        Of the attempts so far, keep the one whose path is in use until the next has one as good.
         """
-        if self._attempt is not None and self._attempt.selected is not None:
+        used = self._used
+        self._previousAnswers = False
+        if used is not None and used is self._attempt:
             self._dropPrevious()
             self._previous, self._attempt = self._attempt, None
         else:
             self._closeAttempt()
             if self.path is None:
                 self._dropPrevious()
+        if self._previous is not None:
+            # A peer that began anew does not know this path any more.
+            self._previous.check()
 
     def _connect(self, startAt: float) -> Attempt | None:
         attempt: Attempt | None = None
@@ -287,13 +312,15 @@ class Peer:
         """
         The puncher has news of one of the attempts.
         """
-        if attempt is self._previous:
-            if isinstance(event, ConsentLost | Dead | Failed):
-                self._dropPrevious()
+        if isinstance(event, Suspect):
+            if event.path.via:
+                self.context.doubtRelay(event.path.via)
+        elif attempt is self._previous:
+            self._previousEvent(attempt, event)
         elif attempt is not self._attempt:
             return
         elif isinstance(event, Selected):
-            self._selected(event.path)
+            self._selected(event)
         elif isinstance(event, Alive):
             self.failure = ""
             self._trust()
@@ -303,21 +330,58 @@ class Peer:
             self._searchFailed(event.reason)
         self.context.changed()
 
+    def _previousEvent(self, attempt: Attempt, event: object) -> None:
+        reason = "lost"
+        if isinstance(event, Alive):
+            self._previousAnswers = True
+            self._trust()
+        elif isinstance(event, Selected):
+            reason = event.reason
+            if self._used is attempt:
+                self._setEndpoint(event)
+        elif isinstance(event, ConsentLost | Dead | Failed):
+            self._dropPrevious()
+        current = self._attempt
+        if current is not None and current.selected is not None and self._used is current:
+            self._selected(Selected(current.selected, reason))
+
     def _dropPrevious(self) -> None:
         previous, self._previous = self._previous, None
         if previous is not None:
             previous.close()
 
-    def _selected(self, path: Path) -> None:
+    def _selected(self, event: Selected) -> None:
+        if self._used is not self._attempt:
+            return
+        if self._doubtful and event.reason == "found":
+            event = evolve(event, reason="doubt")
         self._dropPrevious()
         self._cancel()
         self._trust()
         self.failures, self._asked, self._alone, self.failure = 0, 0, 0, ""
         initiate = self.controlling and not self._initiated
         self._initiated = True
-        self.context.tunnels.setEndpoint(self.tunnelKey, path.address, initiate)
+        self._setEndpoint(event, initiate)
         if not self.controlling and not self._confirmed:
             self._schedule(_CONFIRMED)
+
+    def _setEndpoint(self, event: Selected, initiate: bool = False) -> None:
+        old, self._endpoint = self._endpoint, event.path.address
+        self.context.tunnels.setEndpoint(self.tunnelKey, event.path.address, initiate)
+        if old is None or old == event.path.address:
+            return
+        since = None
+        if event.reason in ("doubt", "lost"):
+            # What was sent after the last of which it is known that it arrived may be lost.
+            longest = self.context.clock.seconds() - _LONGEST_RESENT
+            since = max(self._heardAt - _LEEWAY, event.provenAt - _LEEWAY, longest)
+            if old.via:
+                self.context.doubtRelay(old.via)
+        self.context.handover(old, event.path.address, since)
+
+    def _noEndpoint(self) -> None:
+        self._endpoint = None
+        self.context.tunnels.setEndpoint(self.tunnelKey, None)
 
     def _pathLost(self) -> None:
         """
@@ -329,7 +393,7 @@ class Peer:
         if self.member.state == "lost":
             self._tearDown()
         else:
-            self.context.tunnels.setEndpoint(self.tunnelKey, None)
+            self._noEndpoint()
             self._seek()
 
     def _searchFailed(self, reason: str) -> None:
@@ -362,7 +426,7 @@ class Peer:
 
     def _tearDown(self) -> None:
         self.close()
-        self.answers = False
+        self.answers, self._endpoint = False, None
         self.context.tunnels.reset(self.tunnelKey)
 
     def close(self) -> None:
@@ -394,13 +458,28 @@ class Peer:
 
     def endpointMoved(self, address: Address) -> None:
         """The tunnel hears the peer from another address."""
-        if self._attempt is not None:
-            self._attempt.addressHeard(address)
+        used = self._used or self._attempt
+        if used is not None:
+            used.addressHeard(address)
 
-    def noteTraffic(self) -> None:
-        """The tunnel carried traffic lately."""
-        if self._attempt is not None:
-            self._attempt.noteTraffic()
+    def noteTraffic(self, heardAt: float | None) -> None:
+        """
+        The tunnel carried traffic lately.
+
+        @param heardAt: up to when whatever this node sent has arrived, as traffic of the peer shows; L{None}: there was none.
+        """
+        if heardAt is not None:
+            self._heardAt = heardAt
+        for attempt in (self._attempt, self._previous):
+            if attempt is not None:
+                attempt.noteTraffic()
+
+    def doubt(self) -> None:
+        """
+        What the tunnel sends gets no answer: if the path does not work, another one that is ready takes over at once.
+        """
+        if self._used is not None:
+            self._used.doubt()
 
 
 def _pause(first: float, times: int, longest: float) -> float:

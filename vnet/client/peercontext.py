@@ -34,6 +34,7 @@ class Attempt(Protocol):
     def remoteSignal(self, signal: signals.Signal) -> None: ...
     def search(self) -> None: ...
     def check(self) -> None: ...
+    def doubt(self) -> bool: ...
     def noteTraffic(self) -> None: ...
     def addressHeard(self, addr: Address) -> None: ...
     def close(self) -> None: ...
@@ -60,6 +61,12 @@ class PeerContext:
     @ivar sendSignal: seal and send the plaintext of a signal to a peer.
     @ivar reachable: whether the mediator is connected.
     @ivar changed: something that a user sees changed.
+    @ivar handover: a tunnel's path has changed: C{handover(old, new, since)}, see
+        L{vnet.client.dataplane.handover.Handover.move}.
+    @ivar doubtRelay: there is doubt whether an allocation of this name works.
+    @ivar describeVia: what users are told of an allocation of this name: the relay, and over what it is reached.
+    @ivar obstacle: why this node has no direct paths, as far as it knows its NAT; empty when nothing is in the way.
+    @ivar relayProblem: why no relay can be used; empty when one can.
     """
 
     clock: IReactorTime
@@ -70,3 +77,8 @@ class PeerContext:
     sendSignal: Callable[[bytes, bytes], None]
     reachable: Callable[[], bool]
     changed: Callable[[], None]
+    handover: Callable[[Address, Address, float | None], None]
+    doubtRelay: Callable[[str], None]
+    describeVia: Callable[[str], tuple[str, str] | None]
+    obstacle: Callable[[], str]
+    relayProblem: Callable[[], str]

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from vnet.client.peer import Peer
+from vnet.protocols.machine.pair import Path
+from vnet.values import Address
 
-__all__ = ["describe", "describeFully", "stateOf", "why"]
+__all__ = ["describe", "describeFully", "relayOf", "stateOf", "why"]
 
 
 def stateOf(peer: Peer) -> str:
@@ -29,29 +31,52 @@ def describe(peer: Peer) -> dict[str, Any]:
     """
     @return: the JSON value of the peer in a list.
     """
+    path = peer.path
+    relay, transport = relayOf(peer)
     return {
         "clientId": peer.key.hex(),
         "nick": peer.member.nick,
         "address": peer.member.address,
         "address6": peer.member.address6,
         "state": stateOf(peer),
-        "path": "direct" if peer.path is not None and peer.answers else "none",
-        "endpoint": str(peer.path.address) if peer.path is not None else None,
-        "latencyMs": round(peer.path.rtt * 1000, 2) if peer.path is not None else None,
+        "path": _kind(peer),
+        "endpoint": None if path is None else _plain(path),
+        "relay": relay,
+        "transport": transport,
+        "latencyMs": None if path is None else round(path.rtt * 1000, 2),
     }
+
+
+def _kind(peer: Peer) -> str:
+    if peer.path is None or not peer.answers:
+        return "none"
+    return "relayed" if peer.path.relayed else "direct"
+
+
+def _plain(path: Path) -> str:
+    return str(Address(path.address.host, path.address.port))
+
+
+def relayOf(peer: Peer) -> tuple[str | None, str | None]:
+    """
+    Which relay the path goes through, and over what this node sends.  Where both sides use a relay it is this node's own.
+    """
+    path = peer.path
+    if path is None:
+        return None, None
+    if path.via:
+        return peer.context.describeVia(path.via) or (None, None)
+    return _plain(path) if path.relayed else None, "udp"
 
 
 def describeFully(peer: Peer) -> dict[str, Any]:
     """
     @return: the JSON value of C{vnet peer}.
     """
-    status, path = peer.context.tunnels.status(peer.tunnelKey), peer.path
-    endpoint = status.endpoint if path is not None else None
+    status = peer.context.tunnels.status(peer.tunnelKey)
     age = None if status.lastHandshake is None else peer.context.clock.seconds() - status.lastHandshake
     return {
         **describe(peer),
-        "endpoint": str(endpoint) if endpoint else None,
-        "transport": "udp" if path is not None else None,
         "lastHandshake": None if age is None else round(age, 1),
         "rxBytes": status.rxBytes,
         "txBytes": status.txBytes,
@@ -66,9 +91,21 @@ def why(peer: Peer) -> str | None:
     if peer.refused:
         return peer.refused
     if peer.path is not None and peer.answers:
-        return None
+        return _whyRelayed(peer) if peer.path.relayed else None
     if peer.member.state == "offline":
         return "the peer is offline"
     if peer.path is not None:
         return peer.failure or "a path was found; the tunnel's handshake is under way"
+    problem = peer.context.relayProblem()
+    if peer.failure and problem:
+        return f"{peer.failure}; nor does a relay help: {problem}"
     return peer.failure or "looking for a path"
+
+
+def _whyRelayed(peer: Peer) -> str:
+    if peer.searching:
+        return "a direct path is being looked for"
+    return peer.context.obstacle() or (
+        "no direct path was found: the NATs or firewalls of both sides let none through, or no UDP gets out of the other "
+        "side's network; it is tried again now and then"
+    )

@@ -21,6 +21,8 @@ from vnet.client.wording import (
     ipv6Summary,
     latency,
     natSummary,
+    relayName,
+    relaySummary,
     shown,
     stateSentence,
     udpAddress,
@@ -106,9 +108,9 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
     """
     All that is known of one peer.
     """
-    path = shown(peer.get("path"))
+    path, relay = shown(peer.get("path")), relayName(peer.get("relay"), peer.get("transport"))
     details = [
-        shown(peer.get("transport")).upper() if peer.get("transport") else None,
+        shown(peer.get("transport")).upper() if peer.get("transport") and not relay else None,
         udpAddress(peer.get("endpoint")),
     ]
     lines = [
@@ -116,6 +118,7 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
         ("identity", shown(peer.get("clientId"))),
         ("state", shown(peer.get("state"))),
         ("path", ", ".join([path, *(detail for detail in details if detail)])),
+        *([("relay", relay)] if relay else []),
         ("latency", latency(peer.get("latencyMs")) or "-"),
         ("handshake", age(peer.get("lastHandshake"))),
         ("received", amount(peer.get("rxBytes"))),
@@ -144,6 +147,7 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
         ("mediator", shown(status.get("mediator"), absent="none")),
         ("UDP port", shown(status.get("udpPort"))),
         ("Internet", natSummary(nat) if isinstance(nat, dict) else shown(nat, absent="not known yet")),
+        ("relays", relaySummary(status)),
     ]
     return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 
@@ -177,8 +181,13 @@ def _memberRow(member: Mapping[str, Any]) -> Sequence[Text]:
         Text(shown(member.get("address"), 45)),
         Text(shown(member.get("nick"), _NICK_WIDTH), "bold" if state == "online" else colour),
         Text(how, "yellow" if how == "relayed" else colour),
-        Text("  ".join(filter(None, [latency(member.get("latencyMs")), udpAddress(member.get("endpoint"))]))),
+        Text("  ".join(filter(None, [latency(member.get("latencyMs")), _way(member)]))),
     ]
+
+
+def _way(member: Mapping[str, Any]) -> str | None:
+    relay = relayName(member.get("relay"), member.get("transport"))
+    return f"by {relay}" if relay else udpAddress(member.get("endpoint"))
 
 
 def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:

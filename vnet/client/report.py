@@ -10,12 +10,13 @@ from typing import Any
 
 from vnet.client.peerreport import describe
 from vnet.client.peers import Peers
+from vnet.client.relays import Relays
 from vnet.client.state import RememberedNetwork
 from vnet.client.sync import Network, NetworkView
 from vnet.client.wording import natSummary
 from vnet.values import Address, NatReport
 
-__all__ = ["describeNat", "describeNetworks"]
+__all__ = ["describeNat", "describeNetworks", "describeRelays"]
 
 
 def describeNetworks(
@@ -52,7 +53,8 @@ def _describe(name: str, network: Network, peers: Peers, online: bool) -> dict[s
         if peer is not None:
             described = describe(peer)
             if not network.online or member.state == "offline":
-                described.update(state="offline", path="none", endpoint=None, latencyMs=None)
+                described.update(state="offline", path="none")
+                described.update(dict.fromkeys(("endpoint", "relay", "transport", "latencyMs")))
             members.append(described)
     return {
         "name": name,
@@ -75,6 +77,21 @@ def describeNat(report: NatReport) -> dict[str, Any]:
         "mappingVaries": report.mappingVaries,
     }
     return {**described, "summary": natSummary(described)}
+
+
+def describeRelays(relays: Relays | None) -> list[dict[str, Any]]:
+    """
+    @return: the JSON values of the relays in use, the best first.
+    """
+    return [
+        {
+            "relay": each.relay,
+            "transport": each.transport,
+            "addresses": [str(address) for address in each.relayed],
+            "latencyMs": round(each.rtt * 1000, 2) if each.rtt else None,
+        }
+        for each in (relays.status() if relays is not None else ())
+    ]
 
 
 def _text(address: Address | None) -> str | None:

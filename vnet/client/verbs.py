@@ -15,7 +15,7 @@ from zope.interface import implementer
 from vnet.client.node import Node
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describeFully, why
-from vnet.client.report import describeNat, describeNetworks
+from vnet.client.report import describeNat, describeNetworks, describeRelays
 from vnet.errors import DecodeError, Refused, Unreachable
 from vnet.interfaces import INode
 from vnet.protocols import control
@@ -81,6 +81,8 @@ class Verbs:
             "mediator": node.parts.state.remembered.mediator or None,
             "udpPort": node.parts.port.port,
             "nat": describeNat(self._node.nat.report()),
+            "relays": describeRelays(node.relays),
+            "relayError": node.relayProblem or None,
             "error": node.logins.error or None,
         }
 

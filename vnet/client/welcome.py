@@ -50,6 +50,7 @@ class Welcome:
     @ivar address6: the IPv6 address; C{pool6} the unique local /48 that it is from.
     @ivar stun: the STUN servers that may be asked.
     @ivar relays: C{(uri, username, credential)} of each relay.
+    @ivar mediatorHost: the IP address at which the mediator was reached; empty when that is not known for sure.
     """
 
     realm: bytes
@@ -60,6 +61,14 @@ class Welcome:
     pool6: str
     stun: tuple[Address, ...]
     relays: tuple[tuple[str, str, str], ...]
+    mediatorHost: str = ""
+
+    def mayServe(self, server: Address) -> bool:
+        """
+        Whether a STUN server or a relay may be asked: not one inside the overlay, nor a group, nor a service of this computer
+        unless the mediator runs on it.
+        """
+        return server.host == self.mediatorHost or (checkable(server) and not self.holds(server.host))
 
     def holds(self, host: str) -> bool:
         """
@@ -97,12 +106,13 @@ def _zoneless(text: str) -> str:
     return text
 
 
-def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welcome:
+def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes, reached: bool = True) -> Welcome:
     """
     Check what the mediator gave.
 
     @param key: this node's Ed25519 key.
-    @param mediatorHost: the IP address at which the mediator was reached.
+    @param mediatorHost: the mediator's IP address; empty when it is not known.
+    @param reached: whether a connection shows that the mediator is there: one through a proxy does not.
     @raise Refused: it is no place that this node would take.
     """
     try:
@@ -110,7 +120,11 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welco
         pool6 = ipaddress.IPv6Network(_zoneless(answer["pool6"]))
         address = ipaddress.IPv4Address(answer["address"])
         address6 = ipaddress.IPv6Address(_zoneless(answer["address6"]))
-        stun = tuple(parseAddress(text, mediatorHost) for text in answer["stun"][:_MAXIMUM_SERVERS])
+        stun = tuple(
+            parseAddress(text, mediatorHost)
+            for text in answer["stun"][:_MAXIMUM_SERVERS]
+            if mediatorHost or not text.startswith(":")
+        )
     except ValueError as error:
         raise Refused(f"the mediator gave an address that is none: {displayable(str(error))}") from error
     if not _SHORTEST_PREFIX <= pool.prefixlen <= _LONGEST_PREFIX or any(
@@ -123,7 +137,6 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welco
         raise Refused(f"the mediator's IPv6 block {pool6} is no unique local /48")
     if address not in pool or address6 != _expected6(pool6, key) or len(answer["realm"]) != 16:
         raise Refused("the mediator gave an address outside of its own block")
-    relays = tuple((r["uri"], r["username"], r["credential"]) for r in answer["relays"][:_MAXIMUM_SERVERS])
     welcome = Welcome(
         realm=answer["realm"],
         epoch=answer["epoch"],
@@ -132,17 +145,18 @@ def parseWelcome(answer: dict[str, Any], mediatorHost: str, key: bytes) -> Welco
         address6=str(address6),
         pool6=str(pool6),
         stun=(),
-        relays=relays,
+        relays=parseTickets(answer["relays"]),
+        mediatorHost=mediatorHost if reached else "",
     )
-    return evolve(welcome, stun=tuple(each for each in stun if _askable(each, mediatorHost, welcome)))
+    return evolve(welcome, stun=tuple(each for each in stun if welcome.mayServe(each)))
 
 
-def _askable(server: Address, mediatorHost: str, welcome: Welcome) -> bool:
+def parseTickets(relays: Sequence[dict[str, str]]) -> tuple[tuple[str, str, str], ...]:
     """
-    Whether a STUN server may be asked: not one inside the overlay, nor a group, nor a service of this computer unless the
-    mediator runs on it.
+    @param relays: as the mediator gives them.
+    @return: C{(uri, username, credential)} of each relay.
     """
-    return server.host == mediatorHost or (checkable(server) and not welcome.holds(server.host))
+    return tuple((r["uri"], r["username"], r["credential"]) for r in relays[:_MAXIMUM_SERVERS])
 
 
 def checkPool(welcome: Welcome, accepted: Sequence[ipaddress.IPv4Network]) -> None:

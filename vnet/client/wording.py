@@ -9,8 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from vnet.protocols.codec.names import displayable
+from vnet.values import NatReport
 
-__all__ = ["age", "amount", "ipv6Summary", "latency", "natSummary", "shown", "stateSentence", "udpAddress"]
+__all__ = [
+    "age",
+    "amount",
+    "directObstacle",
+    "ipv6Summary",
+    "latency",
+    "natSummary",
+    "relayName",
+    "relaySummary",
+    "shown",
+    "stateSentence",
+    "udpAddress",
+]
 
 _WIDE = 500
 
@@ -33,6 +46,41 @@ def latency(milliseconds: object) -> str:
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return ""
     return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+
+
+def relayName(relay: object, transport: object) -> str:
+    """
+    A relay, and over what it is reached; empty when there is none.
+    """
+    if not relay:
+        return ""
+    return f"{shown(relay)} over {shown(transport).upper()}" if transport else shown(relay)
+
+
+def relaySummary(status: Mapping[str, Any]) -> str:
+    """
+    The relays of this node.
+
+    @param status: as the client answers.
+    """
+    relays = status.get("relays")
+    found = [each for each in relays if isinstance(each, Mapping)] if isinstance(relays, list) else []
+    if found:
+        return ", ".join(
+            " ".join(
+                filter(
+                    None,
+                    [relayName(each.get("relay"), each.get("transport")), _within(each.get("latencyMs"))],
+                )
+            )
+            for each in found
+        )
+    return f"none: {shown(status['relayError'])}" if status.get("relayError") else "none"
+
+
+def _within(milliseconds: object) -> str:
+    text = latency(milliseconds)
+    return f"({text})" if text else ""
 
 
 def age(seconds: object) -> str:
@@ -100,6 +148,20 @@ def natSummary(report: Mapping[str, Any]) -> str:
             "(vnet-client --port)."
         )
     return f"Behind a NAT that keeps one port for all destinations: {public}. Direct paths should work."
+
+
+def directObstacle(report: NatReport) -> str:
+    """
+    What keeps this node from direct paths, as far as it knows; empty when nothing does.
+    """
+    if report.udp is False:
+        return "no UDP gets out of this computer's network: allow outgoing UDP in its firewall"
+    if report.mappingVaries:
+        return (
+            "the NAT in front of this computer gives each destination another port, and the other side's is no easier: let a "
+            "router forward a UDP port (vnet-client --port), or use IPv6 on both sides"
+        )
+    return ""
 
 
 def ipv6Summary(report: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
@@ -55,6 +55,7 @@ __all__ = [
     "localSpkiHash",
     "peerSpkiHash",
     "relayClientOptions",
+    "relayServerOptions",
     "restrict",
     "serverFactory",
     "serverOptions",
@@ -170,6 +171,29 @@ def serverOptions(key: Any, certificate: x509.Certificate) -> ServerCreator:
     return ServerCreator(restrict(context))
 
 
+def relayServerOptions(
+    key: Any, certificate: x509.Certificate, chain: Sequence[x509.Certificate] = ()
+) -> ServerCreator:
+    """
+    Serve the certificate of a relay.  Clients of other makers may speak TLS 1.2 only.
+
+    @param key: its private key, of C{cryptography}.
+    @param chain: those that stand between it and an authority.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate(certificate)
+    context.use_privatekey(key)
+    for each in chain:
+        context.add_extra_chain_cert(each)
+    restrict(context).set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_alpn_select_callback(_selectTurn)
+    return ServerCreator(context)
+
+
+def _selectTurn(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    return _TURN if _TURN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
 class _ServerTransport(BufferingTLSTransport):
     """
     The server's side of TLS, which drops a client whose handshake is long.
@@ -223,9 +247,9 @@ class _Verification:
         except Exception:
             # An exception would be lost inside OpenSSL.
             self._log.failure("while verifying the {who}'s certificate", who=self._who)
-            refusal = f"the {self._who}'s certificate cannot be read"
+            refusal = "the mediator's certificate cannot be read"
         if refusal is not None:
-            self._tls.failVerification(Failure(CertificateRefused(refusal)))
+            self._tls.failVerification(Failure(CertificateRefused(_about(self._who, refusal))))
         return refusal is None
 
 
@@ -284,38 +308,38 @@ def _creator(context: SSL.Context, who: str, pin: bytes | None, hostname: str) -
     isAddress = isIPAddress(hostname) or isIPv6Address(hostname)
     serverName = None if isAddress else hostname.encode("idna")
     if pin is not None:
-        return ClientCreator(context, serverName, _judgeByPin(pin, who), who)
+        return ClientCreator(context, serverName, _judgeByPin(pin), who)
     context.set_default_verify_paths()
     name = hostname if serverName is None else serverName.decode("ascii")
-    return ClientCreator(context, serverName, _judgeByName(name, isAddress, who), who)
+    return ClientCreator(context, serverName, _judgeByName(name, isAddress), who)
 
 
-def _judgeByPin(pin: bytes, who: str) -> _Judge:
+def _judgeByPin(pin: bytes) -> _Judge:
     def judge(
         connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
     ) -> str | None:
         if depth != 0 or hmac.compare_digest(spkiHash(certificate.to_cryptography()), pin):
             return None
         return (
-            f"the {who}'s key is not the one in its URL (the pin after '#' differs): "
-            f"another server answers there, or the {who} has a new key; ask its operator for the URL"
+            "the mediator's key is not the one in its URL (the pin after '#' differs): "
+            "another server answers there, or the mediator has a new key; ask its operator for the URL"
         )
 
     return judge
 
 
-def _judgeByName(name: str, isAddress: bool, who: str) -> _Judge:
+def _judgeByName(name: str, isAddress: bool) -> _Judge:
     def judge(
         connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: bool
     ) -> str | None:
         if not ok:
-            return _chainRefusal(error, who)
+            return _chainRefusal(error)
         if depth != 0:
             return None
         try:
             _verifyName(certificate, name, isAddress)
         except (VerificationError, CertificateError, ValueError):
-            return f"the {who}'s certificate is not for {name}: is this the right host?"
+            return f"the mediator's certificate is not for {name}: is this the right host?"
         return None
 
     return judge
@@ -326,20 +350,20 @@ def _verifyName(certificate: crypto.X509, name: str, isAddress: bool) -> None:
     verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
 
 
-def _chainRefusal(error: int, who: str) -> str:
+def _chainRefusal(error: int) -> str:
     if error == _EXPIRED:
         return (
-            f"the {who}'s certificate has expired: its operator has to renew it "
+            "the mediator's certificate has expired: its operator has to renew it "
             "(or is this computer's date wrong?)"
         )
     if error == _NOT_YET_VALID:
-        return f"the {who}'s certificate is not valid yet: is this computer's date right?"
+        return "the mediator's certificate is not valid yet: is this computer's date right?"
     if error in _UNTRUSTED:
         return (
-            f"the {who}'s certificate is from an authority that this computer does not know: "
+            "the mediator's certificate is from an authority that this computer does not know: "
             "if it made its own, use the URL that ends with #sha256-"
         )
-    return f"the {who}'s certificate is not valid (OpenSSL's verification error {error})"
+    return f"the mediator's certificate is not valid (OpenSSL's verification error {error})"
 
 
 def describeFailure(failure: Failure, who: str = "mediator") -> str:
@@ -350,7 +374,7 @@ def describeFailure(failure: Failure, who: str = "mediator") -> str:
     """
     error = failure.value
     if isinstance(error, SSL.Error):
-        return _describeTLS(error, who)
+        return _about(who, _describeTLS(error))
     known = _IN_SHORT.get(type(error))
     return known or " ".join(str(error).split()) or type(error).__name__
 
@@ -374,11 +398,18 @@ _OTHER_PROTOCOL = ("wrong version number", "record layer failure", "packet lengt
 _OLD_VERSION = ("protocol version", "unsupported protocol", "version too low")
 
 
-def _describeTLS(error: SSL.Error, who: str) -> str:
+def _about(who: str, text: str) -> str:
+    """
+    Say of another server what was said of the mediator.
+    """
+    return text.replace("the mediator", f"the {who}")
+
+
+def _describeTLS(error: SSL.Error) -> str:
     reasons = [str(entry[-1]) for entry in (error.args[0] if error.args else ()) or () if entry]
     text = ", ".join(filter(None, reasons))
     if any(each in text for each in _OTHER_PROTOCOL):
-        return f"what answers there does not speak TLS: is that the {who}'s port? ({text})"
+        return f"what answers there does not speak TLS: is that the mediator's port? ({text})"
     if any(each in text for each in _OLD_VERSION):
         return f"TLS failed: what answers there does not speak TLS 1.3 ({text})"
     return f"TLS failed: {text}" if text else "TLS failed"

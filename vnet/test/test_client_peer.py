@@ -56,6 +56,7 @@ class FakeAttempt:
     remote: list[signals.Signal] = field(factory=list)
     checks: int = 0
     searches: int = 0
+    doubts: int = 0
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)
@@ -72,6 +73,10 @@ class FakeAttempt:
     def check(self) -> None:
         self.checks += 1
 
+    def doubt(self) -> bool:
+        self.doubts += 1
+        return True
+
     def noteTraffic(self) -> None:
         self.traffic += 1
 
@@ -81,9 +86,9 @@ class FakeAttempt:
     def close(self) -> None:
         self.closed = True
 
-    def select(self, path: Path = PATH) -> None:
+    def select(self, path: Path = PATH, reason: str = "found", provenAt: float = float("-inf")) -> None:
         self.selected = path
-        self.onEvent(Selected(path))
+        self.onEvent(Selected(path, reason, provenAt))
 
     def lose(self, event: object) -> None:
         self.selected = None
@@ -130,6 +135,10 @@ class Surroundings:
         self.asked: list[bytes] = []
         self.sent: list[signals.Signal] = []
         self.reachable = True
+        self.moves: list[tuple[Address, Address, float | None]] = []
+        self.doubted: list[str] = []
+        self.relays: dict[str, tuple[str, str]] = {}
+        self.obstacle = self.relayProblem = ""
         self.context = PeerContext(
             clock=self.clock,
             ownKey=OWN,
@@ -139,6 +148,11 @@ class Surroundings:
             sendSignal=lambda key, plaintext: self.sent.append(signals.decode(plaintext)),
             reachable=lambda: self.reachable,
             changed=lambda: None,
+            handover=lambda old, new, since: self.moves.append((old, new, since)),
+            doubtRelay=self.doubted.append,
+            describeVia=self.relays.get,
+            obstacle=lambda: self.obstacle,
+            relayProblem=lambda: self.relayProblem,
         )
 
     def connect(self, key: bytes, *, controlling: bool, **options: Any) -> FakeAttempt:
@@ -549,7 +563,7 @@ class PeerTests(SynchronousTestCase):
         """
         peer, attempt = self.connected()
         peer.endpointMoved(HERE)
-        peer.noteTraffic()
+        peer.noteTraffic(None)
         self.assertEqual((attempt.addresses, attempt.traffic), ([HERE], 1))
 
     def test_handshakeFails(self) -> None:

@@ -41,7 +41,7 @@ class NetworksTests(SynchronousTestCase):
             [
                 "home  online  2/5 online  owner you",
                 "*  100.64.0.2  alice  direct       12.3 ms  198.51.100.4:40001",
-                "*  100.64.0.3  bob    relayed      48.0 ms  192.0.2.9:3478",
+                "*  100.64.0.3  bob    relayed      48.0 ms  by relay.example:443 over TLS",
                 "   100.64.0.4  carol  offline",
                 "?  100.64.0.5  dave   lost",
                 "x  100.64.0.6  eve    unreachable",
@@ -117,7 +117,8 @@ class BlockTests(SynchronousTestCase):
         """A peer is shown with its path, and why it is not direct."""
         text = renderPeer(FakeNode().peer("bob").result, PLAIN)  # type: ignore[arg-type]
         for part in (
-            "relayed, UDP, 192.0.2.9:3478",
+            "path       relayed, 203.0.113.9:40000\n",
+            "relay      relay.example:443 over TLS\n",
             "48.0 ms",
             "1 min 12 s ago",
             "1.5 KiB",
@@ -135,6 +136,7 @@ class BlockTests(SynchronousTestCase):
             "100.64.0.1, fd00:1::1",
             "41641",
             "Direct paths should work",
+            "relays    relay.example:3478 over UDP (20.5 ms)\n",
         ):
             self.assertIn(part, text)
 

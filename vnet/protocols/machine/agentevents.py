@@ -11,7 +11,7 @@ import attrs
 
 from vnet.protocols.machine.pair import Path
 
-__all__ = ["AgentEvent", "Alive", "ConsentLost", "Dead", "Failed", "Selected"]
+__all__ = ["AgentEvent", "Alive", "ConsentLost", "Dead", "Failed", "Selected", "Suspect"]
 
 
 @attrs.frozen
@@ -21,10 +21,12 @@ class Selected:
 
     @ivar reason: C{"found"}: there was none; C{"better"}: than the one before, which works too; C{"doubt"}: the one before
         does not answer; C{"lost"}: it is gone.
+    @ivar provenAt: up to when what was sent on the one before has arrived, as far as its answers show.
     """
 
     path: Path
     reason: str = "found"
+    provenAt: float = float("-inf")
 
 
 @attrs.frozen
@@ -51,6 +53,15 @@ class ConsentLost:
 
 
 @attrs.frozen
+class Suspect:
+    """
+    The selected path does not answer when it is doubted, and there is no other that is known to work: all are asked.
+    """
+
+    path: Path
+
+
+@attrs.frozen
 class Failed:
     """
     No path was found.  A check of the peer, or a new candidate, starts the search again.
@@ -61,4 +72,4 @@ class Failed:
     reason: str
 
 
-AgentEvent: TypeAlias = Selected | Alive | Dead | ConsentLost | Failed
+AgentEvent: TypeAlias = Selected | Alive | Dead | ConsentLost | Suspect | Failed

@@ -122,7 +122,9 @@ class Search:
 
     def select(self, pair: Pair, now: float) -> None:
         self.startAt = self.exhaustedAt = self.failedAt = self.doubtEndsAt = None
-        reason = "better" if self.election.selected is not None and self.why == "found" else self.why
+        old = self.election.selected
+        reason = "better" if old is not None and self.why == "found" else self.why
+        provenAt = float("-inf") if old is None else (old.answeredAt or 0.0) - (old.rtt or 0.0)
         self.why = "found"
         if not pair.hops:
             self.retryAt, self._retries = None, 0
@@ -136,7 +138,7 @@ class Search:
         if self.signer.controlling:
             # A nomination, as selected pairs are checked with USE-CANDIDATE (RFC 8445 section 8.1.1).
             self.prober.begin(pair, PROBING, now)
-        self.events.append(Selected(pair.path(), reason))
+        self.events.append(Selected(pair.path(), reason, provenAt))
 
     def searchAgain(self, now: float) -> None:
         self.consent = self.liveness = self.election.selected = self.doubtEndsAt = None

@@ -1,0 +1,501 @@
+# -*- test-case-name: vnet.test.test_relays -*-
+"""
+The relays of a node: which of those that the mediator names are used, over what, and for how long.
+
+A search asks all of them at once for an allocation without saying who asks: the first answers, which are refusals, tell
+which relay is nearest, and which ways are open.  The nearest two are asked in earnest; the others wait until those have
+succeeded.  The second allocation is a standby: when one relay dies, peers know the other one already.
+
+A way that does not answer any more is kept until another one is there in its place, since it may be the network that is
+away.  A relay that is reached by a connection only is asked over UDP again now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+
+from vnet.client.dataplane.paths import Datagrams, Paths
+from vnet.client.relayleg import Leg, Unconnected
+from vnet.client.relaylist import Relay, lifeOf, readRelays
+from vnet.client.relaysearch import RelaySearch
+from vnet.errors import DecodeError
+from vnet.interfaces import IDatagramPort
+from vnet.protocols.codec.turnuri import RelayUri
+from vnet.protocols.machine.allocation import (
+    Allocated,
+    AllocationLost,
+    Answered,
+    Challenged,
+    Refused,
+    Silent,
+    Unanswered,
+)
+from vnet.values import Address
+
+__all__ = ["RelayReach", "RelayStatus", "Relays"]
+
+WANTED = 2
+"""Relays with an allocation."""
+
+_SILENT, _ELSEWHERE = "it does not answer", "no relay can be at its address"
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_CALM = 1.0, 60.0, 300.0
+_UPGRADE = 60.0
+_OVERLAP = 5.0
+_CHECK_PAUSE = 2.0
+_SHORTEST_RENEWAL, _RENEWAL_AGAIN = 60.0, 900.0
+_MAXIMUM_LEGS = 24
+
+
+@frozen
+class RelayReach:
+    """
+    How relays are reached.
+
+    @ivar resolve: the IP addresses of a name, or of an IP literal.
+    @ivar connect: the endpoint of a relay over TCP or TLS.
+    @ivar isProxied: whether a proxy makes that connection, so that it leads to the proxy.
+    @ivar wallClock: seconds since 1970.
+    """
+
+    resolve: Callable[[str], Deferred[Sequence[str]]]
+    connect: Callable[[RelayUri], IStreamClientEndpoint]
+    isProxied: Callable[[RelayUri], bool]
+    wallClock: Callable[[], float]
+
+
+@frozen
+class RelayStatus:
+    """
+    One allocation, for users.
+
+    @ivar name: the C{via} of the addresses that are reached through it.
+    @ivar relay: the relay, C{"HOST:PORT"}.
+    @ivar transport: C{"udp"}, C{"tcp"} or C{"tls"}.
+    @ivar relayed: where peers reach this node through it.
+    @ivar rtt: seconds of a round trip to the relay.
+    """
+
+    name: str
+    relay: str
+    transport: str
+    relayed: tuple[Address, ...]
+    rtt: float
+
+
+@define(eq=False, repr=False)
+class Relays:
+    """
+    Keeps allocations on the nearest relays.
+
+    @ivar _changed: told the relayed addresses of each allocation, the best first.
+    @ivar _renew: asks for fresh credentials, which L{setTickets} gets.
+    @ivar _accepts: whether a relay may be at this address.
+    """
+
+    _log = Logger()
+
+    _clock: IReactorTime
+    _random: Callable[[int], bytes]
+    _paths: Paths
+    _udp: IDatagramPort
+    _reach: RelayReach
+    _changed: Callable[[dict[str, tuple[Address, ...]]], None]
+    _renew: Callable[[], None]
+    _accepts: Callable[[Address], bool]
+    _relays: dict[str, Relay] = field(factory=dict, init=False)
+    _legs: dict[str, Leg] = field(factory=dict, init=False)
+    _search: RelaySearch = field(init=False)
+    _calls: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _reasons: dict[RelayUri, str] = field(factory=dict, init=False)
+    _failures: int = field(default=0, init=False)
+    _count: int = field(default=0, init=False)
+    _checkedAt: float = field(default=float("-inf"), init=False)
+    _told: dict[str, tuple[Address, ...]] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._search = RelaySearch(self._clock, self._isWanted, self._isTried, self._open, self._searched)
+
+    # What the node says
+
+    def setTickets(self, tickets: Iterable[tuple[str, str, str]]) -> None:
+        """
+        These are the relays from now on.  What is allocated stays: its credentials are good for as long as it is kept.
+
+        @param tickets: URI, username and credential of each; URIs that are none are left out.
+        """
+        self._relays = readRelays(tickets, self._complain)
+        for leg in list(self._legs.values()):
+            if leg.uri.host not in self._relays:
+                self._retireSoon(leg)
+        self._scheduleRenewal()
+        self._seekAnew()
+
+    def _complain(self, error: DecodeError) -> None:
+        self._log.info("a relay of the mediator is left out: {error}", error=error)
+
+    def linksChanged(self) -> None:
+        """
+        The network has changed: what was allocated may not be reached any more, and ways that were closed may be open.
+        """
+        hosts = self._udp.localAddresses()
+        for leg in self._allocated():
+            if leg.hasLeft(hosts):
+                leg.isAiling = True
+                self._lost(leg, "the network has changed")
+            else:
+                leg.check()
+        self._upgradeNow()
+        self._seekAnew()
+
+    def check(self) -> None:
+        """
+        There is doubt whether the relays are there.
+        """
+        now = self._clock.seconds()
+        if now - self._checkedAt >= _CHECK_PAUSE:
+            self._checkedAt = now
+            for leg in self._allocated():
+                leg.check()
+
+    def clear(self) -> None:
+        """
+        The node is logged out: give all back.
+        """
+        self._relays = {}
+        self._reasons.clear()
+        self._search.cancel()
+        for name in list(self._calls):
+            self._cancel(name)
+        for leg in list(self._legs.values()):
+            self._drop(leg)
+        self._tell()
+
+    def status(self) -> list[RelayStatus]:
+        """
+        The allocations, the best first.
+        """
+        return [
+            RelayStatus(
+                leg.name, str(Address(leg.uri.host, leg.uri.port)), leg.uri.transport, leg.relayed, leg.rtt
+            )
+            for leg in self._allocated()
+        ]
+
+    def via(self, name: str) -> RelayStatus | None:
+        """
+        The allocation of this name.
+        """
+        return next((each for each in self.status() if each.name == name), None)
+
+    @property
+    def problem(self) -> str:
+        """
+        Why there is no allocation that works, one line; empty when there is one, or no relay is known.
+        """
+        if not self._relays or any(not leg.isAiling for leg in self._allocated()):
+            return ""
+        reasons = sorted(self._reasons.items(), key=lambda each: each[1] == _SILENT)
+        return next((f"relay {uri}: {reason}" for uri, reason in reasons), "")
+
+    # The search
+
+    def _seekAnew(self) -> None:
+        self._failures = 0
+        self._seek()
+
+    def _seek(self) -> None:
+        self._cancel("again")
+        self._search.cancel()
+        if self._isWanting():
+            self._search.begin(self._relays.values())
+        self._tell()
+
+    def _asked(self) -> list[Leg]:
+        """
+        The legs that have an allocation or are about to have one, and that there is no doubt about.
+        """
+        return [
+            leg
+            for leg in self._legs.values()
+            if leg.isAsked and not leg.isAiling and leg.uri.host in self._relays
+        ]
+
+    def _isWanting(self) -> bool:
+        """
+        Whether there are relays that could still be used.
+        """
+        return len({leg.uri.host for leg in self._asked()}) < min(WANTED, len(self._relays))
+
+    def _isWanted(self, host: str) -> bool:
+        return self._isWanting() and not any(leg.uri.host == host for leg in self._asked())
+
+    def _isTried(self, host: str) -> bool:
+        return any(leg.uri.host == host and not leg.isAllocated for leg in self._legs.values())
+
+    def _open(self, relay: Relay, uri: RelayUri) -> None:
+        if any(leg.uri == uri for leg in self._legs.values()) or len(self._legs) >= _MAXIMUM_LEGS:
+            return
+        leg = self._newLeg(relay, uri)
+        if uri.transport == "udp":
+            self._reach.resolve(uri.host).addCallbacks(
+                lambda hosts: self._resolved(relay, leg, hosts),
+                lambda failure: self._lost(leg, "its name does not resolve"),
+            )
+        elif isIPAddress(uri.host) or isIPv6Address(uri.host):
+            self._connect(leg, self._accepts(Address(uri.host, uri.port)))
+        else:
+            self._connect(leg, True)
+
+    def _connect(self, leg: Leg, isAccepted: bool) -> None:
+        if not isAccepted:
+            self._lost(leg, _ELSEWHERE)
+            return
+        proxied = self._reach.isProxied(leg.uri)
+        self._paths.add(leg.name, leg)
+        try:
+            leg.openStream(self._reach.connect(leg.uri), lambda address: proxied or self._accepts(address))
+        except ValueError as error:
+            self._lost(leg, str(error))
+
+    def _newLeg(self, relay: Relay, uri: RelayUri) -> Leg:
+        self._count += 1
+        name = f"r{self._count}"
+        leg = Leg(name, uri, relay.credentials, self._clock, self._random, self, self._udp.send)
+        self._legs[name] = leg
+        return leg
+
+    def _resolved(self, relay: Relay, leg: Leg, hosts: Sequence[str]) -> None:
+        """
+        A relay's addresses are known: one of each family is tried.
+        """
+        if leg.isClosed:
+            return
+        taken = {each.server for each in self._legs.values()}
+        addresses = [Address(host, leg.uri.port) for host in hosts]
+        good = [each for each in addresses if self._accepts(each) and each not in taken]
+        families = {":" in each.host: each for each in reversed(good)}
+        servers = [each for each in good if families[":" in each.host] is each]
+        if not servers:
+            self._lost(leg, _ELSEWHERE)
+        for number, server in enumerate(servers):
+            each = leg if number == 0 else self._newLeg(relay, leg.uri)
+            self._paths.add(each.name, each, server)
+            each.openUdp(server)
+
+    def _searched(self) -> None:
+        """
+        A search is over.
+        """
+        for leg in [leg for leg in self._legs.values() if not leg.isAsked]:
+            self._drop(leg)
+        if self._isWanting():
+            longest = _LONGEST_CALM if self._asked() else _LONGEST_PAUSE
+            pause = min(_FIRST_PAUSE * 2**self._failures, longest)
+            self._failures = min(self._failures + 1, 10)
+            self._later("again", pause, self._seek)
+
+    # What legs say
+
+    def legEvent(self, leg: Leg, event: object) -> None:
+        """
+        See L{vnet.client.relayleg.LegOwner}.
+        """
+        if isinstance(event, Challenged):
+            leg.isHeld = True
+            # It is the last now: the order is that of the answers.
+            self._legs[leg.name] = self._legs.pop(leg.name)
+            self._promote()
+        elif isinstance(event, Allocated):
+            self._obtained(leg)
+        elif isinstance(event, Answered):
+            self._recovered(leg)
+        elif isinstance(event, Unanswered):
+            self._ailing(leg)
+        elif isinstance(event, Refused | AllocationLost | Unconnected):
+            self._lost(leg, event.reason)
+        elif isinstance(event, Silent):
+            self._lost(leg, _SILENT)
+
+    def legReceived(self, datagrams: Datagrams) -> None:
+        """
+        See L{vnet.client.relayleg.LegOwner}.
+        """
+        self._paths.deliver(datagrams)
+
+    def _promote(self) -> None:
+        """
+        Ask those that have answered for allocations, in the order of their answers, as far as they are wanted.
+        """
+        for leg in [leg for leg in self._legs.values() if leg.isHeld and self._deserves(leg)]:
+            # The last one may have been enough.
+            if self._deserves(leg):
+                leg.ask()
+
+    def _deserves(self, leg: Leg) -> bool:
+        """
+        Whether a leg is wanted, or better than one of the same relay that is.
+        """
+        rivals = [each for each in self._asked() if each.uri.host == leg.uri.host]
+        return all(_rank(leg) < _rank(each) for each in rivals) if rivals else self._isWanting()
+
+    def _displaces(self, leg: Leg) -> bool:
+        """
+        A leg works: it takes the place of the others of its relay, unless one of them is as good.
+        """
+        rivals = [each for each in self._legs.values() if each is not leg and each.uri.host == leg.uri.host]
+        if any(each.isAllocated and not each.isAiling and _rank(each) <= _rank(leg) for each in rivals):
+            self._retireSoon(leg)
+            return False
+        self._cancel(leg.name)
+        for rival in rivals:
+            self._retireSoon(rival)
+        return True
+
+    def _obtained(self, leg: Leg) -> None:
+        if not self._displaces(leg):
+            return
+        self._failures = 0
+        for uri in [uri for uri in self._reasons if uri.host == leg.uri.host]:
+            del self._reasons[uri]
+        self._log.info(
+            "relay {relay} over {transport}",
+            relay=str(Address(leg.uri.host, leg.uri.port)),
+            transport=leg.uri.transport,
+        )
+        if leg.uri.transport != "udp":
+            self._later("upgrade", _UPGRADE, self._upgrade)
+        self._settle()
+        self._tell()
+
+    def _settle(self) -> None:
+        """
+        With enough allocations the other relays are forgotten.
+        """
+        if self._isWanting() or not all(leg.isAllocated for leg in self._asked()):
+            return
+        self._search.cancel()
+        for leg in [leg for leg in self._legs.values() if not leg.isAllocated]:
+            self._drop(leg)
+        for leg in self._allocated()[WANTED:]:
+            self._retireSoon(leg)
+
+    def _recovered(self, leg: Leg) -> None:
+        if leg.isAiling:
+            leg.isAiling = False
+            self._displaces(leg)
+            self._settle()
+            self._tell()
+
+    def _ailing(self, leg: Leg) -> None:
+        if not leg.isAiling:
+            leg.isAiling = True
+            self._reasons[leg.uri] = _SILENT
+            self._seekAnew()
+
+    def _lost(self, leg: Leg, reason: str) -> None:
+        if leg.name not in self._legs:
+            return
+        hadAllocation = leg.name in self._told
+        self._reasons[leg.uri] = reason
+        self._drop(leg)
+        if hadAllocation:
+            self._log.info("relay {relay} is lost: {reason}", relay=str(leg.uri), reason=reason)
+            self._seekAnew()
+        else:
+            self._promote()
+            self._search.failed(leg.uri.host)
+            if not self._search.active and "again" not in self._calls:
+                self._searched()
+
+    # Legs that go
+
+    def _retireSoon(self, leg: Leg) -> None:
+        """
+        Give up a leg when peers had time to learn of another.
+        """
+        if not leg.isAllocated:
+            self._drop(leg)
+        elif leg.name not in self._calls:
+            self._later(leg.name, _OVERLAP, lambda: self._retire(leg))
+
+    def _retire(self, leg: Leg) -> None:
+        self._drop(leg)
+        self._tell()
+
+    def _drop(self, leg: Leg) -> None:
+        self._cancel(leg.name)
+        self._legs.pop(leg.name, None)
+        leg.close()
+        self._paths.remove(leg.name)
+
+    def _allocated(self) -> list[Leg]:
+        """
+        The allocations, the best first.
+        """
+        legs = [leg for leg in self._legs.values() if leg.isAllocated]
+        return sorted(legs, key=lambda leg: (leg.isAiling, leg.name in self._calls, _rank(leg)))
+
+    def _tell(self) -> None:
+        told = {leg.name: leg.relayed for leg in self._allocated()}
+        if list(told.items()) != list(self._told.items()):
+            self._told = told
+            self._changed(dict(told))
+
+    # Time
+
+    def _upgrade(self) -> None:
+        self._upgradeNow()
+        if any(leg.uri.transport != "udp" for leg in self._allocated()):
+            self._later("upgrade", _UPGRADE, self._upgrade)
+
+    def _upgradeNow(self) -> None:
+        """
+        Try UDP to relays that are reached by a connection only.
+        """
+        reached = {leg.uri.host for leg in self._allocated()}
+        direct = {leg.uri.host for leg in self._allocated() if leg.uri.transport == "udp"}
+        for host in reached - direct:
+            relay = self._relays.get(host)
+            for uri in [] if relay is None else relay.ways:
+                if relay is not None and uri.transport == "udp":
+                    self._open(relay, uri)
+
+    def _scheduleRenewal(self) -> None:
+        now = self._reach.wallClock()
+        found = (lifeOf(relay.credentials, now) for relay in self._relays.values())
+        lives = [life for life in found if life is not None]
+        self._cancel("renewal")
+        if lives:
+            self._later("renewal", max(min(lives) / 2, _SHORTEST_RENEWAL), self._renewNow)
+
+    def _renewNow(self) -> None:
+        # Again, if nothing comes of it.
+        self._later("renewal", _RENEWAL_AGAIN, self._renewNow)
+        self._renew()
+
+    def _later(self, name: str, delay: float, what: Callable[[], Any]) -> None:
+        self._cancel(name)
+        self._calls[name] = self._clock.callLater(delay, self._fire, name, what)
+
+    def _fire(self, name: str, what: Callable[[], Any]) -> None:
+        self._calls.pop(name, None)
+        what()
+
+    def _cancel(self, name: str) -> None:
+        call = self._calls.pop(name, None)
+        if call is not None and call.active():
+            call.cancel()
+
+
+def _rank(leg: Leg) -> int:
+    """
+    A connection is worse than UDP, and one connection as good as another.
+    """
+    return 0 if leg.uri.transport == "udp" else 1

@@ -1,0 +1,115 @@
+# -*- test-case-name: vnet.test.test_traffic -*-
+"""
+Watches what the tunnels carry: a path that carries traffic is checked more often, and one on which nothing comes back is
+doubted at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from vnet.client.peer import Peer
+
+__all__ = ["TrafficWatch"]
+
+_BUSY, _IDLE = 0.1, 0.5
+_BUSY_FOR = 3.0
+_PATIENCE = 0.2
+_CHECK = 2.0
+
+
+@define
+class _Carried:
+    """
+    What one tunnel has carried, when it was looked at last.
+
+    @ivar sentAt: when it was seen to have sent something.
+    @ivar silentSince: since when it has been sending without hearing anything; L{None}: it is not.
+    @ivar doubtedAt: when the path was doubted; C{checkedAt}: when the peer was asked whether it is there.
+    """
+
+    rx: int
+    tx: int
+    sentAt: float = float("-inf")
+    silentSince: float | None = None
+    doubtedAt: float = float("-inf")
+    checkedAt: float = float("-inf")
+
+
+@define(eq=False, repr=False)
+class TrafficWatch:
+    """
+    Looks at all tunnels ten times a second while any of them carries something, otherwise twice a second.
+
+    @ivar _peers: gives the peers.
+    """
+
+    _log = Logger()
+
+    _clock: IReactorTime
+    _peers: Callable[[], Iterable[Peer]]
+    _carried: dict[bytes, _Carried] = field(factory=dict, init=False)
+    _call: IDelayedCall | None = field(default=None, init=False)
+    _busyUntil: float = field(default=0.0, init=False)
+    _lookedAt: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+        self._lookedAt = self._clock.seconds()
+        self._call = self._clock.callLater(_IDLE, self._tick)
+
+    def stop(self) -> None:
+        """
+        Look no more.  May be called twice.
+        """
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _tick(self) -> None:
+        now = self._clock.seconds()
+        self._call = self._clock.callLater(_BUSY if now < self._busyUntil else _IDLE, self._tick)
+        with self._log.failuresHandled("while the traffic of tunnels is looked at"):
+            self._look(now)
+        self._lookedAt = now
+
+    def _look(self, now: float) -> None:
+        carried: dict[bytes, _Carried] = {}
+        for peer in self._peers():
+            if not peer.active:
+                continue
+            status = peer.context.tunnels.status(peer.tunnelKey)
+            seen = self._carried.get(peer.key) or _Carried(0, 0)
+            carried[peer.key] = seen
+            heard, sent = status.rxBytes != seen.rx, status.txBytes != seen.tx
+            seen.rx, seen.tx = status.rxBytes, status.txBytes
+            if heard or sent:
+                self._busyUntil = now + _BUSY_FOR
+                rtt = 0.0 if peer.path is None else peer.path.rtt
+                peer.noteTraffic(self._lookedAt - rtt if heard else None)
+            self._judge(peer, seen, heard, sent, now)
+        self._carried = carried
+
+    def _judge(self, peer: Peer, seen: _Carried, heard: bool, sent: bool, now: float) -> None:
+        path = peer.path
+        if heard or path is None:
+            seen.silentSince = None
+        elif sent:
+            seen.sentAt = now
+            if seen.silentSince is None:
+                seen.silentSince = max(self._lookedAt, now - _BUSY)
+        if path is None or seen.silentSince is None:
+            return
+        patience = _PATIENCE + path.rtt
+        if seen.sentAt > seen.doubtedAt and now - max(seen.silentSince, seen.doubtedAt) >= patience:
+            seen.doubtedAt = now
+            peer.doubt()
+        if sent and now - max(seen.silentSince, seen.checkedAt) >= _CHECK:
+            seen.checkedAt = now
+            peer.check()
