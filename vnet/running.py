@@ -97,7 +97,8 @@ class Run:
 
     def _startNode(self) -> None:
         state = self.settings.state / "node"
-        self._startChild("node", "vnet-client", state, self.settings.nodeOptions)
+        # No proxy leads to the mediator on this computer.
+        self._startChild("node", "vnet-client", state, ["--proxy=none", *self.settings.nodeOptions])
         self._wait("the node to start", self._answers)
 
     def _startChild(self, name: str, service: str, state: Path, options: Sequence[str]) -> None:

@@ -16,19 +16,23 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
 from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
+from vnet.client.dialer import Dialer
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.localcontrol import LocalControl
+from vnet.client.mediatorendpoint import Mediators
 from vnet.client.node import Node, NodeParts
+from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
+from vnet.client.reach import reachRelays, resolveHost
 from vnet.client.state import StateFile
 from vnet.client.sync import MAXIMUM_MEMBERS
 from vnet.client.verbs import Verbs
@@ -36,11 +40,9 @@ from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.linkwatcher import LinkWatcher
 from vnet.protocols.codec.names import validateNick
-from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
-from vnet.protocols.tls import clientOptions
 from vnet.statedir import StateDirectory
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
@@ -89,8 +91,23 @@ class Options(OneLineOptions):
         ["socket", None, None, "Control socket (default: control.sock in the state directory)."],
         ["interface", None, "vnet0", "Name of the network interface.", _interface],
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
+        [
+            "proxy",
+            None,
+            None,
+            "Proxy for TCP connections: http://[NAME@]HOST:PORT, https://... or socks5://...; 'none' for none (default: what "
+            "https_proxy or all_proxy and no_proxy in the environment say). NAME:PASSWORD@ works too, but every user of this "
+            "computer sees it then.",
+        ],
+        [
+            "proxy-password-file",
+            None,
+            None,
+            "File with the proxy's password in its first line; nobody else should be able to read it (0600).",
+        ],
     ]
     compData = None
+    proxies = ProxyChoice()
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,12 +128,40 @@ class Options(OneLineOptions):
         """
         self["state"] = self["state"] or defaultState()
         self["socket"] = self["socket"] or str(Path(self["state"]) / "control.sock")
+        try:
+            self.proxies = chooseProxy(self["proxy"], os.environ)
+        except DecodeError as error:
+            raise usage.UsageError(str(error)) from None
+        if self["proxy-password-file"]:
+            self._checkPasswordWanted()
+
+    def _checkPasswordWanted(self) -> None:
+        try:
+            self.proxies.withPassword("password")
+        except DecodeError as error:
+            raise usage.UsageError(f"--proxy-password-file: {error}") from None
+
+    def chosenProxies(self) -> ProxyChoice:
+        """
+        The proxy, with its password.
+
+        @raise ConfigurationError: the file of the password cannot be read.
+        """
+        path = self["proxy-password-file"]
+        if not path:
+            return self.proxies
+        try:
+            return self.proxies.withPassword(readPassword(path))
+        except DecodeError as error:
+            raise ConfigurationError(f"--proxy-password-file={path}: {error}") from None
 
 
 class ClientService(MultiService):
     """
     The node, with the files, the device and the sockets that it holds while it runs.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: Any, options: Options) -> None:
         super().__init__()
@@ -150,6 +195,7 @@ class ClientService(MultiService):
     def _open(self) -> None:
         self._state.open()
         self._state.admit(GROUP)
+        proxies = self._options.chosenProxies()
         identity = loadIdentity(self._state.path / "identity.key")
         state = StateFile(self._state.path / "state.json")
         state.load()
@@ -165,6 +211,7 @@ class ClientService(MultiService):
         except ConfigurationError:
             port.close()
             raise
+        dialer = self._dialer(proxies)
         self.node = Node(
             NodeParts(
                 clock=self._reactor,
@@ -181,9 +228,12 @@ class ClientService(MultiService):
                 ),
                 random=os.urandom,
                 sealer=Sealer(identity.seed, os.urandom),
-                endpointFor=self._endpointFor,
+                endpointFor=Mediators(
+                    self._reactor, dialer, lambda host: resolveHost(self._reactor, host)
+                ).endpointFor,
                 deriveMaster=self._deriveMaster,
                 acceptedPools=self._options["accept-pool"],
+                relayReach=reachRelays(self._reactor, dialer),
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
@@ -191,9 +241,14 @@ class ClientService(MultiService):
         self._watcher.start()
         self._opened = True
 
-    def _endpointFor(self, url: MediatorUrl) -> Any:
-        endpoint = HostnameEndpoint(self._reactor, url.host, url.port)
-        return wrapClientTLS(clientOptions(url.pin, url.host), endpoint)
+    def _dialer(self, proxies: ProxyChoice) -> Dialer:
+        if proxies.proxy is not None:
+            self._log.info(
+                "TCP connections go through {proxy} ({origin})",
+                proxy=str(proxies.proxy),
+                origin=proxies.origin,
+            )
+        return Dialer(self._reactor, proxies)
 
     async def _deriveMaster(self, password: str, realm: bytes, name: str) -> bytes:
         return await deferToThread(deriveMaster, password, realm, name)

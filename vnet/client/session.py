@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.application.internet import ClientService
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -28,6 +29,7 @@ from vnet.errors import Refused, Unreachable, VnetError
 from vnet.protocols import control
 from vnet.protocols.controlclient import ControlClient, ControlClientFactory, Credentials
 from vnet.protocols.tls import describeFailure, identify
+from vnet.protocols.tunnel import FarEnd
 
 __all__ = ["MediatorClock", "Session", "SessionOwner"]
 
@@ -315,7 +317,8 @@ class Session:
         answer = await protocol.login(credentials, *self._identify(protocol.transport))
         self._mediatorClock = MediatorClock()
         self._mediatorClock.observe(sent, self._clock.seconds(), answer["now"])
-        welcome = parseWelcome(answer, protocol.transport.getPeer().host, credentials.key)
+        host, reached = _placeOf(protocol.transport.getPeer())
+        welcome = parseWelcome(answer, host, credentials.key, reached)
         self._protocol, self.welcome, self.online, self.error = protocol, welcome, True, ""
         try:
             self._owner.sessionOnline(self, welcome)
@@ -391,6 +394,17 @@ class Session:
         self.online = False
         self.stop()
         self._owner.sessionReplaced(self)
+
+
+def _placeOf(peer: Any) -> tuple[str, bool]:
+    """
+    Where a mediator is.
+
+    @return: its IP address, empty where it is not known, and whether the connection itself shows that it is there.
+    """
+    if not isinstance(peer, FarEnd):
+        return peer.host, True
+    return peer.host if isIPAddress(peer.host) or isIPv6Address(peer.host) else "", False
 
 
 def _deliver(waiting: Sequence[Deferred[Welcome]], result: Welcome | Failure) -> None:

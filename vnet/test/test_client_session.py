@@ -7,13 +7,35 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.session import MediatorClock, retryDelay
+from vnet.client.session import MediatorClock, _placeOf, retryDelay
 from vnet.protocols import control
+from vnet.protocols.tunnel import FarEnd
 from vnet.test.nodelab import URL, Overlay, TestNode
 
 HOST = "203.0.113.1"
+
+
+class PlaceTests(SynchronousTestCase):
+    """
+    Where a mediator is.
+    """
+
+    def test_places(self) -> None:
+        """
+        The peer of a direct connection is the mediator.  Through a proxy its address is what was asked for, and known only if
+        that is one.
+        """
+        for peer, place in (
+            (IPv4Address("TCP", "192.0.2.7", 7443), ("192.0.2.7", True)),
+            (IPv6Address("TCP", "2001:db8::7", 7443), ("2001:db8::7", True)),
+            (FarEnd("192.0.2.7", 7443), ("192.0.2.7", False)),
+            (FarEnd("2001:db8::7", 7443), ("2001:db8::7", False)),
+            (FarEnd("m.example", 7443), ("", False)),
+        ):
+            self.assertEqual(_placeOf(peer), place)
 
 
 class RetryTests(SynchronousTestCase):

@@ -50,6 +50,23 @@ class WelcomeTests(SynchronousTestCase):
         self.assertEqual(welcome.address, "100.64.0.7")
         self.assertEqual(welcome.stun, (Address("203.0.113.5", 3478), Address("2001:db8::1", 3479)))
 
+    def test_behindProxy(self) -> None:
+        """
+        A mediator that a proxy connects to may be anywhere: its own address counts as any other's, and where that is not known
+        it has no STUN server of its own.
+        """
+        servers = [":3478", "127.0.0.1:3478", "100.64.0.9:3478", "192.0.2.9:3478"]
+        for host, expected in (
+            ("203.0.113.5", ["203.0.113.5", "192.0.2.9"]),
+            ("127.0.0.1", ["192.0.2.9"]),
+            ("100.64.0.9", ["192.0.2.9"]),
+            ("", ["192.0.2.9"]),
+        ):
+            welcome = parseWelcome(answer(stun=servers), host, KEY, reached=False)
+            self.assertEqual([each.host for each in welcome.stun], expected, host)
+        welcome = parseWelcome(answer(stun=servers), "127.0.0.1", KEY)
+        self.assertEqual([each.host for each in welcome.stun], ["127.0.0.1", "127.0.0.1", "192.0.2.9"])
+
     def test_refused(self) -> None:
         """
         No mediator can make a node route more than an overlay: home networks, the whole Internet, loopback,

@@ -427,22 +427,30 @@ class CommandTests(SynchronousTestCase):
 
 class WordingTests(SynchronousTestCase):
     """
-    What docs/quickstart.md says that the programs say.
+    What docs/quickstart.md and docs/proxies.md say that the programs say.
     """
 
     def test_lines(self) -> None:
         """
         Each line that is quoted is made of texts in the code.
         """
+        self.assertSaid(read("docs/quickstart.md").partition("## When it does not work")[2])
+
+    def test_proxies(self) -> None:
+        """
+        The same of the lines about proxies.
+        """
+        self.assertSaid(read("docs/proxies.md").partition("## What error lines mean")[2])
+
+    def assertSaid(self, text: str) -> None:
         texts = "\n".join(strings())
-        text = read("docs/quickstart.md").partition("## When it does not work")[2]
         quoted = [row.split(" | ")[0] for row in re.findall(r"^(?:\| |\* )(`.*)$", text, re.M)]
         self.assertTrue(quoted)
         pieces = [
             piece.strip()
             for line in quoted
             for quotation in re.findall(r"`([^`]+)`", line.partition(" : ")[0])
-            for piece in re.split(r"…|NAME|\bvnet0\b|/dev/net/tun", quotation)
+            for piece in re.split(r"…|NAME|HOST:PORT|\(503|\b15\b|\b443\b|\bvnet0\b|/dev/net/tun", quotation)
         ]
         self.assertEqual([piece for piece in pieces if piece not in texts], [])
 

@@ -1,0 +1,1 @@
+A node reaches its mediator through an HTTP proxy (with Basic or Digest) or a SOCKS5 proxy, by `--proxy` or the usual environment variables, and over port 443 where the port of the mediator's URL is blocked.
