@@ -10,3 +10,6 @@ mediator = ServiceMaker(
 client = ServiceMaker(
     "vnet client", "vnet.client.clienttap", "The node: one virtual interface, one identity.", "vnet-client"
 )
+relay = ServiceMaker(
+    "vnet relay", "vnet.server.relaytap", "A TURN server for nodes without a direct path.", "vnet-relay"
+)

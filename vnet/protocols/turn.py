@@ -3,7 +3,7 @@
 A TURN server (RFC 8656) over UDP, TCP and TLS, which can be used alone::
 
     settings = RelaySettings("example.org", hosts={4: "192.0.2.1"})
-    server = TurnServer(reactor, settings, SharedSecrets([b"..."]))
+    server = TurnServer(reactor, settings, SharedSecrets((b"...",)))
     server.listenUdp("192.0.2.1", 3478)
     reactor.listenTCP(3478, server.streamFactory("tcp"))
     reactor.listenTCP(5349, server.streamFactory("tls", serverOptions(key, certificate)))
@@ -124,16 +124,17 @@ class TurnServer:
 
     # The beginning and the end
 
-    def listenUdp(self, host: str, port: int) -> Address:
+    def listenUdp(self, host: str, port: int, dual: bool = False) -> Address:
         """
         Take a UDP port; it is read from L{start} on.
 
         @param host: an address of this host; C{0.0.0.0} and C{::} are all of one family.
+        @param dual: with C{::}, take IPv4 too.
         @return: what was bound.
         @raise OSError: it cannot be taken.
         """
-        socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER)
-        listener = _Listener(f"u{next(self._numbers)}", socket)
+        socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER, dual=dual)
+        listener = _Listener(f"udp{next(self._numbers)}", socket)
         self._listeners[listener.name] = listener
         self._poller.add(socket.fileno(), lambda: self._readClients(listener))
         return socket.address
@@ -151,6 +152,13 @@ class TurnServer:
         if creator is None:
             return _Gate(inner, self.crowd)
         return _Gate(serverFactory(creator, inner, self._reactor), self.crowd)
+
+    def socketErrors(self) -> Counter[str]:
+        """
+        Datagrams that the kernel did not take, by its error.
+        """
+        sockets = [*(each.socket for each in self._listeners.values()), *self.forwarding.sockets()]
+        return sum((each.counters for each in sockets), Counter(self.forwarding.retired))
 
     def start(self) -> None:
         """

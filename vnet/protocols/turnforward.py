@@ -136,11 +136,13 @@ class _Way:
     Where a channel leads.
 
     @ivar inside: another allocation of this relay, or none.
+    @ivar own: the addresses of the relay's host, as they were when this was found out.
     """
 
     socket: TrainSocket
     to: SocketAddress
     inside: bool
+    own: frozenset[str]
 
 
 @define(eq=False)
@@ -150,11 +152,13 @@ class Forwarding:
 
     @ivar counters: C{upBytes}, C{upPackets}: of clients to peers; C{downBytes}, C{downPackets}: the other way; and what was
         dropped, by reason.
+    @ivar retired: what sockets that are closed could not send, by the error's name.
     """
 
     _relaying: Relaying
     _seconds: Callable[[], float]
     counters: Counter[str] = field(factory=Counter, init=False)
+    retired: Counter[str] = field(factory=Counter, init=False)
     _sockets: dict[Address, _RelaySocket] = field(factory=dict, init=False)
     _buffer: memoryview = field(factory=lambda: memoryview(bytearray(BUFFER)), init=False)
 
@@ -173,7 +177,16 @@ class Forwarding:
         @return: its socket, for the caller to close.
         """
         found = self._sockets.pop(bound, None)
-        return None if found is None else found.socket
+        if found is None:
+            return None
+        self.retired.update(found.socket.counters)
+        return found.socket
+
+    def sockets(self) -> list[TrainSocket]:
+        """
+        Those of all relayed addresses.
+        """
+        return [each.socket for each in self._sockets.values()]
 
     def descriptor(self, bound: Address) -> int | None:
         """
@@ -198,7 +211,7 @@ class Forwarding:
             else:
                 self._out(served, number, (train[HEADER : HEADER + length],), length, 1, length, now)
             return True
-        if length != segment - HEADER:
+        if length != segment - HEADER or not length:
             return False
         head, parts = bytes(train[:HEADER]), []
         last = size - size % segment
@@ -221,7 +234,7 @@ class Forwarding:
         first = 0
         while first < len(frames):
             head, end = frames[first][:HEADER], first + 1
-            most = first + min(MOST, max(1, LONGEST // len(frames[first])))
+            most = first + min(MOST, max(1, LONGEST // len(frames[first]))) if len(frames[first]) > HEADER else end
             while end < min(most, len(frames)) and frames[end][:HEADER] == head:
                 end += 1
             number, length = _HEAD.unpack(head)
@@ -257,7 +270,9 @@ class Forwarding:
                 size = sum(map(len, parts))
         if not count:
             return
-        way = channel.driver or self._wayOf(served, channel)
+        way: _Way | None = channel.driver
+        if way is None or way.own is not self._relaying.policy.own:
+            way = self._wayOf(served, channel)
         if way is None:
             return
         self.counters["upBytes"] += size
@@ -274,7 +289,8 @@ class Forwarding:
         if found is None:
             return None
         inside = self._isInside(channel.peer)
-        channel.driver = way = _Way(found.socket, found.socket.socketAddress(channel.peer), inside)
+        to, own = found.socket.socketAddress(channel.peer), self._relaying.policy.own
+        channel.driver = way = _Way(found.socket, to, inside, own)
         return way
 
     def _isInside(self, peer: Address) -> bool:
@@ -345,6 +361,10 @@ class Forwarding:
             channel = None
         if channel is None and not served.permits(peer.host, now):
             self.counters["noPermission"] += count
+            return
+        if channel is None and segment > LONGEST:
+            # No message holds it beside its sender's address.
+            self.counters["tooLong"] += count
             return
         for bucket in served.down:
             taken = bucket.take(segment, count, now)

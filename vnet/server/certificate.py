@@ -1,14 +1,17 @@
 # -*- test-case-name: vnet.test.test_certificate -*-
 """
-The mediator's own certificate: made at the first start, with a P-256 key, for as long as the mediator lives.
+A server's own certificate: made at the first start, with a P-256 key, for as long as the server lives.
 
-Nodes recognise it by its key (the pin in the mediator's URL), so who signed it and its dates do not matter.
+Nodes recognise it by its key (the pin in the URL of a mediator or a relay), so who signed it and its dates do not matter.  Or
+one of an authority, from files.
 """
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 from cryptography import x509
@@ -23,10 +26,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from vnet.errors import StateError
+from vnet.errors import ConfigurationError, StateError
 from vnet.statedir import StateDirectory
 
-__all__ = ["Identity", "loadIdentity"]
+__all__ = ["Identity", "loadCertificateFiles", "loadIdentity"]
 
 _KEY, _CERTIFICATE = "key.pem", "certificate.pem"
 _BACK_DATED = datetime.timedelta(days=2)
@@ -66,6 +69,35 @@ def loadIdentity(directory: StateDirectory, host: str) -> Identity:
     return Identity(key, certificate)
 
 
+def loadCertificateFiles(
+    certificateFile: Path, keyFile: Path
+) -> tuple[x509.Certificate, Any, list[x509.Certificate]]:
+    """
+    Read a certificate, its key and the rest of its chain, all PEM.
+
+    @return: certificate, key, chain.
+    @raise ConfigurationError: they cannot be used; the text says which and why.
+    """
+    try:
+        certificate, *chain = x509.load_pem_x509_certificates(_read(certificateFile))
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(f"{certificateFile} holds no certificate in PEM") from None
+    try:
+        key = load_pem_private_key(_read(keyFile), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigurationError(f"{keyFile} holds no private key in PEM without a password") from None
+    if key.public_key() != certificate.public_key():
+        raise ConfigurationError(f"the certificate in {certificateFile} is for another key than {keyFile}")
+    return certificate, key, chain
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def _loadKey(directory: StateDirectory) -> ec.EllipticCurvePrivateKey | None:
     content = directory.read(_KEY)
     if content is None:
@@ -99,7 +131,7 @@ def _loadCertificate(directory: StateDirectory, key: ec.EllipticCurvePrivateKey)
 
 def _selfSigned(key: ec.EllipticCurvePrivateKey, host: str) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vnet mediator")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vnet")])
     return (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -20,7 +20,8 @@ from twisted.internet.interfaces import IListeningPort, IReactorSSL, IReactorTCP
 from zope.interface import implementer
 
 from vnet.errors import ConfigurationError
-from vnet.protocols.controlserver import ControlServerFactory, Gate
+from vnet.protocols.controlserver import Gate
+from vnet.protocols.machine.admission import Admission
 from vnet.protocols.tls import ServerCreator, restrict, serverFactory
 
 __all__ = ["Listener", "isAuthoritys", "parseListen"]
@@ -106,12 +107,15 @@ class Listener:
     """
     Listens with TLS.
 
+    @ivar _factory: makes the protocols inside of TLS.
+    @ivar _admission: who may connect.
     @ivar _own: the mediator's own certificate.
     """
 
     _reactor: Any
     _description: str
-    _factory: ControlServerFactory
+    _factory: Any
+    _admission: Admission
     _own: ServerCreator
     _port: IListeningPort | None = field(default=None, init=False)
 
@@ -145,7 +149,7 @@ class Listener:
 
     def _wrap(self, factory: Any, creator: Any) -> Gate:
         clock: IReactorTime = self._reactor
-        return Gate(serverFactory(creator, factory, clock), self._factory.admission)
+        return Gate(serverFactory(creator, factory, clock), self._admission)
 
     def _wrapContext(self, factory: Any, contextFactory: Any) -> Gate:
         return self._wrap(factory, ServerCreator(restrict(contextFactory.getContext())))

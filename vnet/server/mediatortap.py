@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -16,11 +16,17 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
-from vnet.errors import DecodeError
+from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions
+from vnet.protocols.codec.turnuri import parseRelayUri
 from vnet.protocols.codec.url import parseMediatorUrl
+from vnet.protocols.machine.peerpolicy import Network
 from vnet.server.addresses import parsePool
 from vnet.server.listening import parseListen
+from vnet.server.outward import outwardAddresses
+from vnet.server.relaysecrets import readSecrets
+from vnet.server.relayserver import RelayChoice
+from vnet.server.relaytap import given, parseAddress, parseNetwork, parsePorts
 from vnet.server.service import Configuration, MediatorService
 from vnet.server.store.schema import parseDatabaseUrl
 from vnet.server.tickets import Tickets
@@ -31,8 +37,6 @@ __all__ = ["Options", "makeService"]
 
 _STUN_PORT = 3478
 _MAXIMUM_SERVERS = 8
-_RELAY = re.compile(r"turns?:[^\s?]+(\?transport=(udp|tcp))?\Z")
-_SECRET_LENGTH = 16
 
 
 def defaultState() -> Path:
@@ -76,6 +80,17 @@ def parseStun(text: str) -> Address:
         ) from None
 
 
+def parseClass(text: str) -> str:
+    """
+    Read the name of a class of service.
+
+    @raise ValueError: it is none.
+    """
+    if text not in ("low", "high"):
+        raise ValueError(f"--relay-class={text}: it is low or high")
+    return text
+
+
 def _path(text: str) -> Path:
     return Path(text).absolute()
 
@@ -97,16 +112,43 @@ class Options(OneLineOptions):
             _path,
         ),
         ("host", None, None, "The DNS name or IP address for the URL (default: a guess).", parseHost),
-        ("listen", None, "tcp:7443", "The endpoint; ssl: for an authority's certificate.", parseListen),
         ("pool", None, None, "The block of the nodes' IPv4 addresses (default: 100.64.0.0/10).", parsePool),
         ("database", None, None, "SQLAlchemy's URL (default: SQLite in the state).", parseDatabaseUrl),
         ("relay-secret-file", None, None, "The file with the secret that the relays share.", _path),
+        ("relay-ports", None, parsePorts("49152-65535"), "The ports of its own relay, MIN-MAX.", parsePorts),
+        ("relay-class", None, "high", "The class of service of nodes at relays: low or high.", parseClass),
     )
+    optFlags = (("with-relay", None, "Be a relay too: on the STUN ports, and over TLS where it listens."),)
 
     def __init__(self) -> None:
         super().__init__()
+        self.listen: list[str] = []
         self.stun: list[Address] = []
         self.relays: list[str] = []
+        self.external: list[str] = []
+        self.allow: list[Network] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        Where to listen; ssl: for an authority's certificate. May be repeated; the first is in the URL. (default: tcp:7443)
+        """
+        try:
+            self.listen.append(parseListen(endpoint))
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
+        self._limit(self.listen, "--listen")
+
+    def opt_external_ip(self, ip: str) -> None:
+        """
+        What others see in place of the address of its own relay, if a NAT is in front of it. One of each family.
+        """
+        self.external.append(given("--external-ip", parseAddress, ip))
+
+    def opt_allow_peer(self, cidr: str) -> None:
+        """
+        Let its own relay relay to this address or block though it is a private one. May be repeated.
+        """
+        self.allow.append(given("--allow-peer", parseNetwork, cidr))
 
     def opt_stun(self, text: str) -> None:
         """
@@ -123,15 +165,15 @@ class Options(OneLineOptions):
         """
         The URI of a relay, like turn:relay.example:3478?transport=udp. May be repeated.
         """
-        if not _RELAY.match(uri):
-            raise usage.UsageError(
-                f"--relay={uri}: it takes a URI like turn:relay.example:3478?transport=udp"
-            )
+        try:
+            parseRelayUri(uri)
+        except DecodeError as error:
+            raise usage.UsageError(f"--relay={uri}: {error}") from None
         self.relays.append(uri)
         self._limit(self.relays, "--relay")
 
-    def _limit(self, given: list[Address] | list[str], name: str) -> None:
-        if len(given) > _MAXIMUM_SERVERS:
+    def _limit(self, found: list[Address] | list[str], name: str) -> None:
+        if len(found) > _MAXIMUM_SERVERS:
             raise usage.UsageError(f"{name} may be given {_MAXIMUM_SERVERS} times at most")
 
     def postOptions(self) -> None:
@@ -146,6 +188,8 @@ class Options(OneLineOptions):
             self["database"] = URL.create("sqlite", database=str(self["state"] / "mediator.db"))
         if bool(self.relays) != bool(self["relay-secret-file"]):
             raise usage.UsageError("--relay and --relay-secret-file belong together")
+        if not self["with-relay"] and (self.external or self.allow):
+            raise usage.UsageError("--external-ip and --allow-peer are for its own relay: --with-relay")
 
     def tickets(self) -> Tickets | None:
         """
@@ -154,17 +198,36 @@ class Options(OneLineOptions):
         """
         if not self.relays:
             return None
-        path: Path = self["relay-secret-file"]
         try:
-            secret = path.read_bytes().strip()
-        except OSError as error:
-            raise SystemExit(f"{self.program}: --relay-secret-file={path}: {error.strerror}") from None
-        if len(secret) < _SECRET_LENGTH:
-            raise SystemExit(
-                f"{self.program}: --relay-secret-file={path}: "
-                f"the secret has to have {_SECRET_LENGTH} characters at least"
-            )
-        return Tickets(self.relays, secret, time.time)
+            secret = readSecrets(self["relay-secret-file"], "--relay-secret-file")[0]
+        except ConfigurationError as error:
+            raise SystemExit(f"{self.program}: {error}") from None
+        return Tickets(self.relays, secret, time.time, self["relay-class"])
+
+    def relayChoice(self) -> RelayChoice | None:
+        """
+        @return: what the relay in this process is to be; L{None}: there is none.
+        """
+        if not self["with-relay"]:
+            return None
+        listen = dict.fromkeys(each.host for each in self.stun if each.host)
+        return RelayChoice(
+            listen=tuple(listen),
+            external=tuple(self.external) or self._outside(),
+            ports=self["relay-ports"],
+            allow=tuple(self.allow),
+            deny=(ip_network(str(self["pool"].network)),),
+        )
+
+    def _outside(self) -> tuple[str, ...]:
+        """
+        A host that is an address says under which one others see this one.
+        """
+        try:
+            host = ip_address(self["host"] or "")
+        except ValueError:
+            return ()
+        return () if str(host) in outwardAddresses().values() else (str(host),)
 
 
 def makeService(options: Options) -> IService:
@@ -177,10 +240,12 @@ def makeService(options: Options) -> IService:
     configuration = Configuration(
         state=StateDirectory(options["state"]),
         host=options["host"] or "",
-        listen=options["listen"],
+        listen=tuple(options.listen) or ("tcp:7443",),
         stun=tuple(options.stun) or (Address("", _STUN_PORT),),
         pool=options["pool"],
         database=options["database"],
         tickets=options.tickets(),
+        relay=options.relayChoice(),
+        relayService=options["relay-class"],
     )
     return MediatorService(reactor, configuration, options)

@@ -5,12 +5,9 @@ The mediator as a service: its state, its database, its ports, and its end.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import resource
-import socket
-from collections.abc import Iterator
-from ipaddress import ip_address
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
@@ -26,14 +23,21 @@ from twisted.python.usage import Options
 
 from vnet.errors import ConfigurationError, StateError
 from vnet.fatal import startConditions
+from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlserver import ControlServerFactory
+from vnet.protocols.machine.relaycredentials import SharedSecrets
 from vnet.protocols.stun import StunServer
-from vnet.protocols.tls import exportedKey, localSpkiHash, serverOptions, spkiHash
+from vnet.protocols.tls import ServerCreator, exportedKey, localSpkiHash, serverOptions, spkiHash
 from vnet.server.addresses import Pool
 from vnet.server.certificate import loadIdentity
+from vnet.server.filelimit import raiseFileLimit
 from vnet.server.listening import Listener, isAuthoritys
 from vnet.server.mediator import Mediator, Offer
+from vnet.server.outward import guessHost
+from vnet.server.relaysecrets import makeSecret, readSecrets
+from vnet.server.relayserver import RelayChoice, RelayServer
+from vnet.server.sharedport import SharedPort
 from vnet.server.store.schema import cause, openDatabase
 from vnet.server.store.worker import Store, threaded
 from vnet.server.tickets import Tickets
@@ -43,6 +47,8 @@ from vnet.values import Address
 __all__ = ["Configuration", "MediatorService"]
 
 _EXPIRY_INTERVAL = 3600.0
+_RELAY_SECRET = "relay-secret"
+_HTTPS = 443
 
 
 @frozen
@@ -51,18 +57,23 @@ class Configuration:
     What the operator chose.
 
     @ivar host: what goes into the URL; empty: guess.
+    @ivar listen: endpoints; the URL has the port of the first.
     @ivar stun: where STUN is served and what nodes are told; C{host} empty means all addresses of this host,
-        and to nodes
-        the host of the mediator.
+        and to nodes the host of the mediator.
+    @ivar tickets: makes credentials for relays elsewhere.
+    @ivar relay: a relay in this process; L{None}: none.
+    @ivar relayService: the class of service of nodes on it.
     """
 
     state: StateDirectory
     host: str
-    listen: str
+    listen: tuple[str, ...]
     stun: tuple[Address, ...]
     pool: Pool
     database: URL
     tickets: Tickets | None
+    relay: RelayChoice | None = None
+    relayService: str = "high"
 
 
 @define(eq=False)
@@ -83,8 +94,11 @@ class MediatorService(Service):
     _mediator: Mediator | None = field(default=None, init=False)
     _store: Store | None = field(default=None, init=False)
     _pool: ThreadPool | None = field(default=None, init=False)
-    _listener: Listener | None = field(default=None, init=False)
+    _listeners: list[Listener] = field(factory=list, init=False)
     _stun: list[Any] = field(factory=list, init=False)
+    _stunPorts: list[int] = field(factory=list, init=False)
+    _relay: RelayServer | None = field(default=None, init=False)
+    _relayUris: list[str] = field(factory=list, init=False)
     _expiry: LoopingCall | None = field(default=None, init=False)
 
     def privilegedStartService(self) -> None:
@@ -105,6 +119,9 @@ class MediatorService(Service):
             self.privilegedStartService()
         if self._pool is not None:
             self._pool.start()
+        if self._relay is not None:
+            with startConditions(self._options):
+                self._relay.start()
         self._expiry = LoopingCall(self._expire)
         self._expiry.clock = self._reactor
         self._expiry.start(_EXPIRY_INTERVAL, now=False)
@@ -135,12 +152,14 @@ class MediatorService(Service):
     async def _close(self) -> None:
         if self._mediator is not None:
             self._mediator.stop()
-        if self._listener is not None:
-            await self._listener.stop()
+        for listener in self._listeners:
+            await listener.stop()
         for port in self._stun:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped
+        if self._relay is not None:
+            self._relay.stop()
         if self._pool is not None and self._pool.started:
             # Waits for the transaction that is running.
             self._pool.stop()
@@ -149,21 +168,52 @@ class MediatorService(Service):
         self._configuration.state.close()
 
     def _open(self) -> None:
-        _raiseFileLimit()
+        raiseFileLimit()
         chosen = self._configuration
         chosen.state.open()
-        host = chosen.host or _guessHost()
+        host = chosen.host or guessHost()
         identity = loadIdentity(chosen.state, host)
         self._openStore()
+        if chosen.relay is not None:
+            self._relay = RelayServer(self._reactor, chosen.relay, self._relaySecrets())
+            self._relay.open()
         self._openStun()
         mediator = self._openMediator()
         self.factory = ControlServerFactory(mediator, self._reactor, _identify)
         own = serverOptions(identity.key, identity.certificate)
-        self._listener = Listener(self._reactor, chosen.listen, self.factory, own)
-        address = self._listener.listen()
-        pin = None if isAuthoritys(chosen.listen) else spkiHash(identity.certificate)
-        self.url = MediatorUrl(host, getattr(address, "port", 7443), pin)
+        ports = [self._listen(each, own) for each in chosen.listen]
+        pins = [None if isAuthoritys(each) else spkiHash(identity.certificate) for each in chosen.listen]
+        self.url = MediatorUrl(host, ports[0], pins[0])
+        if self._relay is not None:
+            self._relayUris += self._describeRelay(host, dict(zip(ports, pins, strict=True)))
         chosen.state.write("url", f"{self.url}\n".encode())
+
+    def _listen(self, description: str, own: ServerCreator) -> int:
+        """
+        @return: the port.
+        """
+        control = self.factory
+        if control is None:
+            raise ConfigurationError("there is nothing to serve")
+        shared = control if self._relay is None else SharedPort(control, self._relay.server)
+        listener = Listener(self._reactor, description, shared, control.admission, own)
+        self._listeners.append(listener)
+        return int(getattr(listener.listen(), "port", 7443))
+
+    def _relaySecrets(self) -> SharedSecrets:
+        return SharedSecrets(readSecrets(makeSecret(self._configuration.state, _RELAY_SECRET)))
+
+    def _describeRelay(self, host: str, tls: Mapping[int, bytes | None]) -> Iterator[str]:
+        """
+        @param tls: the ports on which TURN is served over TLS, with their pins.
+        @return: the URIs of the relay in this process.
+        """
+        for port in dict.fromkeys(self._stunPorts):
+            yield str(RelayUri(host, port, "udp"))
+            yield str(RelayUri(host, port, "tcp"))
+        # A firewall that lets out TLS at all does so to 443.
+        for port in sorted(tls, key=lambda port: port != _HTTPS)[:1]:
+            yield str(RelayUri(host, port, "tls", tls[port]))
 
     def _openStore(self) -> None:
         engine = openDatabase(self._configuration.database)
@@ -174,8 +224,7 @@ class MediatorService(Service):
         if self._store is None:
             raise ConfigurationError("the database is not open")
         advertised = tuple(self._advertised())
-        tickets = () if self._configuration.tickets is None else (self._configuration.tickets,)
-        offer = Offer(self._configuration.pool, advertised, tickets)
+        offer = Offer(self._configuration.pool, advertised, tuple(self._tickets()))
         mediator = Mediator(self._reactor, self._store, offer)
         try:
             self._store.runNow(mediator.load)
@@ -187,9 +236,34 @@ class MediatorService(Service):
         self._mediator = mediator
         return mediator
 
+    def _tickets(self) -> Iterator[Tickets]:
+        chosen = self._configuration
+        if self._relay is not None:
+            secret = readSecrets(makeSecret(chosen.state, _RELAY_SECRET))[0]
+            yield Tickets(self._relayUris, secret, time.time, chosen.relayService)
+        if chosen.tickets is not None:
+            yield chosen.tickets
+
     def _openStun(self) -> None:
         for address in self._configuration.stun:
-            self._stun.append(self._bindStun(address))
+            if self._relay is None:
+                self._stun.append(self._bindStun(address))
+                self._stunPorts.append(self._stun[-1].getHost().port)
+            else:
+                self._stunPorts.append(self._openTurn(self._relay, address))
+
+    def _openTurn(self, relay: RelayServer, address: Address) -> int:
+        """
+        Serve STUN and TURN on one port of UDP and TCP.
+        """
+        try:
+            port = relay.listenUdp(address.host, address.port)
+            self._stun.append(relay.listenTcp(address.host, port))
+        except OSError as error:
+            raise ConfigurationError(_stunRefused(address, error)) from error
+        except CannotListenError as error:
+            raise ConfigurationError(_stunRefused(address, error.socketError)) from error
+        return port
 
     def _bindStun(self, address: Address) -> Any:
         # One socket for both families where IPv6 exists: IPv4 sources are mapped.
@@ -199,40 +273,21 @@ class MediatorService(Service):
                 return self._reactor.listenUDP(address.port, StunServer(self._reactor), host, 2048)
             except CannotListenError as error:
                 code = getattr(error.socketError, "errno", None)
-                text = getattr(error.socketError, "strerror", None) or str(error.socketError)
-                if code == errno.EADDRINUSE:
-                    text = "the port is in use by another program: choose another with --stun=:PORT"
                 if host != "::" or code == errno.EADDRINUSE:
-                    raise ConfigurationError(f"--stun: cannot serve STUN on {address}/udp: {text}") from error
+                    raise ConfigurationError(_stunRefused(address, error.socketError)) from error
         raise ConfigurationError(f"--stun: cannot serve STUN on {address}/udp")
 
     def _advertised(self) -> Iterator[str]:
-        for address, port in zip(self._configuration.stun, self._stun, strict=True):
-            yield str(Address(address.host, port.getHost().port))
+        for address, port in zip(self._configuration.stun, self._stunPorts, strict=True):
+            yield str(Address(address.host, port))
+
+
+def _stunRefused(address: Address, error: object) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        text = "the port is in use by another program: choose another with --stun=:PORT"
+    return f"--stun: cannot serve STUN on {address}/udp: {text}"
 
 
 def _identify(transport: Any) -> tuple[bytes, bytes]:
     return localSpkiHash(transport), exportedKey(transport)
-
-
-def _raiseFileLimit() -> None:
-    """
-    Each node is an open file: take as many as this process may.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _guessHost() -> str:
-    """
-    @return: the address from which this host reaches the Internet (nothing is sent), or its name.
-    """
-    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((target, 9))
-            host = str(probe.getsockname()[0]).partition("%")[0]
-            if not ip_address(host).is_unspecified:
-                return host
-    return socket.gethostname().lower() or "localhost"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from twisted.application.service import IService
@@ -16,6 +17,10 @@ from zope.interface.verify import verifyObject
 from vnet.server.mediatortap import Options, defaultState, makeService, parseHost
 from vnet.server.service import MediatorService
 from vnet.values import Address
+
+
+def _texts(networks: Iterable[object]) -> list[str]:
+    return [str(each) for each in networks]
 
 
 class OptionsTests(SynchronousTestCase):
@@ -31,10 +36,11 @@ class OptionsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """Without options: TCP 7443, 100.64.0.0/10, and SQLite in the state directory."""
         options = self.parse("--state=/tmp/state")
-        self.assertEqual("tcp:7443", options["listen"])
+        self.assertEqual([], options.listen)
         self.assertEqual("100.64.0.0/10", str(options["pool"].network))
         self.assertEqual("/tmp/state/mediator.db", options["database"].database)
         self.assertIsNone(options.tickets())
+        self.assertIsNone(options.relayChoice())
 
     def test_refused(self) -> None:
         """Each option that makes no sense gives one line with its name or its value."""
@@ -48,7 +54,12 @@ class OptionsTests(SynchronousTestCase):
             ("--stun=1.2.3.4:99999", "--stun"),
             ("--stun=example.org:3478", "IP:PORT"),
             ("--relay=http://x", "--relay=http://x"),
+            ("--relay=turns:r.example?transport=udp", "DTLS"),
             ("--relay=turn:r.example", "belong together"),
+            ("--relay-class=middling", "low or high"),
+            ("--relay-ports=9", "MIN-MAX"),
+            ("--allow-peer=192.0.2.0/24", "--with-relay"),
+            ("--external-ip=192.0.2.1", "--with-relay"),
             ("--relay-secret-file=/x", "belong together"),
             ("--database=nonsense", "database is a URL"),
             ("--nothing", "not recognized"),
@@ -86,13 +97,36 @@ class OptionsTests(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, directory)
         file = directory / "secret"
         options = self.parse("--relay=turn:r.example:3478?transport=udp", f"--relay-secret-file={file}")
-        with self.assertRaisesRegex(SystemExit, "No such file"):
+        with self.assertRaisesRegex(SystemExit, "there is no such file"):
             options.tickets()
         file.write_text("short\n")
         with self.assertRaisesRegex(SystemExit, "16 characters"):
             options.tickets()
         file.write_text("long enough to be a secret\n")
         self.assertIsNotNone(options.tickets())
+
+    def test_withRelay(self) -> None:
+        """
+        A relay in the same process uses the addresses of STUN, does not relay into the overlay, and is seen at C{--host} if
+        that is an address.
+        """
+        options = self.parse(
+            "--with-relay",
+            "--stun=192.0.2.1:3478",
+            "--stun=[2001:db8::1]:3478",
+            "--pool=198.18.0.0/16",
+            "--host=203.0.113.9",
+            "--allow-peer=192.168.7.0/24",
+            "--relay-ports=50000-50099",
+        )
+        choice = options.relayChoice()
+        assert choice is not None
+        self.assertEqual((("192.0.2.1", "2001:db8::1"), ("203.0.113.9",)), (choice.listen, choice.external))
+        self.assertEqual((["198.18.0.0/16"], ["192.168.7.0/24"]), (_texts(choice.deny), _texts(choice.allow)))
+        self.assertEqual(range(50000, 50100), choice.ports)
+        named = self.parse("--with-relay", "--host=mediator.example").relayChoice()
+        assert named is not None
+        self.assertEqual((), named.external)
 
     def test_state(self) -> None:
         """Root's state is in /var/lib, another user's in XDG_STATE_HOME."""

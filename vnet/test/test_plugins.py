@@ -14,7 +14,7 @@ from twisted.python.usage import Options
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-OURS = {"vnet-mediator", "vnet-client"}
+OURS = {"vnet-mediator", "vnet-client", "vnet-relay"}
 
 
 class PluginTests(SynchronousTestCase):

@@ -287,6 +287,8 @@ def opaqueString(text: str) -> str:
 
     @raise ValueError: it holds control characters.
     """
+    if text.isascii() and text.isprintable():
+        return text
     spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in spaced):
         raise ValueError("control characters in a STUN credential")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from attrs import define
 
@@ -37,6 +38,12 @@ class _User:
     down: tuple[Bandwidth, ...]
     allocations: int = 0
 
+    def isFresh(self, now: float) -> bool:
+        """
+        Whether nothing is lost when it is forgotten.
+        """
+        return not self.allocations and all(bucket.fullAt <= now for bucket in (*self.up, *self.down))
+
 
 class Allocations:
     """
@@ -58,6 +65,7 @@ class Allocations:
         self._ports = RelayPorts(settings.hosts, settings.ports, random, open, close)
         self._families = frozenset(settings.hosts)
         self._users: dict[str, _User] = {}
+        self._idle: dict[str, None] = {}
         self._schedule: Schedule[Address] = Schedule()
         self.byClient: dict[Address, Served] = {}
         self.byRelayed: dict[Address, Served] = {}
@@ -68,7 +76,7 @@ class Allocations:
         """
         How many users have an allocation.
         """
-        return len(self._users)
+        return len(self._users) - len(self._idle)
 
     def make(self, admitted: Admitted, client: Address, now: float) -> Served:
         """
@@ -84,8 +92,9 @@ class Allocations:
             raise Denial(486)
         if len(self.byClient) >= limits.total:
             raise Denial(508)
+        self._forgetIdle(now)
         found, token = self._take(wanted, now)
-        until = now + self.lifetime(admitted.request)
+        until = now + self._lifetime(admitted.request)
         sides = {
             family: Side(bound, self._outside(bound), until)
             for family, bound in found.items()
@@ -120,6 +129,7 @@ class Allocations:
         user = self._users.get(name)
         if user is None:
             user = self._users[name] = _User(_buckets(rates.user), _buckets(rates.user))
+        self._idle.pop(name, None)
         user.allocations += 1
         served = Served(
             client,
@@ -138,12 +148,27 @@ class Allocations:
         self.events.append(Allocated(served))
         return served
 
-    def lifetime(self, request: Authentic) -> int:
-        """
-        For how many seconds an allocation is kept after a request.
-        """
+    def _forgetIdle(self, now: float) -> None:
+        # Who comes back at once has what he had left.  Two at most for each that is new: the table shrinks, and no call is long.
+        for name in list(islice(self._idle, 2)):
+            if self._users[name].isFresh(now):
+                del self._users[name], self._idle[name]
+
+    def _lifetime(self, request: Authentic) -> int:
         asked = request.get(LIFETIME) or 0
         return min(max(asked, self._settings.defaultLifetime), self._settings.maximumLifetime)
+
+    def refresh(self, served: Served, families: tuple[int, ...], request: Authentic, now: float) -> int:
+        """
+        Keep an allocation, or one side of it, from now on for as long as a request asks, within limits.
+
+        @return: for how many seconds.
+        """
+        lifetime = self._lifetime(request)
+        for family in families:
+            served.sides[family].until = now + lifetime
+        self._schedule.update(served.client, served.until)
+        return lifetime
 
     def end(self, served: Served, families: tuple[int, ...]) -> None:
         """
@@ -160,7 +185,7 @@ class Allocations:
         user = self._users[served.user]
         user.allocations -= 1
         if not user.allocations:
-            del self._users[served.user]
+            self._idle[served.user] = None
         self.events.append(Ended(served))
 
     def endAll(self) -> None:

@@ -1,6 +1,8 @@
 # -*- test-case-name: vnet.test.test_bandwidth -*-
 """
 How many bytes a second one flow may carry: a token bucket that is kept as one number, the time at which it is full again.
+
+A datagram costs what IP and UDP add to it too: empty ones are not free.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from attrs import define, field
 __all__ = ["Bandwidth"]
 
 _BURST = 0.5
-_LEAST_BURST = 16_384
+#: What is as long as a datagram can be passes a bucket that is full.
+_LEAST_BURST = 65_536
+_OVERHEAD = 28
 
 
 @define(eq=False)
@@ -19,10 +23,11 @@ class Bandwidth:
     A bucket.
 
     @ivar rate: bytes a second, above 0.
+    @ivar fullAt: when it is full again, if nothing is taken before.
     """
 
     rate: float
-    _fullAt: float = field(default=0.0, init=False)
+    fullAt: float = field(default=0.0, init=False)
     _tolerance: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -35,10 +40,9 @@ class Bandwidth:
         @param size: bytes of one piece.
         @return: for how many pieces there is enough.
         """
-        if size <= 0:
-            return pieces
-        start = max(self._fullAt, now)
+        cost = size + _OVERHEAD
+        start = max(self.fullAt, now)
         room = (now + self._tolerance - start) * self.rate
-        taken = max(0, min(pieces, int(room // size)))
-        self._fullAt = start + taken * size / self.rate
+        taken = max(0, min(pieces, int(room // cost)))
+        self.fullAt = start + taken * cost / self.rate
         return taken

@@ -14,25 +14,26 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from attrs import define, field
 
-__all__ = ["FORBIDDEN", "TUNNELLED", "PeerPolicy", "isTunnelled"]
+__all__ = ["FORBIDDEN", "TUNNELLED", "Network", "PeerPolicy", "isTunnelled"]
 
 Network = IPv4Network | IPv6Network
 
-#: RFC 6890 and its registries, and whatever of IPv6 holds an address of IPv4.
+#: RFC 6890 and its registries.  Of IPv6 only 2000::/3 is given to networks: what lies outside is local, multicast, or holds an
+#: address of IPv4.
 FORBIDDEN: tuple[Network, ...] = tuple(
     ip_network(each)
     for each in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15"),
         *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
-        *("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64"),
-        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10"),
-        *("fec0::/10", "ff00::/8"),
+        *("::/3", "4000::/2", "8000::/1", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
     )
 )
 
 #: Teredo and 6to4, through which packets could go round and round (RFC 8656 section 21.4).
 TUNNELLED: tuple[Network, ...] = (ip_network("2001::/32"), ip_network("2002::/16"))
+
+_REMEMBERED = 4096
 
 
 def isTunnelled(host: str) -> bool:
@@ -45,38 +46,52 @@ def isTunnelled(host: str) -> bool:
     return any(address in network for network in TUNNELLED)
 
 
+def _canonical(hosts: Iterable[str]) -> frozenset[str]:
+    return frozenset(str(_unmapped(host) or host) for host in hosts)
+
+
 @define(eq=False)
 class PeerPolicy:
     """
     Which hosts may be peers.
 
-    @ivar own: the addresses of the relay's host; replaced when they change.
+    @ivar own: the addresses of the relay's host; another set when they change.
     """
 
-    _allowed: tuple[Network, ...] = field(default=(), converter=tuple)
-    _denied: tuple[Network, ...] = field(default=(), converter=tuple)
-    own: frozenset[str] = field(default=frozenset(), kw_only=True)
+    _allowed: tuple[Network, ...] = ()
+    _denied: tuple[Network, ...] = ()
+    own: frozenset[str] = field(default=(), converter=_canonical, kw_only=True)
+    _verdicts: dict[str, bool] = field(factory=dict, init=False)
 
     def setOwn(self, hosts: Iterable[str]) -> None:
         """
         These are the addresses of the relay's host now.
         """
-        self.own = frozenset(str(ip_address(host)) for host in hosts)
+        self.own = _canonical(hosts)
+        self._verdicts.clear()
 
     def allows(self, host: str) -> bool:
         """
-        Whether a relay may send to a host.  What was allowed by name wins over everything, then what was denied.
+        Whether a relay may send to a host.  What was allowed wins over what was denied and what is L{FORBIDDEN}; but the
+        relay's own host is a peer only where it was allowed by itself, not in a network.
 
         @param host: an IP literal.
         """
+        verdict = self._verdicts.get(host)
+        if verdict is None:
+            if len(self._verdicts) >= _REMEMBERED:
+                self._verdicts.clear()
+            verdict = self._verdicts[host] = self._judge(host)
+        return verdict
+
+    def _judge(self, host: str) -> bool:
         address = _unmapped(host)
         if address is None or isTunnelled(str(address)):
             return False
-        if any(address in network for network in self._allowed):
-            return True
-        if str(address) in self.own:
-            return False
-        return not any(address in network for network in (*FORBIDDEN, *self._denied))
+        allowed = [network for network in self._allowed if address in network]
+        if str(address) in self.own or address.is_loopback or address.is_unspecified:
+            return any(network.num_addresses == 1 for network in allowed)
+        return bool(allowed) or not any(address in network for network in (*FORBIDDEN, *self._denied))
 
 
 def _unmapped(host: str) -> IPv4Address | IPv6Address | None:

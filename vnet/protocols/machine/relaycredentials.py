@@ -50,7 +50,7 @@ class SharedSecrets:
     @ivar _secrets: each of them is good: several while they are being changed.
     """
 
-    _secrets: tuple[bytes, ...] = field(converter=tuple, repr=False)
+    _secrets: tuple[bytes, ...] = field(repr=False)
 
     def passwords(self, username: str, wall: float | None) -> Sequence[str]:
         """

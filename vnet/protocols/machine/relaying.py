@@ -69,11 +69,11 @@ __all__ = ["Allocated", "Ended", "RelayLimits", "RelaySettings", "Relaying", "Se
 
 _SOURCES = 8192
 
-_SEND_ATTRIBUTES: frozenset[AttributeType[Any]] = frozenset({DATA, DONT_FRAGMENT, XOR_PEER_ADDRESS})
 _UNDERSTOOD: frozenset[AttributeType[Any]] = frozenset(
     {
-        *_SEND_ATTRIBUTES,
         CHANNEL_NUMBER,
+        DATA,
+        DONT_FRAGMENT,
         EVEN_PORT,
         LIFETIME,
         MESSAGE_INTEGRITY,
@@ -86,6 +86,7 @@ _UNDERSTOOD: frozenset[AttributeType[Any]] = frozenset(
         RESERVATION_TOKEN,
         USERHASH,
         USERNAME,
+        XOR_PEER_ADDRESS,
     }
 )
 
@@ -120,6 +121,7 @@ class Relaying:
         """
         self.settings = settings
         self.policy = settings.policy
+        self.policy.setOwn({*self.policy.own, *settings.hosts.values(), *settings.external.values()})
         self.counters: Counter[str] = Counter()
         self._random = random
         self._auth = TurnAuth(settings.realm, credentials, Nonces(random(32)), wallClock)
@@ -233,7 +235,7 @@ class Relaying:
         known = None if served is None else served.username
         verdict = self._auth.judge(message, client, now, known)
         if isinstance(verdict, Refusal):
-            self._refuse(message, verdict, client, now)
+            self._refuse(message, verdict, client, served is not None, now)
             return
         try:
             attributes = self._perform(verdict, client, served, now)
@@ -263,9 +265,11 @@ class Relaying:
             raise Denial(441)
         return self._methods[request.method](admitted, client, served, now)
 
-    def _refuse(self, message: Message, refusal: Refusal, client: Address, now: float) -> None:
+    def _refuse(self, message: Message, refusal: Refusal, client: Address, known: bool, now: float) -> None:
         self.counters[f"error{refusal.code}"] += 1
-        if refusal.admitted is None and not self._challenges.allow(sourceKey(client.host), now):
+        # Without one of our nonces, who has a password has not shown that he is where he says.
+        isProven = known and refusal.admitted is not None
+        if not isProven and not self._challenges.allow(sourceKey(client.host), now):
             self.counters["limited"] += 1
             return
         error = (ERROR_CODE(ErrorCode(refusal.code)), *refusal.attributes)
@@ -311,10 +315,7 @@ class Relaying:
         if request.get(LIFETIME) == 0:
             self._allocations.end(served, families)
             return (LIFETIME(0),)
-        lifetime = self._allocations.lifetime(request)
-        for each in families:
-            served.sides[each].until = now + lifetime
-        return (LIFETIME(lifetime),)
+        return (LIFETIME(self._allocations.refresh(served, families, request, now)),)
 
     # Permissions, channels, and indications
 
@@ -368,7 +369,7 @@ class Relaying:
             or peer is None
             or data is None
             or message.malformed
-            or message.notUnderstood(_SEND_ATTRIBUTES)
+            or message.notUnderstood(_UNDERSTOOD)
         ):
             self.counters["ignored"] += 1
         elif not served.permits(peer.host, now) or self._isOwnElsewhere(peer):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 
 from vnet.protocols.machine.peerpolicy import PeerPolicy
 
-__all__ = ["EPHEMERAL", "RelayLimits", "RelaySettings", "Service"]
+__all__ = ["EPHEMERAL", "RelayLimits", "RelaySettings", "Service", "usualServices"]
 
 EPHEMERAL = range(49152, 65536)
 """The ports that a relay may use beside other programs (RFC 8656 section 7.2)."""
@@ -30,6 +30,13 @@ class Service:
 
     allocation: float | None = None
     user: float | None = None
+
+
+def usualServices() -> dict[str, Service]:
+    """
+    C{low}: 256 kbit/s; C{high}: no limit.
+    """
+    return {"low": Service(_LOW, _LOW), "high": Service()}
 
 
 @frozen
@@ -70,7 +77,7 @@ class RelaySettings:
     external: Mapping[str, str] = field(factory=dict)
     ports: range = EPHEMERAL
     policy: PeerPolicy = field(factory=PeerPolicy)
-    limits: RelayLimits = RelayLimits()
-    services: Mapping[str, Service] = Factory(lambda: {"low": Service(_LOW, _LOW), "high": Service()})
+    limits: RelayLimits = field(factory=RelayLimits)
+    services: Mapping[str, Service] = field(factory=usualServices)
     defaultLifetime: int = 600
     maximumLifetime: int = 3600

@@ -1,0 +1,1 @@
+``twistd vnet-relay`` is a TURN server (RFC 8656) over UDP, TCP and TLS, with time-limited credentials, two classes of service, quotas, a table of forbidden peers and metrics for Prometheus; ``vnet-mediator --with-relay`` runs one in the mediator, where control and TURN share the TLS port.
