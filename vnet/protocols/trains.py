@@ -130,7 +130,7 @@ class TrainSocket:
         Read a train.
 
         @param buffer: L{BUFFER} bytes, which it is put in.
-        @return: how long it is, how long its datagrams are, and where it came from; L{None}: there is nothing.
+        @return: how long it is, how long its datagrams are, and where it came from; L{None}: there is nothing, or not yet.
         """
         while True:
             try:
@@ -138,11 +138,10 @@ class TrainSocket:
             except BlockingIOError:
                 return None
             except OSError as error:
-                if self._socket.fileno() < 0:
-                    return None
-                # An error that an earlier datagram met on its way; reading it has cleared it.
-                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
-                continue
+                # One that an earlier datagram met on its way is cleared by this, but others stay: the poller calls again.
+                if self._socket.fileno() >= 0:
+                    self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+                return None
             if flags & socket.MSG_TRUNC:
                 self.counters["truncated"] += 1
                 continue
@@ -155,7 +154,7 @@ class TrainSocket:
         Send a train.
 
         @param parts: what it is made of, one after the other.
-        @param segment: bytes of each of its datagrams; the last one may be shorter.
+        @param segment: bytes of each of its datagrams, above 0 if there are several; the last one may be shorter.
         @param count: how many there are, at most L{MOST}, of L{LONGEST} bytes in all.
         @return: whether the kernel has taken it.
         """

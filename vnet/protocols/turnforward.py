@@ -234,10 +234,11 @@ class Forwarding:
         first = 0
         while first < len(frames):
             head, end = frames[first][:HEADER], first + 1
-            most = first + min(MOST, max(1, LONGEST // len(frames[first]))) if len(frames[first]) > HEADER else end
+            number, length = _HEAD.unpack(head)
+            # Empty datagrams make no train.
+            most = first + (min(MOST, LONGEST // length or 1) if length else 1)
             while end < min(most, len(frames)) and frames[end][:HEADER] == head:
                 end += 1
-            number, length = _HEAD.unpack(head)
             parts = [memoryview(frame)[HEADER:] for frame in frames[first:end]]
             self._out(served, number, parts, length, len(parts), length * len(parts), now)
             first = end
