@@ -89,11 +89,13 @@ def _signals(run: Run) -> Iterator[None]:
 
 
 def _mediatorOptions(
-    host: str | None, listen: str | None, stun: Sequence[str], pool: str | None
+    host: str | None, listen: Sequence[str], stun: Sequence[str], pool: str | None, relay: bool
 ) -> list[str]:
-    options = {"host": host, "listen": listen, "pool": pool}
+    options = {"host": host, "pool": pool}
     chosen = [f"--{name}={value}" for name, value in options.items() if value]
-    return chosen + [f"--stun={address}" for address in stun]
+    chosen += [f"--listen={endpoint}" for endpoint in listen]
+    chosen += [f"--stun={address}" for address in stun]
+    return [*chosen, "--with-relay"] if relay else chosen
 
 
 def _nodeOptions(interface: str | None, port: int | None, pool: str | None) -> list[str]:
@@ -114,7 +116,7 @@ def _hostNote(host: str) -> str | None:
     if address.is_private:
         return (
             f"{host} is reached from the local network only. For computers elsewhere let the router forward "
-            "TCP port 7443 and UDP port 3478 to it, and use --host=PUBLIC_ADDRESS_OR_NAME."
+            "TCP port 7443, and port 3478 of TCP and UDP, to it, and use --host=PUBLIC_ADDRESS_OR_NAME."
         )
     return None
 
@@ -173,32 +175,38 @@ def _perform(run: Run, say: Callable[[str], None], host: str) -> None:
 @click.option(
     "--host", help="Name or address at which others reach this computer (default: its outward address)."
 )
-@click.option("--listen", help="Endpoint of the mediator (default: tcp:7443).")
+@click.option(
+    "--listen", multiple=True, metavar="ENDPOINT", help="Where the mediator listens (default: tcp:7443)."
+)
 @click.option("--stun", multiple=True, metavar="IP:PORT", help="Where to serve STUN (default: port 3478).")
 @click.option("--pool", metavar="CIDR", help="Block of the nodes' addresses (default: 100.64.0.0/10).")
 @click.option("--interface", metavar="NAME", help="Name of the network interface (default: vnet0).")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="UDP port that a router forwards to this computer."
 )
+@click.option(
+    "--relay/--no-relay", default=True, help="Relay for those without a direct path (default: yes)."
+)
 @click.option("--network", help="Name of the network to found (default: from this computer's name).")
 def cli(
     state: Path,
     host: str | None,
-    listen: str | None,
+    listen: tuple[str, ...],
     stun: tuple[str, ...],
     pool: str | None,
     interface: str | None,
     port: int | None,
+    relay: bool,
     network: str | None,
 ) -> None:
-    """Run a mediator and this computer's node, and show how others join."""
+    """Run a mediator, a relay and this computer's node, and show how others join."""
     say = _say
     if not mayMakeInterfaces():
         raise _failure(_NEED)
     chosen = host or outwardAddress() or "127.0.0.1"
     settings = Settings(
         state.absolute(),
-        _mediatorOptions(chosen, listen, stun, pool),
+        _mediatorOptions(chosen, listen, stun, pool, relay),
         _nodeOptions(interface, port, pool),
         network or _defaultNetwork(),
     )

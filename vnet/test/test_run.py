@@ -25,10 +25,13 @@ class OptionTests(SynchronousTestCase):
 
     def test_mediator(self) -> None:
         """The mediator gets the options that were chosen, and its defaults otherwise."""
-        self.assertEqual(run._mediatorOptions("h", None, (), None), ["--host=h"])
+        self.assertEqual(run._mediatorOptions("h", (), (), None, False), ["--host=h"])
         self.assertEqual(
-            run._mediatorOptions("h", "tcp:1", ("192.0.2.1:2", ":3"), "100.65.0.0/16"),
-            ["--host=h", "--listen=tcp:1", "--pool=100.65.0.0/16", "--stun=192.0.2.1:2", "--stun=:3"],
+            run._mediatorOptions("h", ("tcp:1",), ("192.0.2.1:2", ":3"), "100.65.0.0/16", True),
+            [
+                *("--host=h", "--pool=100.65.0.0/16", "--listen=tcp:1"),
+                *("--stun=192.0.2.1:2", "--stun=:3", "--with-relay"),
+            ],
         )
 
     def test_node(self) -> None:
