@@ -24,7 +24,8 @@ from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
-from vnet.client.relays import RelayReach, Relays
+from vnet.client.reach import RelayReach
+from vnet.client.relays import Relays
 from vnet.client.session import Session
 from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView

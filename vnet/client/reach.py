@@ -6,25 +6,41 @@ How a node reaches relays: names become addresses, and connections go the way th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver, IStreamClientEndpoint
 from zope.interface import implementer
 
-from vnet.client.relays import RelayReach
 from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.tls import relayClientOptions
 
-__all__ = ["reachRelays", "resolveHost"]
+__all__ = ["RelayReach", "reachRelays", "resolveHost"]
 
 _LOOKUP = 5.0
 _MAXIMUM_ADDRESSES = 16
+
+
+@frozen
+class RelayReach:
+    """
+    How relays are reached.
+
+    @ivar resolve: the IP addresses of a name, or of an IP literal.
+    @ivar connect: the endpoint of a relay over TCP or TLS.
+    @ivar isProxied: whether a proxy makes that connection, so that it leads to the proxy.
+    @ivar wallClock: seconds since 1970.
+    """
+
+    resolve: Callable[[str], Deferred[Sequence[str]]]
+    connect: Callable[[RelayUri], IStreamClientEndpoint]
+    isProxied: Callable[[RelayUri], bool]
+    wallClock: Callable[[], float]
 
 
 class Dials(Protocol):

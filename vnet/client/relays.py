@@ -12,18 +12,19 @@ away.  A relay that is reached by a connection only is asked over UDP again now 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from attrs import define, field, frozen
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vnet.client.calls import Calls
 from vnet.client.dataplane.paths import Datagrams, Paths
+from vnet.client.reach import RelayReach
 from vnet.client.relayleg import Leg, Unconnected
-from vnet.client.relaylist import Relay, lifeOf, readRelays
+from vnet.client.relaylegs import Legs
+from vnet.client.relaylist import Relay, readRelays
+from vnet.client.relayrenewal import RelayRenewal
 from vnet.client.relaysearch import RelaySearch
 from vnet.errors import DecodeError
 from vnet.interfaces import IDatagramPort
@@ -39,35 +40,16 @@ from vnet.protocols.machine.allocation import (
 )
 from vnet.values import Address
 
-__all__ = ["RelayReach", "RelayStatus", "Relays"]
+__all__ = ["RelayStatus", "Relays"]
 
 WANTED = 2
 """Relays with an allocation."""
 
-_SILENT, _ELSEWHERE = "it does not answer", "no relay can be at its address"
+_SILENT = "it does not answer"
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_CALM = 1.0, 60.0, 300.0
 _UPGRADE = 60.0
 _OVERLAP = 5.0
 _CHECK_PAUSE = 2.0
-_SHORTEST_RENEWAL, _RENEWAL_AGAIN = 60.0, 900.0
-_MAXIMUM_LEGS = 24
-
-
-@frozen
-class RelayReach:
-    """
-    How relays are reached.
-
-    @ivar resolve: the IP addresses of a name, or of an IP literal.
-    @ivar connect: the endpoint of a relay over TCP or TLS.
-    @ivar isProxied: whether a proxy makes that connection, so that it leads to the proxy.
-    @ivar wallClock: seconds since 1970.
-    """
-
-    resolve: Callable[[str], Deferred[Sequence[str]]]
-    connect: Callable[[RelayUri], IStreamClientEndpoint]
-    isProxied: Callable[[RelayUri], bool]
-    wallClock: Callable[[], float]
 
 
 @frozen
@@ -110,17 +92,20 @@ class Relays:
     _renew: Callable[[], None]
     _accepts: Callable[[Address], bool]
     _relays: dict[str, Relay] = field(factory=dict, init=False)
-    _legs: dict[str, Leg] = field(factory=dict, init=False)
+    _legs: Legs = field(init=False)
     _search: RelaySearch = field(init=False)
-    _calls: dict[str, IDelayedCall] = field(factory=dict, init=False)
+    _renewal: RelayRenewal = field(init=False)
+    _calls: Calls = field(init=False)
     _reasons: dict[RelayUri, str] = field(factory=dict, init=False)
     _failures: int = field(default=0, init=False)
-    _count: int = field(default=0, init=False)
     _checkedAt: float = field(default=float("-inf"), init=False)
     _told: dict[str, tuple[Address, ...]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._search = RelaySearch(self._clock, self._isWanted, self._isTried, self._open, self._searched)
+        self._legs = Legs(self._clock, self._random, self._paths, self._udp, self._reach, self, self._accepts)
+        self._calls = Calls(self._clock)
+        self._renewal = RelayRenewal(self._clock, self._reach.wallClock, self._renew)
+        self._search = RelaySearch(self._clock, self._isWanted, self._trying, self._legs.open, self._searched)
 
     # What the node says
 
@@ -131,10 +116,15 @@ class Relays:
         @param tickets: URI, username and credential of each; URIs that are none are left out.
         """
         self._relays = readRelays(tickets, self._complain)
-        for leg in list(self._legs.values()):
+        self._reasons = {uri: reason for uri, reason in self._reasons.items() if uri.host in self._relays}
+        for leg in self._legs:
             if leg.uri.host not in self._relays:
                 self._retireSoon(leg)
-        self._scheduleRenewal()
+            elif leg.name in self._calls:
+                # It was named no more, and is again: or it is given up a little later.
+                self._displaces(leg)
+        self._settle()
+        self._renewal.schedule(self._relays.values())
         self._seekAnew()
 
     def _complain(self, error: DecodeError) -> None:
@@ -171,9 +161,9 @@ class Relays:
         self._relays = {}
         self._reasons.clear()
         self._search.cancel()
-        for name in list(self._calls):
-            self._cancel(name)
-        for leg in list(self._legs.values()):
+        self._renewal.cancel()
+        self._calls.cancelAll()
+        for leg in self._legs:
             self._drop(leg)
         self._tell()
 
@@ -211,7 +201,7 @@ class Relays:
         self._seek()
 
     def _seek(self) -> None:
-        self._cancel("again")
+        self._calls.cancel("again")
         self._search.cancel()
         if self._isWanting():
             self._search.begin(self._relays.values())
@@ -222,9 +212,7 @@ class Relays:
         The legs that have an allocation or are about to have one, and that there is no doubt about.
         """
         return [
-            leg
-            for leg in self._legs.values()
-            if leg.isAsked and not leg.isAiling and leg.uri.host in self._relays
+            leg for leg in self._legs if leg.isAsked and not leg.isAiling and leg.uri.host in self._relays
         ]
 
     def _isWanting(self) -> bool:
@@ -236,70 +224,20 @@ class Relays:
     def _isWanted(self, host: str) -> bool:
         return self._isWanting() and not any(leg.uri.host == host for leg in self._asked())
 
-    def _isTried(self, host: str) -> bool:
-        return any(leg.uri.host == host and not leg.isAllocated for leg in self._legs.values())
-
-    def _open(self, relay: Relay, uri: RelayUri) -> None:
-        if any(leg.uri == uri for leg in self._legs.values()) or len(self._legs) >= _MAXIMUM_LEGS:
-            return
-        leg = self._newLeg(relay, uri)
-        if uri.transport == "udp":
-            self._reach.resolve(uri.host).addCallbacks(
-                lambda hosts: self._resolved(relay, leg, hosts),
-                lambda failure: self._lost(leg, "its name does not resolve"),
-            )
-        elif isIPAddress(uri.host) or isIPv6Address(uri.host):
-            self._connect(leg, self._accepts(Address(uri.host, uri.port)))
-        else:
-            self._connect(leg, True)
-
-    def _connect(self, leg: Leg, isAccepted: bool) -> None:
-        if not isAccepted:
-            self._lost(leg, _ELSEWHERE)
-            return
-        proxied = self._reach.isProxied(leg.uri)
-        self._paths.add(leg.name, leg)
-        try:
-            leg.openStream(self._reach.connect(leg.uri), lambda address: proxied or self._accepts(address))
-        except ValueError as error:
-            self._lost(leg, str(error))
-
-    def _newLeg(self, relay: Relay, uri: RelayUri) -> Leg:
-        self._count += 1
-        name = f"r{self._count}"
-        leg = Leg(name, uri, relay.credentials, self._clock, self._random, self, self._udp.send)
-        self._legs[name] = leg
-        return leg
-
-    def _resolved(self, relay: Relay, leg: Leg, hosts: Sequence[str]) -> None:
-        """
-        A relay's addresses are known: one of each family is tried.
-        """
-        if leg.isClosed:
-            return
-        taken = {each.server for each in self._legs.values()}
-        addresses = [Address(host, leg.uri.port) for host in hosts]
-        good = [each for each in addresses if self._accepts(each) and each not in taken]
-        families = {":" in each.host: each for each in reversed(good)}
-        servers = [each for each in good if families[":" in each.host] is each]
-        if not servers:
-            self._lost(leg, _ELSEWHERE)
-        for number, server in enumerate(servers):
-            each = leg if number == 0 else self._newLeg(relay, leg.uri)
-            self._paths.add(each.name, each, server)
-            each.openUdp(server)
+    def _trying(self, host: str) -> set[str]:
+        return {leg.uri.transport for leg in self._legs.of(host) if not leg.isAllocated}
 
     def _searched(self) -> None:
         """
         A search is over.
         """
-        for leg in [leg for leg in self._legs.values() if not leg.isAsked]:
+        for leg in [leg for leg in self._legs if not leg.isAsked]:
             self._drop(leg)
         if self._isWanting():
             longest = _LONGEST_CALM if self._asked() else _LONGEST_PAUSE
             pause = min(_FIRST_PAUSE * 2**self._failures, longest)
             self._failures = min(self._failures + 1, 10)
-            self._later("again", pause, self._seek)
+            self._calls.later("again", pause, self._seek)
 
     # What legs say
 
@@ -308,10 +246,7 @@ class Relays:
         See L{vnet.client.relayleg.LegOwner}.
         """
         if isinstance(event, Challenged):
-            leg.isHeld = True
-            # It is the last now: the order is that of the answers.
-            self._legs[leg.name] = self._legs.pop(leg.name)
-            self._promote()
+            self._challenged(leg)
         elif isinstance(event, Allocated):
             self._obtained(leg)
         elif isinstance(event, Answered):
@@ -329,11 +264,19 @@ class Relays:
         """
         self._paths.deliver(datagrams)
 
+    def _challenged(self, leg: Leg) -> None:
+        leg.isHeld = True
+        # It is the last now: the order is that of the answers.
+        self._legs.moveToEnd(leg)
+        self._promote()
+        if leg.isHeld and not self._search.active:
+            self._drop(leg)
+
     def _promote(self) -> None:
         """
         Ask those that have answered for allocations, in the order of their answers, as far as they are wanted.
         """
-        for leg in [leg for leg in self._legs.values() if leg.isHeld and self._deserves(leg)]:
+        for leg in [leg for leg in self._legs if leg.isHeld and self._deserves(leg)]:
             # The last one may have been enough.
             if self._deserves(leg):
                 leg.ask()
@@ -349,11 +292,11 @@ class Relays:
         """
         A leg works: it takes the place of the others of its relay, unless one of them is as good.
         """
-        rivals = [each for each in self._legs.values() if each is not leg and each.uri.host == leg.uri.host]
+        rivals = [each for each in self._legs.of(leg.uri.host) if each is not leg]
         if any(each.isAllocated and not each.isAiling and _rank(each) <= _rank(leg) for each in rivals):
             self._retireSoon(leg)
             return False
-        self._cancel(leg.name)
+        self._calls.cancel(leg.name)
         for rival in rivals:
             self._retireSoon(rival)
         return True
@@ -370,7 +313,7 @@ class Relays:
             transport=leg.uri.transport,
         )
         if leg.uri.transport != "udp":
-            self._later("upgrade", _UPGRADE, self._upgrade)
+            self._calls.later("upgrade", _UPGRADE, self._upgrade)
         self._settle()
         self._tell()
 
@@ -381,7 +324,7 @@ class Relays:
         if self._isWanting() or not all(leg.isAllocated for leg in self._asked()):
             return
         self._search.cancel()
-        for leg in [leg for leg in self._legs.values() if not leg.isAllocated]:
+        for leg in [leg for leg in self._legs if not leg.isAllocated]:
             self._drop(leg)
         for leg in self._allocated()[WANTED:]:
             self._retireSoon(leg)
@@ -400,7 +343,7 @@ class Relays:
             self._seekAnew()
 
     def _lost(self, leg: Leg, reason: str) -> None:
-        if leg.name not in self._legs:
+        if leg not in self._legs:
             return
         hadAllocation = leg.name in self._told
         self._reasons[leg.uri] = reason
@@ -410,7 +353,7 @@ class Relays:
             self._seekAnew()
         else:
             self._promote()
-            self._search.failed(leg.uri.host)
+            self._search.failed(leg.uri)
             if not self._search.active and "again" not in self._calls:
                 self._searched()
 
@@ -423,23 +366,23 @@ class Relays:
         if not leg.isAllocated:
             self._drop(leg)
         elif leg.name not in self._calls:
-            self._later(leg.name, _OVERLAP, lambda: self._retire(leg))
+            self._calls.later(leg.name, _OVERLAP, lambda: self._retire(leg))
 
     def _retire(self, leg: Leg) -> None:
         self._drop(leg)
         self._tell()
+        if self._isWanting() and not self._search.active:
+            self._seek()
 
     def _drop(self, leg: Leg) -> None:
-        self._cancel(leg.name)
-        self._legs.pop(leg.name, None)
-        leg.close()
-        self._paths.remove(leg.name)
+        self._calls.cancel(leg.name)
+        self._legs.drop(leg)
 
     def _allocated(self) -> list[Leg]:
         """
         The allocations, the best first.
         """
-        legs = [leg for leg in self._legs.values() if leg.isAllocated]
+        legs = [leg for leg in self._legs if leg.isAllocated]
         return sorted(legs, key=lambda leg: (leg.isAiling, leg.name in self._calls, _rank(leg)))
 
     def _tell(self) -> None:
@@ -453,7 +396,7 @@ class Relays:
     def _upgrade(self) -> None:
         self._upgradeNow()
         if any(leg.uri.transport != "udp" for leg in self._allocated()):
-            self._later("upgrade", _UPGRADE, self._upgrade)
+            self._calls.later("upgrade", _UPGRADE, self._upgrade)
 
     def _upgradeNow(self) -> None:
         """
@@ -465,33 +408,7 @@ class Relays:
             relay = self._relays.get(host)
             for uri in [] if relay is None else relay.ways:
                 if relay is not None and uri.transport == "udp":
-                    self._open(relay, uri)
-
-    def _scheduleRenewal(self) -> None:
-        now = self._reach.wallClock()
-        found = (lifeOf(relay.credentials, now) for relay in self._relays.values())
-        lives = [life for life in found if life is not None]
-        self._cancel("renewal")
-        if lives:
-            self._later("renewal", max(min(lives) / 2, _SHORTEST_RENEWAL), self._renewNow)
-
-    def _renewNow(self) -> None:
-        # Again, if nothing comes of it.
-        self._later("renewal", _RENEWAL_AGAIN, self._renewNow)
-        self._renew()
-
-    def _later(self, name: str, delay: float, what: Callable[[], Any]) -> None:
-        self._cancel(name)
-        self._calls[name] = self._clock.callLater(delay, self._fire, name, what)
-
-    def _fire(self, name: str, what: Callable[[], Any]) -> None:
-        self._calls.pop(name, None)
-        what()
-
-    def _cancel(self, name: str) -> None:
-        call = self._calls.pop(name, None)
-        if call is not None and call.active():
-            call.cancel()
+                    self._legs.open(relay, uri)
 
 
 def _rank(leg: Leg) -> int:

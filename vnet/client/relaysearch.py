@@ -11,7 +11,7 @@ moment, or as soon as a way has failed::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -32,14 +32,14 @@ class RelaySearch:
     One search after the other.
 
     @ivar _isWanted: whether a host is worth another way.
-    @ivar _isTried: whether a way to a host is under way.
+    @ivar _trying: over what a host is being tried.
     @ivar _open: tries a way.
     @ivar _ended: told when nothing is under way any more, or time is over.
     """
 
     _clock: IReactorTime
     _isWanted: Callable[[str], bool]
-    _isTried: Callable[[str], bool]
+    _trying: Callable[[str], Collection[str]]
     _open: Callable[[Relay, RelayUri], None]
     _ended: Callable[[], None]
     _relays: dict[str, Relay] = field(factory=dict, init=False)
@@ -77,22 +77,23 @@ class RelaySearch:
             if call.active():
                 call.cancel()
 
-    def failed(self, host: str) -> None:
+    def failed(self, uri: RelayUri) -> None:
         """
-        A way to a host has led to nothing: try its next ones now, and those of others that were not wanted so far.
+        A way to a relay has led to nothing: try the next ones now, unless some are tried already, and those to others that
+        were not wanted so far.
         """
         if not self.active:
             return
-        left = self._left.get(host)
-        if left and not self._isTried(host):
-            self._try(host, max(self._stage, _STAGE_OF[left[0].transport]))
+        left, stage = self._left.get(uri.host), _STAGE_OF[uri.transport]
+        if left and not any(_STAGE_OF[each] >= stage for each in self._trying(uri.host)):
+            self._try(uri.host, _STAGE_OF[left[0].transport])
         self._begun(self._stage)
 
     def _begun(self, stage: int) -> None:
         self._stage = stage
         for host in self._relays:
             self._try(host, stage)
-        if self.active and not any(self._left.values()) and not any(map(self._isTried, self._relays)):
+        if self.active and not any(self._left.values()) and not any(map(self._trying, self._relays)):
             self._over()
 
     def _try(self, host: str, stage: int) -> None:
