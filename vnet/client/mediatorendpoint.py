@@ -1,6 +1,6 @@
 # -*- test-case-name: vnet.test.test_mediatorendpoint -*-
 """
-The way to a mediator: TLS to the port of its URL and, where firewalls or proxies are in the way of that, to port 443.
+The way to a mediator: TLS to the port of its URL and, where firewalls or proxies are in the way of that, to port 443::
 
     0 s   the port of the URL
     2 s   if that is not secure yet, or as soon as it fails: port 443 of the same host

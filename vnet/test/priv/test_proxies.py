@@ -13,29 +13,33 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.url import MediatorUrl, parseMediatorUrl
-from vnet.test.netlab import Home
+from vnet.test.netlab import Home, Host
 from vnet.test.priv.authority import Authority
 from vnet.test.priv.cluster import Cluster, Mediator, Node, waitUntil
-from vnet.test.priv.daemons import refusal
+from vnet.test.priv.daemons import listens, refusal
 from vnet.test.priv.proxies import NAME, PASSWORD, USER, Proxies
 
 _AT_ONCE = 3.0
+_SECRET = "shared with the relay"
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.commands("squid", "danted", "unshare")
+@pytest.mark.commands("squid", "danted", "turnserver", "unshare")
 class ProxyTests(SynchronousTestCase):
     """
-    A mediator on port 443, and a home out of which only proxies are reached: one node for each kind of proxy.
+    A mediator and a relay on port 443, and homes out of which only proxies are reached: one node for each kind of proxy.
     """
 
     cluster: ClassVar[Cluster]
     mediator: ClassVar[Mediator]
     proxies: ClassVar[Proxies]
+    relay: ClassVar[Host]
     home: ClassVar[Home]
+    other: ClassVar[Home]
     good: ClassVar[dict[str, Node]]
     wrong: ClassVar[dict[str, Node]]
     direct: ClassVar[Node]
+    entered: ClassVar[set[Node]]
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -44,6 +48,7 @@ class ProxyTests(SynchronousTestCase):
         """
         # A name that nobody resolves fails soon.
         os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
+        cls.entered = set()
         cls.cluster = cluster = Cluster("proxies")
         cluster.__enter__()
         try:
@@ -58,11 +63,17 @@ class ProxyTests(SynchronousTestCase):
         The mediator, the proxies, and the nodes.
         """
         lab = cls.cluster.lab
-        cls.mediator = cls.cluster.startMediator("--listen=tcp:443", wait=False)
+        cls.relay = lab.addHost("relay")
+        secret = lab.directory / "secret"
+        secret.write_text(_SECRET)
+        uri = f"turn:{cls.relay.address}:443?transport=tcp"
+        cls.mediator = cls.cluster.startMediator(
+            "--listen=tcp:443", f"--relay={uri}", f"--relay-secret-file={secret}", wait=False
+        )
         host = lab.addHost("proxy")
         authority = Authority(lab.directory)
         cls.proxies = Proxies(host, lab.directory / "proxies", authority, cls.mediator.host.address)
-        cls.home = lab.addHome("first", nat="proxy-only")
+        cls.home, cls.other = (lab.addHome(name, nat="proxy-only") for name in ("first", "second"))
         password, ports, where = cls.passwordFile("right", PASSWORD), cls.proxies.ports, host.address
         cls.good = {
             "open": cls.nodeOf("open", f"--proxy=http://{where}:{ports.open}"),
@@ -81,8 +92,35 @@ class ProxyTests(SynchronousTestCase):
         }
         cls.direct = cls.cluster.addNode("direct", where=lab.addHome("direct", nat="tcp443-only"), wait=False)
         cls.proxies.start()
+        cls.startRelay()
         for daemon in cls.cluster.daemons:
             daemon.waitReady()
+
+    @classmethod
+    def startRelay(cls) -> None:
+        """
+        Start coturn.
+        """
+        here = cls.relay.address
+        options = [
+            "-n",
+            "--use-auth-secret",
+            f"--static-auth-secret={_SECRET}",
+            "--realm=relay.example",
+            "--no-cli",
+        ]
+        options += [
+            f"--listening-ip={here}",
+            f"--relay-ip={here}",
+            "--listening-port=443",
+            "--no-tls",
+            "--no-dtls",
+        ]
+        directory = cls.cluster.lab.directory
+        options += ["--log-file=stdout", f"--pidfile={directory / 'turnserver.pid'}"]
+        with (directory / "turnserver.log").open("w") as log:
+            process = cls.relay.popen(["turnserver", *options], stdout=log, stderr=log, cwd=directory)
+        waitUntil(lambda: listens(process, 443), 10, "the relay listens")
 
     @classmethod
     def passwordFile(cls, name: str, password: str) -> str:
@@ -97,18 +135,19 @@ class ProxyTests(SynchronousTestCase):
     @classmethod
     def nodeOf(cls, name: str, *options: str, variables: dict[str, str] | None = None) -> Node:
         """
-        Start a node in the home.
+        Start a node in a home.
         """
-        host = cls.home.addHost(f"n-{name}")
+        home = cls.other if name == "login" else cls.home
+        host = home.addHost(f"n-{name}")
         return cls.cluster.addNode(name, *options, where=host, wait=False, variables=variables)
 
     @classmethod
     def tearDownClass(cls) -> None:
         """
-        All that were online are so still, and no log has a traceback, or a password.
+        All that logged in are online still, and no log has a traceback, or a password.
         """
         try:
-            for node in cls.good.values():
+            for node in cls.entered:
                 waitUntil(lambda: node.status()["state"] == "online", 10, f"{node.name} is online")  # noqa: B023
             logs = "".join(daemon.log.read_text() for daemon in cls.cluster.daemons)
             if PASSWORD in logs or "wr0ng" in logs:
@@ -134,6 +173,7 @@ class ProxyTests(SynchronousTestCase):
         """
         began = time.monotonic()
         node.login(url)
+        self.entered.add(node)
         self.assertEqual(node.status()["state"], "online")
         return time.monotonic() - began
 
@@ -196,6 +236,19 @@ class ProxyTests(SynchronousTestCase):
         self.assertLess(took, 2 + _AT_ONCE)
         self.direct.vnet("logout")
         self.assertLess(self.online(self.direct, self.url(port=7443)), 2)
+
+    def test_relayed(self) -> None:
+        """
+        Two nodes, each of which reaches nothing but a proxy, reach each other through a relay on port 443.
+        """
+        alice, bob = self.good["open"], self.good["login"]
+        for node in (alice, bob):
+            self.online(node, self.url())
+        alice.create("family", "correct horse")
+        bob.join("family", "correct horse")
+        self.assertLess(bob.waitPing(alice.address), _AT_ONCE)
+        seen = bob.peer(alice.address)
+        self.assertEqual((seen["path"], seen["transport"]), ("relayed", "tcp"))
 
     def test_restart(self) -> None:
         """
