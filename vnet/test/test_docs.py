@@ -52,7 +52,7 @@ from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster, presharedKey, proofOf
 from vnet.protocols.stun import StunServer
-from vnet.server import mediatortap, presence, rendezvous
+from vnet.server import mediatortap, presence, relaytap, rendezvous
 from vnet.test.test_stun_server import request as bindingRequest
 from vnet.values import Address, Candidate
 
@@ -367,6 +367,7 @@ class CommandTests(SynchronousTestCase):
         """
         for title, options in (
             ("### twistd vnet-mediator", mediatortap.Options),
+            ("### twistd vnet-relay", relaytap.Options),
             ("### twistd vnet-client", clienttap.Options),
         ):
             rows: Any = options.optParameters
