@@ -4,7 +4,9 @@ Whole nodes and a whole mediator in memory, on one clock: every part is the real
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,14 +25,16 @@ from vnet.client.node import Node, NodeParts
 from vnet.client.state import StateFile
 from vnet.client.verbs import Verbs
 from vnet.protocols.codec.ethernet import IPV4, IPV6, memberMac
-from vnet.protocols.codec.icmp import decodeEcho, encodeEcho
+from vnet.protocols.codec.icmp import Echo, decodeEcho, encodeEcho
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlclient import ControlClient
 from vnet.protocols.controlserver import Gate
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.stun import StunServer
+from vnet.server.tickets import Tickets
 from vnet.test.mediatorlab import EXPORTED, MEDIATOR, Lab
+from vnet.test.memoryrelay import MemoryRelay, RelayWorld
 from vnet.testing import MemoryDevice, MemoryNetwork, MemoryPort
 from vnet.values import Address
 
@@ -38,6 +42,7 @@ __all__ = ["URL", "Overlay", "TestNode"]
 
 URL = f"vnet://mediator.example:7443#sha256-{'A' * 43}"
 _MEDIATOR_HOST = "198.51.100.1"
+_RELAY_SECRET = b"the relays' common secret"
 
 
 @define(eq=False)
@@ -64,6 +69,7 @@ class TestNode:
     One node, and the operating system around it.
 
     @ivar answers: whether the operating system answers echo requests.
+    @ivar received: the echo replies that came to the operating system.
     """
 
     __test__ = False
@@ -75,6 +81,7 @@ class TestNode:
     state: StateFile
     overlay: Overlay
     answers: bool = True
+    received: list[Echo] = field(factory=list)
 
     def do(self, asked: Deferred[dict[str, Any]]) -> dict[str, Any]:
         """
@@ -129,7 +136,9 @@ class TestNode:
             if frame[12:14] not in (IPV4, IPV6) or not self.answers:
                 continue
             echo = decodeEcho(frame[14:])
-            if not echo.reply:
+            if echo.reply:
+                self.received.append(echo)
+            else:
                 reply = type(echo)(
                     echo.destination, echo.source, echo.identifier, echo.sequence, echo.data, reply=True
                 )
@@ -164,24 +173,32 @@ class _ClientTransport(iosim.FakeTransport):
 @define(eq=False)
 class Overlay:
     """
-    A mediator, an Internet, and nodes.
+    A mediator, an Internet, relays, and nodes.
 
+    @ivar relayCount: how many relays there are.
+    @ivar relays: what they are.
     @ivar mediatorUp: whether the mediator can be reached; C{cut} names the hosts that cannot reach it though.
     @ivar wallOffset: seconds by which the wall clock of all computers is wrong.
     """
 
     directory: Callable[[], str]
+    relayCount: int = 0
     lab: Lab = field(factory=Lab)
     internet: MemoryNetwork = field(init=False)
     mediatorUp: bool = True
     cut: set[str] = field(factory=set)
     wallOffset: float = 0.0
     nodes: list[TestNode] = field(factory=list, init=False)
+    relays: list[MemoryRelay] = field(factory=list, init=False)
+    _world: RelayWorld = field(init=False)
     _random: random.Random = field(factory=lambda: random.Random(1), init=False)
     _pipes: list[tuple[str, Any, Any]] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.internet = MemoryNetwork(self.lab.clock, delay=0.02)
+        self._world = RelayWorld(self.internet)
+        if self.relayCount:
+            self._startRelays()
         port = self.internet.port(_MEDIATOR_HOST, port=3478)
         port.open()
         server: Any = StunServer(self.lab.clock)
@@ -192,6 +209,29 @@ class Overlay:
                 server.datagramReceived(data, source[:2])
 
         port.start(received)
+
+    def _startRelays(self) -> None:
+        uris = []
+        for number in range(1, self.relayCount + 1):
+            host = f"198.51.100.{60 + number}"
+            relay = self._world.add(f"relay{number}.example", host)
+            relay.script.password = _relayPassword
+            self.relays.append(relay)
+            uris += [f"turn:relay{number}.example", f"turns:relay{number}.example:443"]
+        self.lab.tickets = Tickets(
+            uris, _RELAY_SECRET, lambda: self._world.wallOffset + self.lab.clock.seconds()
+        )
+        self.lab.start()
+
+    def cutUdp(self, *cut: str | tuple[str, str]) -> None:
+        """
+        Let no UDP pass to and from a host, or between two; what was cut before is mended.
+        """
+        hosts = {each for each in cut if isinstance(each, str)}
+        pairs = [set(each) for each in cut if not isinstance(each, str)]
+        self.internet.passes = lambda source, destination: (
+            {source.host, destination.host}.isdisjoint(hosts) and {source.host, destination.host} not in pairs
+        )
 
     def reachable(self, host: str) -> bool:
         """Whether a host reaches the mediator."""
@@ -230,6 +270,7 @@ class Overlay:
             endpointFor=lambda url: self._endpoint(url, host),
             deriveMaster=derive,
             identify=lambda transport: (MEDIATOR, EXPORTED),
+            relayReach=self._world.reachFrom(host),
         )
         core = Node(parts)
         node = TestNode(Verbs(core), core, device, port, state, self)
@@ -296,6 +337,8 @@ class Overlay:
         node.device.close()
         self.dropControl(node.port.hosts[0])
         node.core._traffic.stop()
+        if node.core.relays is not None:
+            node.core.relays.clear()
 
     def stopAll(self) -> None:
         """
@@ -305,3 +348,7 @@ class Overlay:
             stopping = Deferred.fromCoroutine(node.core.stop())
             stopping.addErrback(lambda _: None)
         self.advance(5)
+
+
+def _relayPassword(username: str) -> str:
+    return base64.b64encode(hmac.digest(_RELAY_SECRET, username.encode(), "sha1")).decode()

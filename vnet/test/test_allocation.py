@@ -595,6 +595,20 @@ class ChannelTests(SynchronousTestCase):
         self.link.run(0.2)
         self.assertEqual([data for data, _ in self.link.toPeers], [b"y"])
 
+    def test_bothUnanswered(self) -> None:
+        """A binding and a question that end at the same moment leave the machine in order."""
+        link = self.link
+        link.server.mute = True
+        link.wrap((b"x", PEER))
+        link.run(3.25)
+        link.allocation.check(link.clock.seconds())
+        link.driver.wake()
+        link.run(1.5)
+        for _ in range(100):
+            link.run(0.1)
+            deadline = link.allocation.deadline()
+            self.assertTrue(deadline is not None and deadline > link.clock.seconds())
+
     def test_bounds(self) -> None:
         """No more than 16 datagrams wait for a peer, the newest ones, 512 for all, and there are 1,000 peers."""
         link = self.link

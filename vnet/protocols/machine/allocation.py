@@ -148,8 +148,10 @@ class Allocation:
         """
         Does the server keep the allocation?  L{Answered}, L{Unanswered} or L{AllocationLost} follows.
         """
-        if self.state == "allocated" and not len(self._checks):
-            self._refreshAt = None
+        if self.state != "allocated":
+            return
+        self._refreshAt = None
+        if not len(self._checks):
             self._checks.ask(TurnRequest(REFRESH, self._lifetime), now)
 
     def close(self, now: float) -> None:
