@@ -155,6 +155,26 @@ class AllocateTests(RelayCase):
         self.assertEqual(later.get(LIFETIME), 580)
         self.assertEqual((len(self.relay.events()), len(self.relay.bound)), (1, 2))
 
+    def test_lateCopy(self) -> None:
+        """
+        A copy that comes when the allocation of its request has ended, or when the one has that was in the way, makes none; of
+        so many requests this is known.
+        """
+        caller = self.relay.caller()
+        data = caller.request(ALLOCATE, REQUESTED_TRANSPORT(UDP))
+        caller.send(data)
+        caller.refresh(LIFETIME(0))
+        self.assertEqual((codeOf(caller.send(data)), self.relay.bound), (437, set()))
+        caller.allocate()
+        second = caller.request(ALLOCATE, REQUESTED_TRANSPORT(UDP))
+        self.assertEqual(codeOf(caller.send(second)), 437)
+        caller.refresh(LIFETIME(0))
+        self.assertEqual((codeOf(caller.send(second)), self.relay.bound), (437, set()))
+        for _ in range(1100):
+            caller.allocate()
+            caller.refresh(LIFETIME(0))
+        self.assertEqual(len(self.relay.machine._allocations._over), 1024)
+
     def test_otherUserSameId(self) -> None:
         """A request with the same id of another user is none that comes again."""
         alice = self.relay.caller()

@@ -29,6 +29,7 @@ SERVER = Address("8.0.0.1", 3478)
 PEER = Address("8.9.9.9", 7)
 HOSTS = {4: "8.0.0.1", 6: "2600::8"}
 AFTER_FAILURE = 0.7
+WALL = 1_700_000_000.0
 
 
 @define(eq=False)
@@ -98,7 +99,7 @@ class World:
             RelaySettings("relay.example", HOSTS),
             SharedSecrets((SECRET,)),
             random=self.wire.random.randbytes,
-            wallClock=lambda: 1_700_000_000.0 + self.clock.seconds(),
+            wallClock=lambda: WALL + self.clock.seconds(),
             open=self.open,
             close=self.close,
         )
@@ -182,7 +183,7 @@ class Client:
 
     def start(self) -> None:
         clock = self.world.clock
-        credentials = credentialsOf(self.user, 1_700_000_000 + clock.seconds() + 3600)
+        credentials = credentialsOf(self.user, WALL + 3600)
         self.machine = Allocation(SERVER, credentials, random=self.world.wire.random.randbytes, name="r")
         self.driver = Driver(self.machine, clock, self.send, self.happened)
         self.driver.wake()
@@ -308,7 +309,7 @@ class ClientsTests(SynchronousTestCase):
         self.assertGreater(world.relaying.counters["error438"], 5)
         self.end(world)
 
-    @settings(max_examples=25)
+    @settings(max_examples=60)
     @given(
         st.integers(0, 2**32),
         st.integers(0, 45),

@@ -27,6 +27,8 @@ from vnet.values import Address
 
 __all__ = ["Allocations"]
 
+_REMEMBERED = 1024
+
 
 @define(eq=False)
 class _User:
@@ -66,6 +68,7 @@ class Allocations:
         self._families = frozenset(settings.hosts)
         self._users: dict[str, _User] = {}
         self._idle: dict[str, None] = {}
+        self._over: dict[tuple[Address, bytes], None] = {}
         self._schedule: Schedule[Address] = Schedule()
         self.byClient: dict[Address, Served] = {}
         self.byRelayed: dict[Address, Served] = {}
@@ -84,6 +87,8 @@ class Allocations:
 
         @raise Denial: the request makes no sense, or there is none to give.
         """
+        if (client, admitted.request.transactionId) in self._over:
+            raise Denial(437)
         wanted = readAllocationRequest(admitted.request, self._families)
         if isTunnelled(client.host):
             raise Denial(403)
@@ -181,12 +186,21 @@ class Allocations:
         if served.sides:
             return
         del self.byClient[served.client]
+        self.settle(served.client, served.transactionId)
         self._schedule.update(served.client, None)
         user = self._users[served.user]
         user.allocations -= 1
         if not user.allocations:
             self._idle[served.user] = None
         self.events.append(Ended(served))
+
+    def settle(self, client: Address, transactionId: bytes) -> None:
+        """
+        An Allocate request has had its answer.  A copy of it that is late makes nothing: the client would never hear of it.
+        """
+        self._over[client, transactionId] = None
+        if len(self._over) > _REMEMBERED:
+            del self._over[next(iter(self._over))]
 
     def endAll(self) -> None:
         """

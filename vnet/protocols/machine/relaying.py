@@ -289,6 +289,7 @@ class Relaying:
         request = admitted.request
         if served is not None:
             if served.transactionId != request.transactionId or served.username != admitted.username:
+                self._allocations.settle(client, request.transactionId)
                 raise Denial(437)
             return self._describe(served, now)
         served = self._allocations.make(admitted, client, now)
