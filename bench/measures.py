@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 from contenders import Way
+from spent import cpuSeconds, machineSeconds, p99
 
 from vnet.test.netlab import Host, LabError, stop
 from vnet.test.priv.cluster import listens, waitUntil
@@ -26,7 +27,6 @@ __all__ = ["Effort", "Result", "measure"]
 IPERF_PORT = 5201
 DATAGRAM_PORT = 5301
 LOSS = 0.01
-_TICKS = os.sysconf("SC_CLK_TCK")
 #: The search for a rate ends when the highest good one and the lowest bad one are so close.
 _CLOSE = 1.06
 _START_RATE = {"vnet": 30_000.0, "wireguard-go": 20_000.0, "veth": 150_000.0}
@@ -83,31 +83,12 @@ class Result:
     pss: float | None = None
 
 
-def cpuSeconds(pids: tuple[int, ...]) -> float:
-    """
-    CPU that processes have used so far.
-    """
-    total = 0.0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / _TICKS
-    return total
-
-
-def machineSeconds() -> float:
-    """
-    CPU that all programs of this machine have used so far.
-    """
-    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
-    return (user + nice + system) / _TICKS
-
-
 def ownSeconds(way: Way) -> float:
     """
     CPU that this program, those that it has ended, and the daemons have used so far.
     """
     times = os.times()
-    return sum(times[:4]) + cpuSeconds(way.daemons)
+    return sum(times[:4]) + cpuSeconds(*way.daemons)
 
 
 def memory(pids: tuple[int, ...], kind: str) -> float | None:
@@ -203,7 +184,7 @@ def measureTcp(way: Way, effort: Effort, result: Result) -> None:
     """
     One stream in each direction, and what it costs.
     """
-    own, amount = cpuSeconds(way.daemons), 0
+    own, amount = cpuSeconds(*way.daemons), 0
     speeds = []
     for options in ((), ("-R",)):
         received = iperf(way, effort.seconds, *options)["end"]["sum_received"]
@@ -211,14 +192,7 @@ def measureTcp(way: Way, effort: Effort, result: Result) -> None:
         amount += received["bytes"]
     result.tcp, result.tcpBack = speeds
     if amount and way.daemons:
-        result.cpuPerGB = (cpuSeconds(way.daemons) - own) / (amount / 1e9)
-
-
-def p99(values: list[float]) -> float:
-    """
-    What 99 % of the values do not exceed.
-    """
-    return sorted(values)[math.ceil(len(values) * 0.99) - 1]
+        result.cpuPerGB = (cpuSeconds(*way.daemons) - own) / (amount / 1e9)
 
 
 def measurePing(way: Way, effort: Effort, result: Result) -> None:

@@ -4,24 +4,19 @@ What the benchmark has found, as a table for people and as JSON.
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import attrs
+from machine import machineFacts, versionOf
 from measures import Effort, Result
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vnet import __version__
-
-__all__ = ["ROWS", "asJson", "machineFacts", "show"]
+__all__ = ["ROWS", "asJson", "show", "tunnelFacts"]
 
 
 @attrs.frozen
@@ -87,36 +82,15 @@ def _ratio(results: Mapping[str, Sequence[Result]], key: str) -> str:
     return f"x {ours / theirs:.2f}"
 
 
-def _versionOf(*argv: str) -> str:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
-    except OSError:
-        return "not installed"
-    return (done.stdout or done.stderr).strip().partition("\n")[0]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def machineFacts() -> dict[str, Any]:
+def tunnelFacts() -> dict[str, Any]:
     """
-    Where this was measured.
+    Where this was measured, and with what.
     """
     return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "loadAverage": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "vnet": __version__,
-        "twisted": version("twisted"),
+        **machineFacts(),
         "cryptography": version("cryptography"),
-        "wireguardGo": _versionOf("wireguard-go", "--version").removeprefix("wireguard-go "),
-        "iperf3": _versionOf("iperf3", "--version").removeprefix("iperf ").partition(" ")[0],
+        "wireguardGo": versionOf("wireguard-go", "--version").removeprefix("wireguard-go "),
+        "iperf3": versionOf("iperf3", "--version").removeprefix("iperf ").partition(" ")[0],
     }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 from contenders import BUILDERS, TOOLS, Way
 from measures import Effort, Result, measure
-from report import asJson, machineFacts, show
+from report import asJson, show, tunnelFacts
 from rich.console import Console
 
 from vnet.errors import VnetError
@@ -107,7 +107,7 @@ def perform(chosen: argparse.Namespace, progress: Console) -> None:
     """
     Build, measure and show.
     """
-    facts, effort = machineFacts(), effortOf(chosen)
+    facts, effort = tunnelFacts(), effortOf(chosen)
     rounds = chosen.rounds or (1 if chosen.quick else 3)
     with Cluster("bench") as cluster, ExitStack() as stack:
         with progress.status("building the lab and starting the programs"):
