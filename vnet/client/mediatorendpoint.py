@@ -7,6 +7,10 @@ The way to a mediator: TLS to the port of its URL and, where firewalls or proxie
 
 The first that completes TLS, with the key or the name of the URL, wins.  Where the URL has no pin, any web server of that
 name would win on port 443, so the port of the URL gets 6 s then.
+
+Firewalls often drop what they do not let through, so a second port after one that failed may cost time for nothing: it has
+5 s, and none when the port that led to the mediator the last time fails for the first time.  The mediator restarts then, most
+likely.
 """
 
 from __future__ import annotations
@@ -17,21 +21,14 @@ from typing import Any, NoReturn
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, FailureGroup, race, succeed
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.error import ConnectError, DNSLookupError, NoProtocol
-from twisted.internet.interfaces import (
-    IAddress,
-    IHandshakeListener,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.policies import ProtocolWrapper
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 from vnet.client.dialer import Dialer
+from vnet.client.securedlink import SecuredLink
 from vnet.errors import VnetError
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlclient import MediatorSilent
@@ -46,8 +43,8 @@ FALLBACK_PORT = 443
 _HEAD_START = 2.0
 _HEAD_START_UNPINNED = 6.0
 _HANDSHAKE = 10.0
+_SECOND_CHANCE = 5.0
 _LOOKUP = 1.0
-_MAXIMUM_EARLY = 16 * 1024
 # Another port of the same host would fail for the same reason.
 _HOPELESS = (DNSLookupError, ProxyUnusable)
 
@@ -64,110 +61,26 @@ class NotReached(ConnectError):
         return str(self.args[0])
 
 
-@implementer(IHandshakeListener)
-class _Secured(ProtocolWrapper):
-    """
-    A connection that gets its protocol only when it has won.
-
-    @ivar secured: fires when TLS is complete.
-    """
-
-    wrappedProtocol: Any
-    transport: Any
-
-    def __init__(self) -> None:
-        self.wrappedProtocol = None
-        self.secured: Deferred[None] = Deferred()
-        self._peer: IAddress | None = None
-        self._early = b""
-        self._lost: Failure | None = None
-
-    def logPrefix(self) -> str:
-        """
-        See L{twisted.internet.interfaces.ILoggingContext}.
-        """
-        return "mediator"
-
-    def getPeer(self) -> Any:
-        """
-        See L{twisted.internet.interfaces.ITransport}.
-        """
-        return self.transport.getPeer() if self._peer is None else self._peer
-
-    def makeConnection(self, transport: Any) -> None:
-        """
-        See L{twisted.internet.interfaces.IProtocol}.
-        """
-        directlyProvides(self, providedBy(transport))
-        Protocol.makeConnection(self, transport)
-
-    def handshakeCompleted(self) -> None:
-        """
-        See L{IHandshakeListener}.
-        """
-        if not self.secured.called:
-            self.secured.callback(None)
-
-    def silent(self, result: object, timeout: float) -> Failure:
-        """
-        TLS is not completed.
-        """
-        return Failure(MediatorSilent(f"no answer for {timeout:.0f} seconds"))
-
-    def handOver(self, factory: IProtocolFactory, peer: IAddress) -> IProtocol:
-        """
-        Give the connection to a new protocol.
-
-        @param peer: where the mediator is.
-        @raise Exception: the connection was lost meanwhile, or is not wanted.
-        """
-        if self._lost is not None:
-            self._lost.raiseException()
-        wrapped: Any = factory.buildProtocol(peer)
-        if wrapped is None:
-            raise NoProtocol()
-        self._peer, self.wrappedProtocol = peer, wrapped
-        wrapped.makeConnection(self)
-        if IHandshakeListener.providedBy(wrapped):
-            wrapped.handshakeCompleted()
-        early, self._early = self._early, b""
-        if early and self.wrappedProtocol is not None:
-            self.wrappedProtocol.dataReceived(early)
-        return wrapped  # type: ignore[no-any-return]
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        See L{IProtocol}.
-        """
-        if self.wrappedProtocol is not None:
-            self.wrappedProtocol.dataReceived(data)
-        elif len(self._early) < _MAXIMUM_EARLY:
-            self._early += data
-        else:
-            self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        See L{IProtocol}.
-        """
-        self._lost = reason
-        wrapped, self.wrappedProtocol = self.wrappedProtocol, None
-        if wrapped is not None:
-            wrapped.connectionLost(reason)
-        elif not self.secured.called:
-            self.secured.errback(reason)
-
-
 @define
 class _Experience:
     """
     What is known of the ports of a mediator.
 
     @ivar first: the port that is tried first.
+    @ivar proven: whether that port led to the mediator the last time.
     """
 
     url: MediatorUrl
     first: int
+    proven: bool = False
+
+    def won(self, port: int) -> None:
+        """
+        A port led to what has the mediator's key or name.
+        """
+        if self.url.pin is not None:
+            self.first = port
+        self.proven = port == self.first
 
 
 @implementer(IStreamClientEndpoint)
@@ -205,7 +118,7 @@ class MediatorEndpoint:
             link.transport.abortConnection()
             raise
 
-    async def _secure(self) -> _Secured:
+    async def _secure(self) -> SecuredLink:
         url, first = self._experience.url, self._experience.first
         if url.port == FALLBACK_PORT:
             return await self._attempt(url.port)
@@ -215,28 +128,31 @@ class MediatorEndpoint:
         try:
             winner, link = await race([begun, Deferred.fromCoroutine(self._follow(ports[1], failures))])
         except FailureGroup as group:
-            _raiseOwn(dict(zip(ports, group.failures, strict=True))[url.port])
-        if url.pin is not None:
-            self._experience.first = ports[winner]
+            self._experience.proven = False
+            _raiseOwn(*(group.failures if first == url.port else reversed(group.failures)))
+        self._experience.won(ports[winner])
         return link
 
-    async def _follow(self, port: int, failures: Deferred[list[Failure]]) -> _Secured:
+    async def _follow(self, port: int, failures: Deferred[list[Failure]]) -> SecuredLink:
         """
         Try a port when the other one had its head start, or has failed.
         """
         headStart = _HEAD_START_UNPINNED if self._experience.url.pin is None else _HEAD_START
         failures.addTimeout(headStart, self._clock, lambda result, timeout: [])
-        for failure in await failures:
-            if failure.check(*_HOPELESS):
-                failure.raiseException()
-        return await self._attempt(port)
+        failed = await failures
+        if not failed:
+            return await self._attempt(port)
+        if self._experience.proven or failed[0].check(*_HOPELESS):
+            failed[0].raiseException()
+        attempt = Deferred.fromCoroutine(self._attempt(port))
+        return await attempt.addTimeout(_SECOND_CHANCE, self._clock, _silent)
 
-    async def _attempt(self, port: int) -> _Secured:
-        factory: Any = Factory.forProtocol(_Secured)
+    async def _attempt(self, port: int) -> SecuredLink:
+        factory: Any = Factory.forProtocol(SecuredLink)
         factory.noisy = False
         link: Any = await self._dial(port).connect(factory)
         try:
-            await link.secured.addTimeout(_HANDSHAKE, self._clock, link.silent)
+            await link.secured.addTimeout(_HANDSHAKE, self._clock, _silent)
         except Exception:
             link.transport.abortConnection()
             raise
@@ -249,15 +165,19 @@ def _tell(failure: Failure, failures: Deferred[list[Failure]]) -> Failure:
     return failure
 
 
-def _raiseOwn(failure: Failure) -> NoReturn:
-    """
-    Both ports have failed.
+def _silent(result: object, timeout: float) -> Failure:
+    return Failure(MediatorSilent(f"no answer for {timeout:.0f} seconds"))
 
-    @param failure: of the one in the URL.
+
+def _raiseOwn(own: Failure, other: Failure) -> NoReturn:
     """
-    if failure.check(VnetError, *_HOPELESS):
-        failure.raiseException()
-    raise NotReached(f"{describeFailure(failure)}; port {FALLBACK_PORT} was tried too")
+    Both ports have failed, or one has for both.
+
+    @param own: of the one in the URL.
+    """
+    if own.value is other.value or own.check(VnetError):
+        own.raiseException()
+    raise NotReached(f"{describeFailure(own)}; port {FALLBACK_PORT} was tried too")
 
 
 def wrapTLS(endpoint: IStreamClientEndpoint, url: MediatorUrl, clock: IReactorTime) -> IStreamClientEndpoint:

@@ -245,40 +245,61 @@ class RaceTests(SynchronousTestCase):
 
     def test_remembered(self) -> None:
         """
-        The port that led to the mediator is tried first the next time, also by another endpoint for it; when it fails, the
-        port of the URL is tried at once.
+        The port that led to the mediator is tried first the next time, also by another endpoint for it.
         """
         self.ports.pipes[7443].failure = NoRouteError()
-        connected = self.connect()
-        self.secure(443)
-        self.successResultOf(connected)
-        connected = self.connect()
+        self.enter(443)
+        self.assertEqual(self.ports.dialled, [7443, 443])
+        self.enter(443)
         self.assertEqual(self.ports.dialled, [443])
-        self.secure(443)
-        self.successResultOf(connected)
         self.ports.pipes[7443].failure = None
-        self.ports.pipes[443].failure = NoRouteError()
         connected = self.connect()
+        self.clock.advance(2)
         self.assertEqual(self.ports.dialled, [443, 7443])
         self.secure(7443)
         self.successResultOf(connected)
-        connected = self.connect()
+        self.enter(7443)
         self.assertEqual(self.ports.dialled, [7443])
-        self.secure(7443)
-        self.successResultOf(connected)
 
-    def test_rememberedFails(self) -> None:
+    def enter(self, port: int) -> None:
         """
-        The error is that of the URL's port also where 443 was tried first.
+        Connect by this port.
+        """
+        connected = self.connect()
+        self.secure(port)
+        self.successResultOf(connected)
+        self.ports.pipes[port].last.close()
+
+    def test_restarts(self) -> None:
+        """
+        A mediator that was there and refuses is asked again soon, by the same port; if it refuses then, by the other one too.
+        """
+        for port, other in ((7443, 443), (443, 7443)):
+            self.make()
+            self.ports.pipes[port].failure, self.ports.pipes[other].failure = None, NoRouteError()
+            self.enter(port)
+            self.ports.pipes[port].failure = ConnectionRefusedError()
+            self.failureResultOf(self.connect(), ConnectionRefusedError)
+            self.assertEqual(self.ports.dialled, [port])
+            text = self.fails(self.connect(), NotReached)
+            self.assertEqual(self.ports.dialled, [port, other])
+            self.assertIn("nothing listens" if port == 7443 else "no route", text)
+            self.ports.pipes[port].failure = None
+            self.enter(port)
+            self.assertEqual(self.ports.dialled, [port])
+
+    def test_secondChance(self) -> None:
+        """
+        Where one port refuses and the other one does not answer, the attempt ends after 5 s.
         """
         self.ports.pipes[7443].failure = ConnectionRefusedError()
-        self.connect()
-        self.secure(443)
-        self.ports.pipes[443].last.close()
-        self.ports.pipes[443].failure = NoRouteError()
+        self.ports.pipes[443].failure = Deferred()
         connected = self.connect()
-        self.assertEqual(self.ports.dialled, [443, 7443])
-        self.assertIn("nothing listens there", self.fails(connected, NotReached))
+        self.clock.advance(4.9)
+        self.assertNoResult(connected)
+        self.clock.advance(0.1)
+        text = "nothing listens there: the connection was refused; port 443 was tried too"
+        self.assertEqual(self.fails(connected, NotReached), text)
 
     def test_otherMediator(self) -> None:
         """
