@@ -6,10 +6,10 @@ BIN := .venv/bin
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
 
-.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench soak fuzz docs clean
+.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay soak fuzz docs clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
 
 run: ready-run ## a mediator, this computer's node and a network
 	@$(BIN)/python -m vnet.run
@@ -43,6 +43,9 @@ check-docs: ready-check
 bench: ready-bench ## throughput and latency beside the bare link and wireguard-go
 	@$(BIN)/python bench/tunnel.py
 
+bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
+	@$(BIN)/python bench/relay.py
+
 soak: ready-test ## ten minutes of traffic between two homes, with no lost connection
 	@$(BIN)/python -m vnet.test.soak
 
@@ -57,6 +60,6 @@ clean: ## all that was made here, but not the state of a node
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
-.PHONY: $(addprefix ready-,run demo test units check bench fuzz docs)
-$(addprefix ready-,run demo test units check bench fuzz docs):
+.PHONY: $(addprefix ready-,run demo test units check bench bench-relay fuzz docs)
+$(addprefix ready-,run demo test units check bench bench-relay fuzz docs):
 	@tools/bootstrap $(@:ready-%=%)

@@ -88,6 +88,7 @@ FLOW_ROWS = (
 
 ALLOCATION_ROWS = (
     Row("memory", "memory of an allocation (KiB)", lambda found: found["memory"] / 1024, 1),
+    Row("boundMemory", "memory of one with a channel (KiB)", lambda found: found["bound"] / 1024, 1),
     Row("allocationsSeconds", "time to make them (s)", lambda found: found["seconds"], 2, "<= "),
     Row(
         "allocationCpu",
