@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.priv.test_turn_server -*-
+# -*- test-case-name: vnet.test.test_turnforward -*-
 """
 The data of a TURN server: ChannelData of clients to peers, and what peers send to clients, in trains wherever they come in
 trains.
