@@ -396,7 +396,7 @@ class CommandTests(SynchronousTestCase):
         section = self.section("## make")
         for parameter in run.cli.params:
             self.assertIn(f"`{parameter.opts[0]}", section)
-        targets = re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.M)
+        targets = re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.M)
         self.assertEqual([each for each in targets if f"`make {each}`" not in section], [])
 
     def test_socket(self) -> None:
