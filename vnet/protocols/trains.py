@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_trains -*-
+# -*- test-case-name: vnet.test.priv.test_trains -*-
 """
 A UDP socket that is read and written in trains: many datagrams of one size, to or from one address, with one call.
 
