@@ -40,7 +40,7 @@ _NO_TUNNEL = (400, 404, 405, 501)
 _NO_WAY = (502, 503, 504)
 
 
-@define
+@define(repr=False)
 class HttpNegotiation:
     """
     See L{vnet.protocols.tunnel.Negotiation}.

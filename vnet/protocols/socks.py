@@ -60,7 +60,7 @@ _REPLIES = {
 }
 
 
-@define
+@define(repr=False)
 class SocksNegotiation:
     """
     See L{vnet.protocols.tunnel.Negotiation}.

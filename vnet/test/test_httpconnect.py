@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from vnet.protocols.codec.httpauth import ProxyLogin, parseChallenges
-from vnet.protocols.httpconnect import wrapHttpConnect
+from vnet.protocols.httpconnect import HttpNegotiation, wrapHttpConnect
 from vnet.protocols.tunnel import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
 from vnet.test.pipes import Pipe, Pipes, keptFactory
 
@@ -237,6 +237,18 @@ class ConnectTests(SynchronousTestCase):
         for _ in range(17):
             self.proxy.say(b"X: " + b"y" * 1021 + b"\r\n")
         self.fails(connected, ProxyUnusable, "does not speak HTTP: is it an HTTP proxy?")
+
+    def test_hidden(self) -> None:
+        """
+        What is shown of a negotiation, and of an endpoint, holds no password.
+        """
+        negotiation = HttpNegotiation(FarEnd("host.example", 443), LOGIN, bytes)
+        negotiation.begin()
+        self.assertIn(b"Basic", negotiation.receive(wanted("Basic")))
+        endpoint = wrapHttpConnect(self.pipes, "host.example", 443, self.clock, LOGIN)
+        for shown in (repr(negotiation), repr(endpoint), str(endpoint)):
+            self.assertNotIn("s3cret", shown)
+            self.assertNotIn("YW5u", shown)
 
     def test_alwaysCloses(self) -> None:
         """
