@@ -206,7 +206,7 @@ class Attempt:
         """
         self._driver.datagramReceived(data, addr)
 
-    def learnRelays(self, relays: Mapping[str, frozenset[int]]) -> None:
+    def learnRelays(self, relays: Mapping[str, Sequence[Address]]) -> None:
         """
         Know this side's allocations.
         """
@@ -302,13 +302,7 @@ class Puncher:
         self._relays = {name: tuple(addresses) for name, addresses in relays.items()}
         self._update()
         for attempt in list(self._attempts.values()):
-            attempt.learnRelays(self._families())
-
-    def _families(self) -> dict[str, frozenset[int]]:
-        return {
-            name: frozenset(6 if ":" in each.host else 4 for each in addresses)
-            for name, addresses in self._relays.items()
-        }
+            attempt.learnRelays(self._relays)
 
     def connect(
         self, peer: bytes, *, controlling: bool, startAt: float, onEvent: Callable[[AgentEvent], None]
@@ -338,7 +332,7 @@ class Puncher:
         )
         attempt = self._attempts[ufrag] = Attempt(peer, credentials, self, agent, driver)
         attempt.learnLocal(self.candidates)
-        attempt.learnRelays(self._families())
+        attempt.learnRelays(self._relays)
         return attempt
 
     def _evict(self) -> bool:

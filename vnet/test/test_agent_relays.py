@@ -7,7 +7,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.machine.agentevents import ConsentLost, Selected
+from vnet.protocols.machine.agentevents import ConsentLost, Selected, Suspect
 from vnet.protocols.machine.candidates import gather, priority
 from vnet.test.icepeers import Couple, Peer, run
 from vnet.test.natsim import Internet
@@ -111,7 +111,8 @@ class RelayedCouple(Couple):
         Let a peer have its allocations, and the other know.
         """
         relayed = [relay.allocate(peer) for relay in self.relays]
-        peer.agent.setRelays({relay.name: frozenset({4}) for relay in self.relays}, self.clock.seconds())
+        own = {relay.name: [each] for relay, each in zip(self.relays, relayed, strict=True)}
+        peer.agent.setRelays(own, self.clock.seconds())
         for candidate in gather(peer.host.addresses, peer.host.port, peer.mapped, relayed):
             peer.agent.addLocalCandidate(candidate)
             if candidate.kind == "relay":
@@ -128,10 +129,28 @@ class RelayedCouple(Couple):
             run(self.clock, 0.1)
             for peer in (self.a, self.b):
                 peer.agent.noteTraffic(self.clock.seconds())
-                path = peer.agent.selected
-                if path is not None and self.cut and not path.relayed:
+                if not self.works(peer):
                     peer.agent.doubt(self.clock.seconds())
                 peer.driver.wake()
+
+    def hostsOf(self, peer: Peer) -> set[str]:
+        """
+        The relays that a peer's path goes through.
+        """
+        path = peer.agent.selected
+        if path is None:
+            return set()
+        own = {relay.host for relay in self.relays if relay.name == path.via}
+        return own | ({path.address.host} if self._isRelay(path.address) else set())
+
+    def works(self, peer: Peer) -> bool:
+        """
+        Whether a peer's path carries anything.
+        """
+        path = peer.agent.selected
+        if path is None or (self.cut and not path.relayed):
+            return False
+        return all(relay.up for relay in self.relays if relay.host in self.hostsOf(peer))
 
     def relayedAt(self) -> tuple[bool, bool]:
         """
@@ -232,15 +251,74 @@ class RelayedTests(SynchronousTestCase):
         path = couple.a.agent.selected
         dead = next(relay for relay in couple.relays if path is not None and relay.name == path.via)
         dead.up = False
-        alive = {relay.name: frozenset({4}) for relay in couple.relays if relay.up}
+        alive = [relay.name for relay in couple.relays if relay.up]
         couple.run(1.0)
         for peer in (couple.a, couple.b):
-            peer.agent.setRelays(alive, couple.clock.seconds())
+            own = {name: each for name, each in peer.agent._core.relays.items() if name in alive}
+            peer.agent.setRelays(own, couple.clock.seconds())
             peer.driver.wake()
         couple.run(10.0)
         for peer in (couple.a, couple.b):
             selected = peer.agent.selected
             self.assertTrue(selected is not None and selected.via in alive)
+
+    def test_manyAddresses(self) -> None:
+        """Though both have a dozen addresses that lead nowhere, a relay carries within half a second of the start."""
+        for blocked in ("alice bob", "alice", ""):
+            couple = RelayedCouple(SYMMETRIC, SYMMETRIC, blocked, count=2)
+            for peer in (couple.a, couple.b):
+                for number in range(12):
+                    address = Address(f"10.{number}.0.9", 1000)
+                    peer.agent.addRemoteCandidate(
+                        Candidate("host", address, priority("host", number), "f"), 0.0
+                    )
+            couple.run(1.5)
+            self.assertTrue(couple.connected, blocked)
+
+    def test_relayGoneUnderTraffic(self) -> None:
+        """When the relay that carries the traffic dies, one that shares nothing with it takes over in half a second."""
+        for blocked in ("alice bob", "alice"):
+            couple = RelayedCouple(OPEN, OPEN, blocked, count=2)
+            couple.run(60.0)
+            couple.traffic(20.0)
+            for peer in (couple.a, couple.b):
+                path, standby = peer.agent.selected, peer.agent.standby
+                self.assertTrue(path is not None and standby is not None)
+            used = [couple.hostsOf(peer) for peer in (couple.a, couple.b)]
+            dead = next(relay for relay in couple.relays if relay.host in used[0])
+            dead.up, diedAt = False, couple.clock.seconds()
+            couple.traffic(0.8)
+            for peer in (couple.a, couple.b):
+                self.assertNotIn(dead.host, couple.hostsOf(peer), blocked)
+                time, event = peer.events[-1]
+                self.assertTrue(isinstance(event, Selected) and event.reason == "doubt", event)
+                self.assertLessEqual(time - diedAt, 0.8)
+
+    def test_suspect(self) -> None:
+        """Where there is no other path, a path that does not answer is told to be suspect, and it stays."""
+        couple = RelayedCouple(OPEN, OPEN, "alice bob")
+        couple.run(20.0)
+        before = len(couple.a.of(Selected))
+        couple.relays[0].up = False
+        couple.traffic(2.0)
+        self.assertGreater(len(couple.a.of(Suspect)), 0)
+        self.assertEqual((len(couple.a.of(Selected)), couple.a.of(ConsentLost)), (before, []))
+        couple.relays[0].up = True
+        couple.traffic(10.0)
+        self.assertTrue(couple.connected)
+
+    def test_proven(self) -> None:
+        """A selection tells up to when what was sent on the path before has arrived."""
+        couple = RelayedCouple(OPEN, OPEN)
+        couple.run(20.0)
+        couple.a.agent.doubt(couple.clock.seconds())
+        couple.a.driver.wake()
+        asked = couple.clock.seconds()
+        couple.run(0.5)
+        couple.cut = True
+        couple.traffic(0.6)
+        _, event = couple.a.events[-1]
+        self.assertTrue(isinstance(event, Selected) and abs(event.provenAt - asked) < 0.02, event)
 
     def test_bounded(self) -> None:
         """However many candidates a peer names, no more than 24 of them are tried through relays, and none inside a home."""

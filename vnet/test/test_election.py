@@ -124,9 +124,12 @@ class ElectionTests(SynchronousTestCase):
         )
         silent.triedAt = 8.5
         election = Election(selected)
-        self.assertIs(election.standby([selected, relayed, silent], 10.0), relayed)
-        self.assertIs(election.standby([selected, relayed, silent], 9.0), silent)
-        self.assertIs(election.standby([selected, relayed, silent], 100.0), None)
+        pairs = [selected, relayed, silent]
+        self.assertEqual(election.standbys(pairs, 10.0), [relayed])
+        self.assertEqual(election.standbys(pairs, 9.0), [silent, relayed])
+        self.assertEqual(election.standbys(pairs, 100.0), [])
+        silent.triedAt, relayed.answeredAt = None, 8.5
+        self.assertEqual(election.standbys(pairs, 9.0, since=8.2), [relayed, silent])
 
     def test_suspect(self) -> None:
         """

@@ -3,11 +3,12 @@
 From one path to another without loss.
 
 A receiver of WireGuard takes each datagram once, from whichever path it comes, and takes late ones too, up to 8,128
-behind the newest (its window against replay).  So when a path takes over from another,
+behind the newest (its window against replay).  So when a path takes over from another
 
- - what follows is sent on both for a moment: which of the two works better is known only after that;
- - and what was sent since the old path last showed that it works is sent again on the new one, not all at once, since
-   the buffers on the way are small.
+ - that works too, what follows is sent on both for a moment: which of the two works better is known only after that;
+ - that does not, what was sent since it last showed that it works is sent again on the new one, not all at once, since
+   the buffers on the way are small.  Nothing more goes to the old one: it may be dead in one direction only, and then the
+   peer would not see the move.
 """
 
 from __future__ import annotations
@@ -143,9 +144,11 @@ class Handover:
         @param since: when the old one last showed that it works; L{None}: it does, so nothing is lost on it.
         """
         self._moves.pop(old, None)
-        if len(self._moves) < _MAXIMUM_MOVES:
-            self._moves[new] = _Move(old, self._clock.seconds() + BOTH)
-        if since is not None:
+        if since is None:
+            if len(self._moves) < _MAXIMUM_MOVES:
+                self._moves[new] = _Move(old, self._clock.seconds() + BOTH)
+        else:
+            self._moves.pop(new, None)
             waiting = [(data, new if addr == old else addr) for data, addr in self._again]
             self._again.clear()
             self._again += waiting

@@ -12,7 +12,7 @@ Only authentic checks are answered.  All else is dropped in silence, and counted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.signal import Credentials
@@ -137,14 +137,14 @@ class Agent:
         if self._core.startAt is None:
             self._lifecycle.heard(now)
 
-    def setRelays(self, relays: Mapping[str, frozenset[int]], now: float) -> None:
+    def setRelays(self, relays: Mapping[str, Sequence[Address]], now: float) -> None:
         """
         Know this side's allocations: the peer's candidates are tried through each of them.
 
-        @param relays: the families (4, 6) that each relays, by the name that addresses have as C{via}.
+        @param relays: where each relays for us, by the name that addresses have as C{via}.
         """
         core = self._core
-        known, core.relays = core.relays, dict(relays)
+        known, core.relays = core.relays, {name: tuple(each) for name, each in relays.items()}
         gone = [pair for pair in core.checklist if pair.address.via and pair.address.via not in core.relays]
         for pair in gone:
             core.checklist.remove(pair)
@@ -167,10 +167,10 @@ class Agent:
         core, address = self._core, candidate.address
         if address.via or address in self._locals or not core.relays or not relayable(candidate):
             return
-        family = 6 if ":" in address.host else 4
-        for name, families in core.relays.items():
+        for name, own in core.relays.items():
             relayed = Address(address.host, address.port, name)
-            if family not in families or core.checklist.find(relayed) is not None:
+            sameFamily = any((":" in each.host) == (":" in address.host) for each in own)
+            if not sameFamily or core.checklist.find(relayed) is not None:
                 continue
             if sum(1 for pair in core.checklist if pair.address.via) >= _MAXIMUM_RELAYED:
                 return
@@ -364,16 +364,18 @@ class Agent:
         own = self._locals.get(mapped)
         pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
         if pair is core.election.selected:
-            core.doubtEndsAt = None
+            core.doubting = None
             if core.consent is not None:
                 core.consent.answered(now)
         elif now < pair.restsUntil and core.retryAt is not None:
             core.retryAt = min(core.retryAt, pair.restsUntil)
-        if core.liveness is not None:
+        isSelected = pair is core.election.selected
+        if core.liveness is not None and (isSelected or core.liveness.isWide):
             core.liveness = None
             core.events.append(Alive())
-            if pair is not core.election.selected:
+            if not isSelected:
                 # The selected pair has been asked for longer, and did not answer.
+                core.why = "doubt"
                 self._lifecycle.validated(pair, now)
         self._elect(pair, now)
 
@@ -406,17 +408,21 @@ class Agent:
         elif liveness.widensAt is not None and now >= liveness.widensAt:
             liveness.widensAt = None
             for pair in core.checklist:
-                if pair is not core.election.selected and core.checklist.checkOf(pair) is None:
+                if pair is not core.election.selected and not core.checklist.isBusy(pair):
                     core.checklist.trigger(pair)
 
     def _minDoubt(self, now: float) -> None:
         core = self._core
         if core.election.selected is None:
             return
-        if core.doubtEndsAt is not None and now >= core.doubtEndsAt:
-            standby = core.giveUp(now)
+        doubt = core.doubting
+        if doubt is not None and now >= doubt.endsAt:
+            standby = core.giveUp(doubt, now)
             if standby is not None:
                 self._lifecycle.validated(standby, now)
+        elif doubt is not None and doubt.widensAt is not None and now >= doubt.widensAt:
+            doubt.widensAt = None
+            core.widenDoubt(now)
         if core.retryAt is not None and now >= core.retryAt:
             core.retry(now)
         if core.standbyAt is not None and now >= core.standbyAt:

@@ -83,14 +83,15 @@ class Checklist:
     def hasTriggered(self) -> bool:
         return bool(self._triggered)
 
-    def nextWaiting(self, atLeast: int, controlling: bool) -> Pair | None:
+    def nextWaiting(self, atLeast: int, controlling: bool, hops: int = 0) -> Pair | None:
         """
         The waiting pair of highest priority.
 
         @param atLeast: only pairs of at least this L{Pair.potential}.
+        @param hops: pairs with so many relays first.
         """
         waiting = [p for p in self if p.state is State.WAITING and p.potential >= atLeast]
-        return max(waiting, key=lambda pair: _order(pair, controlling), default=None)
+        return max(waiting, key=lambda pair: (pair.hops == hops, _order(pair, controlling)), default=None)
 
     def started(self, check: Check) -> None:
         """
@@ -117,6 +118,12 @@ class Checklist:
         The check that is out for a pair.
         """
         return next((check for check in self._checks if check.pair is pair), None)
+
+    def isBusy(self, pair: Pair) -> bool:
+        """
+        Whether a check of a pair is out that will be sent again by itself.
+        """
+        return any(check.pair is pair and not check.isSpent for check in self._checks)
 
     def nextDue(self) -> Check | None:
         """

@@ -162,6 +162,11 @@ class Liveness:
         """
         return cls(now + LIVENESS_LIMIT, now + _WIDEN)
 
+    @property
+    def isWide(self) -> bool:
+        """Whether the other pairs have been asked too."""
+        return self.widensAt is None
+
     def deadline(self) -> float:
         """
         When L{widensAt} or L{endsAt} is reached.

@@ -11,6 +11,7 @@ nominated.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 import attrs
 
@@ -67,9 +68,11 @@ class Election:
             return pair.nominated
         return _isFaster(pair, old)
 
-    def standby(self, pairs: Iterable[Pair], now: float) -> Pair | None:
+    def standbys(self, pairs: Iterable[Pair], now: float, since: float = inf) -> list[Pair]:
         """
-        The best of the other pairs that answered when they were asked last.
+        The other pairs that answered when they were asked last, the best first.
+
+        @param since: who has answered after that is better than all who have not.
         """
         ready = [
             pair
@@ -80,7 +83,9 @@ class Election:
             and now - pair.answeredAt <= _READY
             and (pair.triedAt is None or pair.answeredAt >= pair.triedAt or now - pair.triedAt <= _ANSWERING)
         ]
-        return max(ready, key=lambda pair: (pair.preference, -(pair.rtt or 0.0)), default=None)
+        return sorted(
+            ready, key=lambda pair: ((pair.answeredAt or 0.0) < since, -pair.preference, pair.rtt or 0.0)
+        )
 
     def freshest(self, pairs: Iterable[Pair], now: float) -> Pair | None:
         """

@@ -6,14 +6,15 @@ What an ICE agent holds, and what it does when its state changes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vnet.protocols.codec.signal import Credentials
-from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
+from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected, Suspect
 from vnet.protocols.machine.budget import Budget
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
 from vnet.protocols.machine.consent import Consent, Liveness, jittered
+from vnet.protocols.machine.doubt import Doubt
 from vnet.protocols.machine.election import Election
 from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
@@ -30,7 +31,7 @@ _LATE_CANDIDATE = 5.0
 _STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 20.0
 _ACTIVE = 15.0
 _RETRY_FIRST, _RETRY_LONGEST = 5.0, 300.0
-_DOUBT, _DOUBT_LEAST, _DOUBT_PAUSE = 0.1, 0.15, 0.3
+_DOUBT_PAUSE, _DOUBT_WIDTH = 0.3, 8
 _STEADY = 120.0
 _ONCE = (1.0,)
 
@@ -46,10 +47,10 @@ class Search:
     @ivar liveness: while the peer is being asked whether it is there.
     @ivar trafficAt: when the tunnel carried a packet last.
     @ivar heard: the addresses that authentic datagrams came from, in order.
-    @ivar relays: the families that each of our allocations relays, by its name.
+    @ivar relays: the addresses of our allocations, by the name of each.
     @ivar standbyAt: when a pair that may take over is checked.
     @ivar retryAt: when direct pairs are tried again, while the selected one goes through a relay.
-    @ivar doubtEndsAt: when the selected pair has to have answered; L{None}: there is no doubt.
+    @ivar doubting: while the selected pair is doubted.
     @ivar why: the reason of the next selection, see L{Selected}.
     """
 
@@ -77,10 +78,10 @@ class Search:
         self.failedAt: float | None = None
         self.liveness: Liveness | None = None
         self.trafficAt = startAt
-        self.relays: dict[str, frozenset[int]] = {}
+        self.relays: dict[str, tuple[Address, ...]] = {}
         self.standbyAt: float | None = None
         self.retryAt: float | None = None
-        self.doubtEndsAt: float | None = None
+        self.doubting: Doubt | None = None
         self.why = "found"
         self._retries = 0
         self._doubtedAt = float("-inf")
@@ -104,10 +105,11 @@ class Search:
         """
         When one of the times here is reached.
         """
-        timers = [timer.deadline() for timer in (self.consent, self.liveness) if timer is not None]
-        times = [self.startAt, self.exhaustedAt, self.prober.deadline(), *timers]
+        timers = (self.consent, self.liveness, self.doubting)
+        times = [self.startAt, self.exhaustedAt, self.prober.deadline()]
+        times += [timer.deadline() for timer in timers if timer is not None]
         if self.election.selected is not None:
-            times += [self.standbyAt, self.retryAt, self.doubtEndsAt]
+            times += [self.standbyAt, self.retryAt]
         return min((time for time in times if time is not None), default=None)
 
     def search(self, now: float) -> None:
@@ -121,7 +123,7 @@ class Search:
         self.prober.searching = True
 
     def select(self, pair: Pair, now: float) -> None:
-        self.startAt = self.exhaustedAt = self.failedAt = self.doubtEndsAt = None
+        self.startAt = self.exhaustedAt = self.failedAt = self.doubting = None
         old = self.election.selected
         reason = "better" if old is not None and self.why == "found" else self.why
         provenAt = float("-inf") if old is None else (old.answeredAt or 0.0) - (old.rtt or 0.0)
@@ -141,7 +143,7 @@ class Search:
         self.events.append(Selected(pair.path(), reason, provenAt))
 
     def searchAgain(self, now: float) -> None:
-        self.consent = self.liveness = self.election.selected = self.doubtEndsAt = None
+        self.consent = self.liveness = self.election.selected = self.doubting = None
         self.budget.renew()
         self.events.append(ConsentLost())
         self.search(now)
@@ -158,30 +160,49 @@ class Search:
         """
         The pair that takes over when the selected one is given up.
         """
-        return self.election.standby(self.checklist, now)
+        return next(iter(self.election.standbys(self.checklist, now)), None)
 
     def keepStandby(self, now: float) -> None:
         """
-        Ask a pair that may take over whether it works: the one that did last, or else one after the other.
+        Ask pairs that may take over whether they work: the best, and one that shares no relay with the selected one, which
+        may be what dies.
         """
         interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else _STANDBY_IDLE
         self.standbyAt = now + jittered(interval, self._random)
         selected = self.election.selected
-        ready = self.standby(now)
+        ready = self.election.standbys(self.checklist, now)
+        avoided = frozenset() if selected is None else self._relaysOf(selected)
+        wanted = dict.fromkeys(
+            [self._toKeep(ready, now, frozenset()), *([self._toKeep(ready, now, avoided)] if avoided else [])]
+        )
+        for pair in wanted:
+            if pair is not None and not self.checklist.isBusy(pair):
+                if pair.triedAt is None:
+                    # Soon the next one, until one answers.
+                    self.standbyAt = now + _STANDBY_FIRST
+                self.prober.begin(pair, _ONCE, now)
+
+    def _toKeep(self, ready: Iterable[Pair], now: float, avoided: frozenset[str]) -> Pair | None:
+        """
+        A pair to be kept ready, or else the next one to be tried.
+
+        @param avoided: relays that it must not go through.
+        """
+        found = next((pair for pair in ready if not avoided & self._relaysOf(pair)), None)
         others = [
             pair
             for pair in self.checklist
-            if pair is not selected and pair.hops and self.checklist.checkOf(pair) is None
+            if pair is not self.election.selected and pair.hops and not avoided & self._relaysOf(pair)
         ]
-        best = min(others, key=lambda pair: (pair.triedAt or 0.0, -pair.potential), default=None)
-        if best is not None and ready is None:
-            # Soon the next one, until one answers.
-            self.standbyAt = now + _STANDBY_FIRST if best.triedAt is None else self.standbyAt
-        for pair in dict.fromkeys(
-            each for each in (ready, best if ready is None else None) if each is not None
-        ):
-            if self.checklist.checkOf(pair) is None:
-                self.prober.begin(pair, _ONCE, now)
+        return found or min(others, key=lambda pair: (pair.triedAt or 0.0, -pair.potential), default=None)
+
+    def _relaysOf(self, pair: Pair) -> frozenset[str]:
+        """
+        The hosts of the relays that a pair goes through.
+        """
+        own = self.relays.get(pair.address.via, ())
+        theirs = (pair.address,) if pair.remote.kind == "relay" else ()
+        return frozenset(each.host for each in (*own, *theirs))
 
     def doubt(self, now: float) -> bool:
         """
@@ -190,29 +211,36 @@ class Search:
         @return: whether it was asked.
         """
         selected = self.election.selected
-        if selected is None or self.doubtEndsAt is not None or now - self._doubtedAt < _DOUBT_PAUSE:
+        if selected is None or self.doubting is not None or now - self._doubtedAt < _DOUBT_PAUSE:
             return False
         self._doubtedAt = now
-        patience = max(_DOUBT_LEAST, _DOUBT + 2 * (selected.rtt or 0.0))
-        self.doubtEndsAt = now + patience
-        self.prober.begin(selected, (patience / 2, patience / 2, 1.0), now)
+        standby = self.standby(now)
+        standbyRtt = 0.0 if standby is None else standby.rtt or 0.0
+        self.doubting = Doubt.begun(now, selected.rtt or 0.0, standbyRtt)
+        self.prober.begin(selected, self.doubting.waits, now)
         return True
 
-    def giveUp(self, now: float) -> Pair | None:
+    def widenDoubt(self, now: float) -> None:
+        """
+        The doubted pair is late: see which others answer.
+        """
+        for pair in self.election.standbys(self.checklist, now)[:_DOUBT_WIDTH]:
+            if not self.checklist.isBusy(pair):
+                self.prober.begin(pair, _ONCE, now)
+
+    def giveUp(self, doubt: Doubt, now: float) -> Pair | None:
         """
         The selected pair did not answer when it was doubted.
 
         @return: the pair that takes over; L{None}: there is none, so that all are asked.
         """
-        self.doubtEndsAt = None
+        self.doubting = None
         selected = self.election.selected
-        standby = self.standby(now)
-        if standby is None or selected is None:
-            if self.consent is not None:
-                self.consent.hasten(now, self.rtt)
-            for pair in self.checklist:
-                if pair is not selected and self.checklist.checkOf(pair) is None:
-                    self.checklist.trigger(pair)
+        standby = next(iter(self.election.standbys(self.checklist, now, doubt.since)), None)
+        if selected is None:
+            return None
+        if standby is None:
+            self._askAll(selected, now)
             return None
         if now - self._selectedAt > _STEADY:
             selected.demotions = 0
@@ -223,6 +251,14 @@ class Search:
         self.retryAt = selected.restsUntil
         return standby
 
+    def _askAll(self, selected: Pair, now: float) -> None:
+        if self.consent is not None:
+            self.consent.hasten(now, self.rtt)
+        for pair in self.checklist:
+            if pair is not selected and not self.checklist.isBusy(pair):
+                self.checklist.trigger(pair)
+        self.events.append(Suspect(selected.path()))
+
     def retry(self, now: float) -> None:
         """
         Try the direct pairs again.
@@ -231,7 +267,7 @@ class Search:
         self._retries = min(self._retries + 1, 10)
         self.budget.renew()
         for pair in self.checklist:
-            if not pair.hops and self.checklist.checkOf(pair) is None:
+            if not pair.hops and not self.checklist.isBusy(pair):
                 self.checklist.trigger(pair)
 
     def retrySoon(self, now: float) -> None:

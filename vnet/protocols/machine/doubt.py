@@ -1,0 +1,57 @@
+# -*- test-case-name: vnet.test.test_agent_relays -*-
+"""
+A path that is doubted: the tunnel sends, and hears nothing.  It is asked at once, and if it does not answer soon another one
+takes over that does::
+
+    0              asked
+    half of it     asked again; so are the pairs that may take over
+    its patience   given up: the best of those that have answered is used
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["Doubt"]
+
+_LEAST, _MARGIN = 0.15, 0.1
+_LONGEST_STANDBY = 0.4
+
+
+@attrs.define(eq=False)
+class Doubt:
+    """
+    The timers of one doubt.
+
+    @ivar since: when it began.
+    @ivar widensAt: when others are asked too; L{None} once they were.
+    @ivar endsAt: when the pair is given up.
+    """
+
+    since: float
+    widensAt: float | None
+    endsAt: float
+
+    @classmethod
+    def begun(cls, now: float, rtt: float, standbyRtt: float) -> Doubt:
+        """
+        The selected pair is asked now.
+
+        @param rtt: seconds of its round trip; C{standbyRtt} of the pair that is likely to take over.
+        """
+        patience = max(_LEAST, _MARGIN + 2 * rtt, min(_MARGIN + 2 * standbyRtt, _LONGEST_STANDBY))
+        return cls(now, now + patience / 2, now + patience)
+
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """
+        See L{vnet.protocols.machine.pair.Check}.
+        """
+        half = (self.endsAt - self.since) / 2
+        return (half, half, 1.0)
+
+    def deadline(self) -> float:
+        """
+        When L{widensAt} or L{endsAt} is reached.
+        """
+        return self.endsAt if self.widensAt is None else self.widensAt
