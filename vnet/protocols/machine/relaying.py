@@ -266,12 +266,12 @@ class Relaying:
         return self._methods[request.method](admitted, client, served, now)
 
     def _refuse(self, message: Message, refusal: Refusal, client: Address, known: bool, now: float) -> None:
-        self.counters[f"error{refusal.code}"] += 1
         # Without one of our nonces, who has a password has not shown that he is where he says.
         isProven = known and refusal.admitted is not None
         if not isProven and not self._challenges.allow(sourceKey(client.host), now):
             self.counters["limited"] += 1
             return
+        self.counters[f"error{refusal.code}"] += 1
         error = (ERROR_CODE(ErrorCode(refusal.code)), *refusal.attributes)
         self._answer(message, refusal.admitted, Class.ERROR, error, client)
 
