@@ -28,7 +28,7 @@ class _Carried:
     What one tunnel has carried, when it was looked at last.
 
     @ivar sentAt: when it was seen to have sent something.
-    @ivar silentSince: since when it has been sending without hearing anything; L{None}: it is not.
+    @ivar silentSince: since when something that it sent may have got no answer; L{None}: nothing has.
     @ivar doubtedAt: when the path was doubted; C{checkedAt}: when the peer was asked whether it is there.
     """
 
@@ -98,12 +98,15 @@ class TrafficWatch:
 
     def _judge(self, peer: Peer, seen: _Carried, heard: bool, sent: bool, now: float) -> None:
         path = peer.path
-        if heard or path is None:
-            seen.silentSince = None
-        elif sent:
+        if heard:
+            # Which of the two was first is not known.
+            seen.silentSince = now if sent else None
+        elif sent and seen.silentSince is None:
+            seen.silentSince = max(self._lookedAt, now - _BUSY)
+        if sent:
             seen.sentAt = now
-            if seen.silentSince is None:
-                seen.silentSince = max(self._lookedAt, now - _BUSY)
+        if path is None:
+            seen.silentSince = None
         if path is None or seen.silentSince is None:
             return
         patience = _PATIENCE + path.rtt

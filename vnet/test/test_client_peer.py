@@ -24,7 +24,7 @@ from vnet.client.welcome import Welcome
 from vnet.errors import StateError
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.codec.address6 import address6Of
-from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
+from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected, Suspect
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
 from vnet.values import Address, Candidate
@@ -33,7 +33,9 @@ KEYS = sorted(bytes(SigningKey(bytes([n]) * 32).verify_key) for n in range(1, 6)
 LOW, OWN, HIGH = KEYS[0], KEYS[2], KEYS[4]
 HERE = Address("192.0.2.1", 1000)
 THERE = Address("198.51.100.7", 2000)
+OTHER = Address("203.0.113.9", 3000)
 PATH = Path(THERE, 0.02, "srflx", "srflx")
+RELAYED = Path(Address(*THERE[:2], "r1"), 0.05, "relay", "srflx")
 CREDENTIALS = signals.Credentials("ufrag", "p" * 24)
 PREFIX6 = bytes.fromhex("fd0000010002")
 WELCOME = Welcome(
@@ -174,9 +176,9 @@ def member(key: bytes = HIGH, state: str = "online", number: int = 9, nick: str 
     return Member(key, f"100.64.0.{number}", address6(key), nick, state)
 
 
-class PeerTests(SynchronousTestCase):
+class PeerCase(SynchronousTestCase):
     """
-    Tests of L{Peer}.
+    One peer among fakes.
     """
 
     def setUp(self) -> None:
@@ -196,6 +198,12 @@ class PeerTests(SynchronousTestCase):
         self.attempts[-1].select()
         peer.sessionEstablished()
         return peer, self.attempts[-1]
+
+
+class PeerTests(PeerCase):
+    """
+    Tests of L{Peer}.
+    """
 
     def test_smallerKeyAsks(self) -> None:
         """
@@ -597,6 +605,190 @@ class PeerTests(SynchronousTestCase):
                 "txBytes": 2,
             },
         )
+
+
+class RelayedPeerTests(PeerCase):
+    """
+    Tests of L{Peer} where relays are used.
+    """
+
+    def relayed(self) -> tuple[Peer, FakeAttempt]:
+        """A peer whose path goes through the relay r1."""
+        self.around.relays["r1"] = ("relay.example:443", "tls")
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        self.attempts[-1].select(RELAYED)
+        peer.sessionEstablished()
+        return peer, self.attempts[-1]
+
+    def test_better(self) -> None:
+        """
+        When a direct path takes over both are used for a while, and nothing is sent again.
+        """
+        _, attempt = self.relayed()
+        attempt.select(PATH, "better")
+        self.assertEqual(self.around.moves, [(RELAYED.address, THERE, None)])
+        self.assertEqual(self.around.doubted, [])
+
+    def test_doubt(self) -> None:
+        """
+        When a path is given up, what was sent since it last showed that it works is sent again, but no more than two seconds.
+        """
+        peer, attempt = self.connected()
+        self.clock.advance(100)
+        peer.noteTraffic(99.0)
+        attempt.select(RELAYED, "doubt", 98.5)
+        attempt.select(PATH, "doubt", 99.5)
+        self.clock.advance(50)
+        attempt.select(RELAYED, "lost")
+        since = [each for _, _, each in self.around.moves]
+        self.assertEqual([round(each or 0.0, 2) for each in since], [98.95, 99.45, 148.0])
+
+    def test_relayDoubted(self) -> None:
+        """
+        When a path through a relay is given up, or suspect, the relay is asked whether it is there.
+        """
+        _, attempt = self.relayed()
+        attempt.onEvent(Suspect(RELAYED))
+        self.assertEqual(self.around.doubted, ["r1"])
+        attempt.select(PATH, "doubt")
+        self.assertEqual(self.around.doubted, ["r1", "r1"])
+        attempt.onEvent(Suspect(PATH))
+        self.assertEqual(self.around.doubted, ["r1", "r1"])
+
+    def test_samePath(self) -> None:
+        """
+        The same path again is no move, nor is the first one, nor one after a time without any.
+        """
+        peer, attempt = self.connected()
+        attempt.select(PATH)
+        attempt.lose(ConsentLost())
+        attempt.select(RELAYED)
+        peer.update(member(state="offline"))
+        self.assertEqual(self.around.moves, [])
+
+    def test_noDetour(self) -> None:
+        """
+        A relayed path of a new attempt does not take over from a direct one that answers; a direct one does.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        self.assertEqual(old.checks, 1)
+        old.onEvent(Alive())
+        new = self.attempts[-1]
+        new.select(RELAYED)
+        self.assertEqual((old.closed, peer.path), (False, PATH))
+        peer.doubt()
+        self.assertEqual((old.doubts, new.doubts), (1, 0))
+        direct = Path(HERE, 0.001, "host", "host")
+        new.select(direct, "better")
+        self.assertEqual((old.closed, peer.path), (True, direct))
+        self.assertEqual(self.around.moves, [(THERE, HERE, None)])
+
+    def test_oldDoesNotAnswer(self) -> None:
+        """
+        From a direct one that does not answer it does: the peer may have begun anew.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        self.attempts[-1].select(RELAYED)
+        self.assertEqual((old.closed, peer.path), (True, RELAYED))
+
+    def test_oldDies(self) -> None:
+        """
+        When the direct path that was kept dies, or gives way to a relay itself, the new attempt's path is used.
+        """
+        for event in (Dead(), ConsentLost(), Selected(RELAYED, "doubt")):
+            peer, old = self.connected()
+            self.around.moves.clear()
+            peer.rendezvous(6, 40.0)
+            old.onEvent(Alive())
+            relayed = Path(Address(*HERE[:2], "r2"), 0.001, "relay", "host")
+            self.attempts[-1].select(relayed)
+            self.assertIs(peer.path, PATH)
+            old.selected = event.path if isinstance(event, Selected) else None
+            old.onEvent(event)
+            self.assertEqual((old.closed, peer.path), (True, relayed), event)
+            self.assertEqual(self.around.moves[-1][:2], (THERE, relayed.address))
+            peer.close()
+
+    def test_oldRoams(self) -> None:
+        """
+        While the old attempt's path is in use the tunnel follows it.
+        """
+        peer, old = self.connected()
+        peer.rendezvous(6, 40.0)
+        old.select(Path(HERE, 0.001, "host", "host"), "better")
+        self.assertEqual(self.tunnels.calls[-1], ("endpoint", HERE))
+        peer.endpointMoved(OTHER)
+        self.assertEqual((old.addresses, self.attempts[-1].addresses), ([OTHER], []))
+
+    def test_doubtful(self) -> None:
+        """
+        What was sent while a path was doubted for long is sent again on the one that a new attempt finds.
+        """
+        peer, _ = self.connected()
+        self.clock.advance(100)
+        peer.noteTraffic(99.5)
+        peer.check()
+        self.clock.advance(1.1)
+        peer.rendezvous(6, 101.0)
+        self.attempts[-1].select(RELAYED)
+        [(old, new, since)] = self.around.moves
+        self.assertEqual((old, new, round(since or 0.0, 2)), (THERE, RELAYED.address, 99.45))
+
+    def test_json(self) -> None:
+        """
+        Which relay, and over what, is told: this node's own, or else where the peer's is.
+        """
+        peer, attempt = self.relayed()
+        found = describeFully(peer)
+        self.assertEqual(
+            [found[key] for key in ("path", "relay", "transport", "endpoint")],
+            ["relayed", "relay.example:443", "tls", "198.51.100.7:2000"],
+        )
+        attempt.select(Path(OTHER, 0.05, "srflx", "relay"))
+        found = describe(peer)
+        self.assertEqual(
+            [found[key] for key in ("path", "relay", "transport", "endpoint")],
+            ["relayed", "203.0.113.9:3000", "udp", "203.0.113.9:3000"],
+        )
+        attempt.select(PATH)
+        found = describe(peer)
+        self.assertEqual([found[key] for key in ("path", "relay", "transport")], ["direct", None, "udp"])
+        attempt.lose(ConsentLost())
+        found = describe(peer)
+        self.assertEqual([found[key] for key in ("path", "relay", "transport")], ["none", None, None])
+
+    def test_legGone(self) -> None:
+        """
+        A path through an allocation that has just gone names no relay.
+        """
+        peer, _ = self.relayed()
+        self.around.relays.clear()
+        self.assertEqual((describe(peer)["relay"], describe(peer)["transport"]), (None, None))
+
+    def test_why(self) -> None:
+        """
+        Why a path is relayed depends on what is known: at first that a direct one is sought, then what is in the way.
+        """
+        peer, _ = self.relayed()
+        self.assertIn("being looked for", str(why(peer)))
+        self.clock.advance(20)
+        self.assertIn("no direct path was found", str(why(peer)))
+        self.around.obstacle = "no UDP gets out"
+        self.assertEqual(why(peer), "no UDP gets out")
+
+    def test_whyNotEvenRelayed(self) -> None:
+        """
+        Where there is no path at all it is said why no relay helps.
+        """
+        peer = self.peer()
+        peer.rendezvous(5, 1.0)
+        self.around.relayProblem = "relay turn:x: it is full"
+        self.assertEqual(why(peer), "looking for a path")
+        self.attempts[-1].lose(Failed("heard nothing"))
+        self.assertEqual(why(peer), "heard nothing; nor does a relay help: relay turn:x: it is full")
 
 
 class FakePins:

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.welcome import checkPool, memberAddressesIn, parseAddress, parseWelcome
+from vnet.client.welcome import checkPool, memberAddressesIn, parseAddress, parseTickets, parseWelcome
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec.address6 import address6Of
 from vnet.values import Address
@@ -66,6 +66,27 @@ class WelcomeTests(SynchronousTestCase):
             self.assertEqual([each.host for each in welcome.stun], expected, host)
         welcome = parseWelcome(answer(stun=servers), "127.0.0.1", KEY)
         self.assertEqual([each.host for each in welcome.stun], ["127.0.0.1", "127.0.0.1", "192.0.2.9"])
+
+    def test_relays(self) -> None:
+        """
+        What the mediator says of relays is kept, 8 of them; no relay is asked in the overlay, in a group, nor on this computer
+        unless the mediator is there too.
+        """
+        relays = [{"uri": f"turn:{n}", "username": "u", "credential": "c"} for n in range(20)]
+        welcome = parseWelcome(answer(relays=relays), "203.0.113.5", KEY)
+        self.assertEqual(welcome.relays, tuple((f"turn:{n}", "u", "c") for n in range(8)))
+        self.assertEqual(parseTickets(relays), welcome.relays)
+        for host, expected in (
+            ("203.0.113.5", True),
+            ("192.168.1.9", True),
+            ("127.0.0.1", False),
+            ("::1", False),
+            ("100.64.0.9", False),
+            ("224.0.0.1", False),
+        ):
+            self.assertEqual(welcome.mayServe(Address(host, 3478)), expected, host)
+        self.assertFalse(welcome.mayServe(Address("203.0.113.9", 0)))
+        self.assertTrue(parseWelcome(answer(), "127.0.0.1", KEY).mayServe(Address("127.0.0.1", 3478)))
 
     def test_refused(self) -> None:
         """

@@ -140,6 +140,18 @@ class BlockTests(SynchronousTestCase):
         ):
             self.assertIn(part, text)
 
+    def test_relays(self) -> None:
+        """Where there is no relay it is said why; a peer's relay is shown where only its address is known."""
+        status = {"state": "online", "relays": [], "relayError": "relay turn:r: it is full"}
+        self.assertIn("relays    none: relay turn:r: it is full\n", renderStatus(status, PLAIN))
+        peer = {
+            "path": "relayed",
+            "relay": "192.0.2.9:50000",
+            "transport": "udp",
+            "endpoint": "192.0.2.9:50000",
+        }
+        self.assertIn("relay      192.0.2.9:50000 over UDP\n", renderPeer(peer, PLAIN))
+
     def test_problem(self) -> None:
         """What keeps the node from being online is shown."""
         status = {"state": "connecting", "error": "the mediator m does not answer"}
@@ -213,6 +225,8 @@ class HostileTests(SynchronousTestCase):
                     "name",
                     "owner",
                     "transport",
+                    "relay",
+                    "relayError",
                     "latencyMs",
                     "udpPort",
                     "publicAddress",
@@ -223,6 +237,7 @@ class HostileTests(SynchronousTestCase):
             )
             value = {"networks": [{**fields, "members": [fields]}]}
             rendered = [renderNetworks(value, COLOURED)]
+            rendered += [renderStatus({**fields, "relays": relays}, COLOURED) for relays in (text, [fields])]
             rendered += [render(fields, COLOURED) for render in (renderPeer, renderStatus, renderNatReport)]
             for shownText in rendered:
                 self.assertIsNone(HARM.search(SGR.sub("", shownText)))

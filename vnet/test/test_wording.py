@@ -6,7 +6,19 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.wording import age, amount, latency, natSummary, shown, stateSentence, udpAddress
+from vnet.client.wording import (
+    age,
+    amount,
+    directObstacle,
+    latency,
+    natSummary,
+    relayName,
+    relaySummary,
+    shown,
+    stateSentence,
+    udpAddress,
+)
+from vnet.values import NatReport
 
 
 class QuantityTests(SynchronousTestCase):
@@ -85,6 +97,30 @@ class SentenceTests(SynchronousTestCase):
         sentences = [natSummary(report) for report in reports]
         self.assertEqual(len(set(sentences)), len(sentences))
         self.assertTrue(all(public in sentence for sentence in sentences[3:]))
+
+    def test_directObstacle(self) -> None:
+        """What keeps this node from direct paths is said, with what helps; where nothing does, nothing is said."""
+        self.assertIn("allow outgoing UDP", directObstacle(NatReport(udp=False)))
+        self.assertIn("--port", directObstacle(NatReport(udp=True, mappingVaries=True)))
+        for report in (NatReport(), NatReport(udp=True), NatReport(udp=True, mappingVaries=False)):
+            self.assertEqual(directObstacle(report), "")
+
+    def test_relays(self) -> None:
+        """A relay is named with what it is reached over; where there is none it is said why."""
+        relays = [
+            {"relay": "a.example:3478", "transport": "udp", "latencyMs": 20.04},
+            {"relay": "b.example:443", "transport": "tls", "latencyMs": None},
+        ]
+        self.assertEqual(
+            relaySummary({"relays": relays}), "a.example:3478 over UDP (20.0 ms), b.example:443 over TLS"
+        )
+        self.assertEqual(relaySummary({"relays": [], "relayError": "it is full"}), "none: it is full")
+        for status in ({}, {"relays": None}, {"relays": [1]}, {"relays": [], "relayError": None}):
+            self.assertEqual(relaySummary(status), "none")
+        self.assertEqual(
+            (relayName("a:1", None), relayName(None, "udp"), relayName("a\n", "tls\x1b")),
+            ("a:1", "", "a\ufffd over TLS\ufffd"),
+        )
 
     def test_stateSentence(self) -> None:
         """Who is offline reads how to go online."""
