@@ -115,7 +115,8 @@ class SentenceTests(SynchronousTestCase):
             relaySummary({"relays": relays}), "a.example:3478 over UDP (20.0 ms), b.example:443 over TLS"
         )
         self.assertEqual(relaySummary({"relays": [], "relayError": "it is full"}), "none: it is full")
-        for status in ({}, {"relays": None}, {"relays": [1]}, {"relays": [], "relayError": None}):
+        empty: list[dict[str, object]] = [{}, {"relays": None}, {"relays": [1]}, {"relays": []}]
+        for status in empty:
             self.assertEqual(relaySummary(status), "none")
         self.assertEqual(
             (relayName("a:1", None), relayName(None, "udp"), relayName("a\n", "tls\x1b")),

@@ -194,14 +194,14 @@ class Allocation:
         """
         if len(frame) < 4 or self.state != "allocated":
             return None
-        if 0x40 <= frame[0] <= 0x4F:
-            number, size = _HEADER.unpack_from(frame)
-            channel = self._channels.at(number)
-            if channel is None or len(frame) < 4 + size:
-                self.counters["noChannel"] += 1
-                return None
-            return frame[4 : 4 + size], channel.peer
-        return self._indicated(frame) if frame[:2] == _DATA_INDICATION else None
+        if not 0x40 <= frame[0] <= 0x4F:
+            return self._indicated(frame) if frame[:2] == _DATA_INDICATION else None
+        channel = self._channels.at(frame[0] << 8 | frame[1])
+        end = (frame[2] << 8 | frame[3]) + 4
+        if channel is None or len(frame) < end:
+            self.counters["noChannel"] += 1
+            return None
+        return frame[4:end], channel.peer
 
     def _indicated(self, frame: bytes) -> tuple[bytes, Address] | None:
         try:
