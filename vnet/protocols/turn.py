@@ -42,7 +42,7 @@ from vnet.values import Address
 
 __all__ = ["STRANGER_TIME", "TurnServer"]
 
-STRANGER_TIME = 15.0
+STRANGER_TIME = 14.0
 """Seconds for which a connection may have no allocation."""
 
 _BATCH = 16
@@ -108,6 +108,7 @@ class TurnServer:
             wallClock=wallClock,
             open=self._openRelayed,
             close=self._closeRelayed,
+            isConnection=lambda client: client.via in self._connections,
         )
         self.forwarding = Forwarding(self.relaying, reactor.seconds)
         self.crowd = Crowd()

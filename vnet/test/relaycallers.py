@@ -78,6 +78,7 @@ class Relay:
             wallClock=lambda: self.wall,
             open=self._open,
             close=self.bound.remove,
+            isConnection=lambda client: not client.via.startswith("udp"),
         )
 
     def _open(self, address: Address) -> bool:

@@ -411,6 +411,13 @@ class RateTests(RelayCase):
         self.relay.sleep(1.0)
         self.assertEqual(self.answers(data, ["8.1.1.1"] * 100), 10)
 
+    def test_connections(self) -> None:
+        """Each connection is a source of its own: many may come from behind one NAT at once, and nothing there is asked again."""
+        data = encode(Message(ALLOCATE, Class.REQUEST, b"t" * 12, (REQUESTED_TRANSPORT(UDP),)))
+        self.assertEqual([self.answers(data, ["8.1.1.1"], f"tcp{n}") for n in range(50)], [1] * 50)
+        self.assertEqual(self.answers(data, ["8.1.1.1"] * 100, "tls7"), 10)
+        self.assertEqual(self.answers(data, ["8.1.1.1"] * 100), 10)
+
     def test_ten(self) -> None:
         """Over ten seconds, one source gets a hundred and ten answers at most, however it spreads its requests."""
         data = encode(Message(REFRESH, Class.REQUEST, b"t" * 12))

@@ -11,7 +11,7 @@ Nothing is kept of a client that has not shown that it knows a password, but a c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from vnet.errors import DecodeError
@@ -111,6 +111,7 @@ class Relaying:
         wallClock: Callable[[], float],
         open: Callable[[Address], bool],
         close: Callable[[Address], None],
+        isConnection: Callable[[Address], bool] = lambda client: False,
     ) -> None:
         """
         @param credentials: whom to serve.
@@ -118,12 +119,14 @@ class Relaying:
         @param wallClock: seconds since 1970.
         @param open: binds a UDP address of this host, and says whether it could.
         @param close: gives it back.
+        @param isConnection: whether a client has a connection, which shows that it is where it says.
         """
         self.settings = settings
         self.policy = settings.policy
         self.policy.setOwn({*self.policy.own, *settings.hosts.values(), *settings.external.values()})
         self.counters: Counter[str] = Counter()
         self._random = random
+        self._isConnection = isConnection
         self._auth = TurnAuth(settings.realm, credentials, Nonces(random(32)), wallClock)
         self._allocations = Allocations(settings, random, open, close)
         self.clients = self._allocations.byClient
@@ -225,7 +228,7 @@ class Relaying:
 
     def _bindingRequested(self, message: Message, client: Address, now: float) -> None:
         response = bindingResponse(message, client)
-        if response is None or not self._bindings.allow(sourceKey(client.host), now):
+        if response is None or not self._bindings.allow(self._sourceOf(client), now):
             self.counters["limited"] += 1
             return
         self._outbox.append((encode(response, fingerprint=FINGERPRINT in message), client))
@@ -268,12 +271,16 @@ class Relaying:
     def _refuse(self, message: Message, refusal: Refusal, client: Address, known: bool, now: float) -> None:
         # Without one of our nonces, who has a password has not shown that he is where he says.
         isProven = known and refusal.admitted is not None
-        if not isProven and not self._challenges.allow(sourceKey(client.host), now):
+        if not isProven and not self._challenges.allow(self._sourceOf(client), now):
             self.counters["limited"] += 1
             return
         self.counters[f"error{refusal.code}"] += 1
         error = (ERROR_CODE(ErrorCode(refusal.code)), *refusal.attributes)
         self._answer(message, refusal.admitted, Class.ERROR, error, client)
+
+    def _sourceOf(self, client: Address) -> Hashable:
+        # Answers to a connection reach nobody else, and what is not answered there is not asked again.
+        return client.via if self._isConnection(client) else sourceKey(client.host)
 
     def _answer(
         self, request: Message, signer: Admitted | None, klass: Class, attributes: Attributes, client: Address

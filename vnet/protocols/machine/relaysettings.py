@@ -47,8 +47,9 @@ class RelayLimits:
     @ivar total: allocations.
     @ivar perUser: allocations of one user.
     @ivar permissions: of one allocation; C{channels} too.
-    @ivar challenges: answers a second to one source that has not shown that it knows a password.
-    @ivar bindings: answers a second to one source that asks for its address.
+    @ivar challenges: answers a second to one source that has not shown that it knows a password; each connection is a source
+        of its own.
+    @ivar bindings: the same for a source that asks for its address.
     """
 
     total: int = 16_384
