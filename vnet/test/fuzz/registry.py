@@ -13,6 +13,7 @@ from vnet.test.fuzz import (
     controltargets,
     proxytargets,
     punchtargets,
+    relaytargets,
     tunneltargets,
 )
 from vnet.test.fuzz.target import Target
@@ -21,7 +22,15 @@ __all__ = ["TARGETS", "findTarget"]
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
-    for module in (codectargets, tunneltargets, punchtargets, controltargets, clienttargets, proxytargets)
+    for module in (
+        codectargets,
+        tunneltargets,
+        punchtargets,
+        relaytargets,
+        controltargets,
+        clienttargets,
+        proxytargets,
+    )
     for target in module.TARGETS
 }
 
