@@ -240,6 +240,8 @@ class Node:
         """
         self._log.info("{reason}", reason=reason)
         self.peers.checkAll()
+        if self.relays is not None:
+            self.relays.check()
         self._changed()
 
     def sessionReplaced(self, session: Session) -> None:

@@ -124,6 +124,8 @@ class Relays:
                 # It was named no more, and is again: or it is given up a little later.
                 self._displaces(leg)
         self._settle()
+        # A mediator that was started anew may have started its relay anew.
+        self._checkAll()
         self._renewal.schedule(self._relays.values())
         self._seekAnew()
 
@@ -151,8 +153,11 @@ class Relays:
         now = self._clock.seconds()
         if now - self._checkedAt >= _CHECK_PAUSE:
             self._checkedAt = now
-            for leg in self._allocated():
-                leg.check()
+            self._checkAll()
+
+    def _checkAll(self) -> None:
+        for leg in self._allocated():
+            leg.check()
 
     def clear(self) -> None:
         """

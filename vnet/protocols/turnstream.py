@@ -8,6 +8,7 @@ oldest data in it: for a tunnel, late is worse than lost.
 
 from __future__ import annotations
 
+import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,13 +22,16 @@ from zope.interface import implementer
 from vnet.errors import DecodeError
 from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter
 
-__all__ = ["QUEUE_BYTES", "QUEUE_FRAMES", "StreamOwner", "TurnStream"]
+__all__ = ["QUEUE_BYTES", "QUEUE_FRAMES", "UNSENT_BYTES", "StreamOwner", "TurnStream"]
 
 QUEUE_FRAMES = 64
 """Messages that wait for a connection that is full."""
 
 QUEUE_BYTES = 128 * 1024
 """The same in bytes."""
+
+UNSENT_BYTES = 32 * 1024
+"""What the operating system may hold beside what is on its way."""
 
 #: The first two bytes of what may be dropped beside ChannelData: Send and Data indications.
 _INDICATIONS = (b"\x00\x16", b"\x00\x17")
@@ -114,6 +118,10 @@ class TurnStream(Protocol):
         noDelay = getattr(self.transport, "setTcpNoDelay", None)
         if noDelay is not None:
             noDelay(True)
+        plain = getattr(self.transport, "socket", None)
+        if plain is not None:
+            # Without it the system takes megabytes, which a slow line needs minutes for.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._wire.registerProducer(self, True)
         self._owner.streamConnected(self)
 

@@ -358,6 +358,17 @@ class KeepTests(RelaysCase):
         self.assertEqual(len(self.used()), 2)
         self.assertNotEqual(self.told[-1], before)
 
+    def test_restartedWithMediator(self) -> None:
+        """A relay that was started anew together with the mediator is asked again at the next login."""
+        one, _ = self.both()
+        self.wait(5)
+        before = self.told[-1]
+        one.script.forget()
+        self.giveAll(1, 2)
+        self.wait(0.5)
+        self.assertEqual((len(self.used()), self.leases()), (2, 2))
+        self.assertNotEqual(self.told[-1], before)
+
     def test_doubtIsCheap(self) -> None:
         """However often there is a doubt, a relay is asked every other second at most."""
         one, _ = self.both()

@@ -4,6 +4,8 @@ TURN over TCP and TLS.
 
 from __future__ import annotations
 
+import socket
+
 from attrs import define, field
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -11,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.stun import BINDING, Class, Message, encode
 from vnet.protocols.codec.turn import encodeChannelData
-from vnet.protocols.turnstream import QUEUE_BYTES, QUEUE_FRAMES, TurnStream
+from vnet.protocols.turnstream import QUEUE_BYTES, QUEUE_FRAMES, UNSENT_BYTES, TurnStream
 
 REQUEST = encode(Message(BINDING, Class.REQUEST, b"t" * 12))
 
@@ -74,6 +76,16 @@ class TurnStreamTests(SynchronousTestCase):
         self.assertEqual(self.wire.value(), REQUEST + b"".join(data[-QUEUE_FRAMES + 1 :]))
         self.stream.send([REQUEST])
         self.assertTrue(self.wire.value().endswith(REQUEST))
+
+    def test_systemHoldsLittle(self) -> None:
+        """The operating system is told to hold little that is not on its way: what waits there cannot be dropped."""
+        options: list[tuple[int, int, int]] = []
+
+        class Wire(StringTransport):
+            socket = type("Socket", (), {"setsockopt": lambda self, *option: options.append(option)})()
+
+        TurnStream(self.owner).makeConnection(Wire())
+        self.assertEqual(options, [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)])
 
     def test_slowLarge(self) -> None:
         """What waits is bounded in bytes too."""
