@@ -4,92 +4,28 @@ How a TURN server moves data: what leaves its sockets, datagram by datagram.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.codec.stun import Class, Message, decode, encode
-from vnet.protocols.codec.stunattributes import ADDITIONAL_ADDRESS_FAMILY, DATA, LIFETIME, XOR_PEER_ADDRESS
-from vnet.protocols.codec.turn import DATA_INDICATION, SEND, Splitter, encodeChannelData
+from vnet.protocols.codec.stun import Class, Message, encode
+from vnet.protocols.codec.stunattributes import ADDITIONAL_ADDRESS_FAMILY, LIFETIME
+from vnet.protocols.codec.turn import SEND, Splitter, encodeChannelData
 from vnet.protocols.machine.relaysettings import RelaySettings
 from vnet.protocols.machine.served import Served
-from vnet.protocols.trains import LONGEST, MOST, TrainSocket, cut
+from vnet.protocols.trains import cut
 from vnet.protocols.turnforward import Forwarding, StreamClient, UdpClient
 from vnet.protocols.turnstream import TurnStream
 from vnet.test.relaycallers import Caller, Relay
+from vnet.test.relayforwarding import PretendedClient, PretendedSocket
 from vnet.values import Address
 
 ONE, TWO, NONE = 0x4000, 0x4001, 0x4ABC
 PEER, PEER2, PEER6 = Address("8.1.1.1", 5000), Address("8.1.1.2", 5000), Address("2600::1", 5000)
 HOSTS = {4: "8.0.0.1", 6: "2600::8"}
-
-
-@define(eq=False)
-class PretendedSocket:
-    """
-    Takes trains as the kernel would.
-
-    @ivar sent: each datagram, and where it went; C{trains}: how many were in each call.
-    @ivar waiting: what L{receive} gives: data, segment, source.
-    """
-
-    sent: list[tuple[bytes, Address]] = field(factory=list)
-    trains: list[int] = field(factory=list)
-    whole: list[bytes] = field(factory=list)
-    waiting: list[tuple[bytes, int, tuple[Any, ...]]] = field(factory=list)
-    counters: Counter[str] = field(factory=Counter)
-
-    def send(
-        self, parts: Sequence[bytes | memoryview], segment: int, count: int, to: tuple[Any, ...]
-    ) -> bool:
-        data = memoryview(b"".join(parts))
-        if count > 1:
-            assert segment > 0 and count <= MOST and len(data) <= LONGEST
-        pieces = list(cut(data, segment)) if count > 1 else [data]
-        assert len(pieces) == count, (len(pieces), count)
-        self.trains.append(count)
-        self.sent += [(bytes(each), Address(*to[:2])) for each in pieces]
-        return True
-
-    def sendWhole(self, data: bytes, to: tuple[Any, ...]) -> bool:
-        self.whole.append(data)
-        return self.send((data,), len(data), 1, to)
-
-    def receive(self, buffer: memoryview) -> tuple[int, int, tuple[Any, ...]] | None:
-        if not self.waiting:
-            return None
-        data, segment, source = self.waiting.pop(0)
-        buffer[: len(data)] = data
-        return len(data), segment, source
-
-    def socketAddress(self, address: Address) -> tuple[Any, ...]:
-        return (address.host, address.port, 0, 0) if ":" in address.host else (address.host, address.port)
-
-    canonical = staticmethod(TrainSocket.canonical)
-
-
-@define(eq=False)
-class PretendedClient:
-    """
-    Takes what goes to a client.
-    """
-
-    channels: list[tuple[int, bytes, int]] = field(factory=list)
-    messages: list[tuple[Address | None, bytes | None]] = field(factory=list)
-
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
-        self.channels.append((number, bytes(data), segment))
-
-    def message(self, data: bytes) -> None:
-        message = decode(data)
-        assert (message.method, message.klass) == (DATA_INDICATION, Class.INDICATION)
-        self.messages.append((message.get(XOR_PEER_ADDRESS), message.get(DATA)))
 
 
 class ForwardingCase(SynchronousTestCase):
