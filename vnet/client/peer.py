@@ -70,7 +70,6 @@ class Peer:
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
     _previousAnswers: bool = field(default=False, init=False)
-    _heardAt: float = field(default=float("-inf"), init=False)
     _endpoint: Address | None = field(default=None, init=False)
 
     @property
@@ -372,9 +371,9 @@ class Peer:
             return
         since = None
         if event.reason in ("doubt", "lost"):
-            # What was sent after the last of which it is known that it arrived may be lost.
-            longest = self.context.clock.seconds() - _LONGEST_RESENT
-            since = max(self._heardAt - _LEEWAY, event.provenAt - _LEEWAY, longest)
+            # What was sent after the last check that the old path answered may be lost.  That the peer is heard shows
+            # nothing: its packets may have come by another way already.
+            since = max(event.provenAt - _LEEWAY, self.context.clock.seconds() - _LONGEST_RESENT)
             if old.via:
                 self.context.doubtRelay(old.via)
         self.context.handover(old, event.path.address, since)
@@ -462,14 +461,8 @@ class Peer:
         if used is not None:
             used.addressHeard(address)
 
-    def noteTraffic(self, heardAt: float | None) -> None:
-        """
-        The tunnel carried traffic lately.
-
-        @param heardAt: up to when whatever this node sent has arrived, as traffic of the peer shows; L{None}: there was none.
-        """
-        if heardAt is not None:
-            self._heardAt = heardAt
+    def noteTraffic(self) -> None:
+        """The tunnel carried traffic lately."""
         for attempt in (self._attempt, self._previous):
             if attempt is not None:
                 attempt.noteTraffic()

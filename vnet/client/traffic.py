@@ -91,8 +91,7 @@ class TrafficWatch:
             seen.rx, seen.tx = status.rxBytes, status.txBytes
             if heard or sent:
                 self._busyUntil = now + _BUSY_FOR
-                rtt = 0.0 if peer.path is None else peer.path.rtt
-                peer.noteTraffic(self._lookedAt - rtt if heard else None)
+                peer.noteTraffic()
             self._judge(peer, seen, heard, sent, now)
         self._carried = carried
 

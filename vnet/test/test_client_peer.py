@@ -571,7 +571,7 @@ class PeerTests(PeerCase):
         """
         peer, attempt = self.connected()
         peer.endpointMoved(HERE)
-        peer.noteTraffic(None)
+        peer.noteTraffic()
         self.assertEqual((attempt.addresses, attempt.traffic), ([HERE], 1))
 
     def test_handshakeFails(self) -> None:
@@ -632,17 +632,16 @@ class RelayedPeerTests(PeerCase):
 
     def test_doubt(self) -> None:
         """
-        When a path is given up, what was sent since it last showed that it works is sent again, but no more than two seconds.
+        When a path is given up, what was sent since it last answered is sent again, but no more than two seconds.
         """
-        peer, attempt = self.connected()
+        _, attempt = self.connected()
         self.clock.advance(100)
-        peer.noteTraffic(99.0)
         attempt.select(RELAYED, "doubt", 98.5)
         attempt.select(PATH, "doubt", 99.5)
         self.clock.advance(50)
         attempt.select(RELAYED, "lost")
         since = [each for _, _, each in self.around.moves]
-        self.assertEqual([round(each or 0.0, 2) for each in since], [98.95, 99.45, 148.0])
+        self.assertEqual([round(each or 0.0, 2) for each in since], [98.45, 99.45, 148.0])
 
     def test_relayDoubted(self) -> None:
         """
@@ -729,13 +728,12 @@ class RelayedPeerTests(PeerCase):
         """
         peer, _ = self.connected()
         self.clock.advance(100)
-        peer.noteTraffic(99.5)
         peer.check()
         self.clock.advance(1.1)
         peer.rendezvous(6, 101.0)
         self.attempts[-1].select(RELAYED)
         [(old, new, since)] = self.around.moves
-        self.assertEqual((old, new, round(since or 0.0, 2)), (THERE, RELAYED.address, 99.45))
+        self.assertEqual((old, new, round(since or 0.0, 2)), (THERE, RELAYED.address, 99.1))
 
     def test_json(self) -> None:
         """

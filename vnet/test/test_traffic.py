@@ -25,7 +25,7 @@ class FakePeer:
     """
     A peer whose tunnel carries what the test says.
 
-    @ivar noted: the times at which it was told of traffic, with what was heard; C{doubts}, C{checks}: when it was doubted and
+    @ivar noted: the times at which it was told of traffic; C{doubts}, C{checks}: when it was doubted and
         asked.
     """
 
@@ -35,7 +35,7 @@ class FakePeer:
     active: bool = True
     path: Path | None = PATH
     state: PeerStatus = NOTHING
-    noted: list[tuple[float, float | None]] = field(factory=list)
+    noted: list[float] = field(factory=list)
     doubts: list[float] = field(factory=list)
     checks: list[float] = field(factory=list)
     looks: int = 0
@@ -59,9 +59,9 @@ class FakePeer:
         """The tunnel carries something."""
         self.state = evolve(self.state, rxBytes=self.state.rxBytes + rx, txBytes=self.state.txBytes + tx)
 
-    def noteTraffic(self, heardAt: float | None) -> None:
+    def noteTraffic(self) -> None:
         """See L{Peer}."""
-        self.noted.append((self.clock.seconds(), heardAt))
+        self.noted.append(self.clock.seconds())
 
     def doubt(self) -> None:
         """See L{Peer}."""
@@ -101,9 +101,7 @@ class TrafficTests(SynchronousTestCase):
         self.wait(10, 100, 100)
         self.assertTrue(80 <= self.peer.looks - before <= 101)
         self.assertEqual((self.peer.doubts, self.peer.checks), ([], []))
-        for now, heardAt in self.peer.noted[3:]:
-            # The last look, and the time that a packet takes there and back.
-            self.assertTrue(heardAt is not None and 0.14 < now - heardAt < 0.18, (now, heardAt))
+        self.assertGreater(len(self.peer.noted), 80)
 
     def test_silence(self) -> None:
         """One that is sent on and hears nothing is doubted within half a second, and again and again."""
