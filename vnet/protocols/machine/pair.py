@@ -76,7 +76,7 @@ class Pair:
     @ivar state: of the search for a path; a pair that has succeeded stays so until it is reset.
     @ivar localKind: the kind of our candidate as the peer sees it; meaningful once it has succeeded.
     @ivar rtt: seconds, smoothed; L{None} before the first answer.
-    @ivar answeredAt: when the peer answered last.
+    @ivar answeredAt: when the peer answered last; C{provenAt}: when that check was sent.
     @ivar triedAt: when a check was sent last.
     @ivar nominated: whether the controlling peer nominated it last.
     @ivar demotions: how often it was given up because it did not answer.
@@ -88,6 +88,7 @@ class Pair:
     localKind: str = "host"
     rtt: float | None = None
     answeredAt: float | None = None
+    provenAt: float = float("-inf")
     triedAt: float | None = None
     nominated: bool = False
     demotions: int = 0
@@ -129,7 +130,7 @@ class Pair:
         """
         self.localKind = localKind
         self.state = State.SUCCEEDED
-        self.answeredAt = now
+        self.answeredAt, self.provenAt = now, now - sample
         self.rtt = sample if self.rtt is None else self.rtt + (sample - self.rtt) / 4
 
     def demote(self, now: float) -> None:

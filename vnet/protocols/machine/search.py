@@ -126,7 +126,7 @@ class Search:
         self.startAt = self.exhaustedAt = self.failedAt = self.doubting = None
         old = self.election.selected
         reason = "better" if old is not None and self.why == "found" else self.why
-        provenAt = float("-inf") if old is None else (old.answeredAt or 0.0) - (old.rtt or 0.0)
+        provenAt = float("-inf") if old is None else old.provenAt
         self.why = "found"
         if not pair.hops:
             self.retryAt, self._retries = None, 0
