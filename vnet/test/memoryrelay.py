@@ -99,6 +99,7 @@ class MemoryRelay:
 
     @ivar closed: the transports over which it is not reached; with C{udp} its answers are lost too.
     @ivar silent: the transports whose connections are not even refused.
+    @ivar barred: the clients that do not reach it at all.
     @ivar down: whether its process is gone.
     """
 
@@ -106,6 +107,7 @@ class MemoryRelay:
     host: str
     closed: set[str] = field(factory=set)
     silent: set[str] = field(factory=set)
+    barred: set[str] = field(factory=set)
     down: bool = False
     pipes: dict[Address, Pipe] = field(factory=dict)
     script: TurnScript = field(init=False)
@@ -174,7 +176,7 @@ class MemoryRelay:
         """
         self.connections.append(transport)
         connecting: Deferred[Any] = Deferred()
-        if transport in self.silent:
+        if transport in self.silent or client in self.barred:
             return connecting
         trips = 4 if transport == "tls" else 2
         call = self.internet.clock.callLater(

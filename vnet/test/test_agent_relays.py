@@ -320,6 +320,21 @@ class RelayedTests(SynchronousTestCase):
         _, event = couple.a.events[-1]
         self.assertTrue(isinstance(event, Selected) and abs(event.provenAt - asked) < 0.02, event)
 
+    def test_newAllocations(self) -> None:
+        """However often the peer's allocations change, the newest ones are tried, and old ones that are of no use go."""
+        couple = RelayedCouple(OPEN, OPEN, "alice bob", count=2)
+        couple.run(5.0)
+        for _ in range(60):
+            couple.tellRelays(couple.b, couple.a)
+            couple.run(20.0)
+        newest = [relay.host for relay in couple.relays]
+        tried = [address for address in couple.a.agent.tried if address.host in newest]
+        self.assertGreater(len(tried), 0)
+        known = {pair.address.port for pair in couple.a.agent._core.checklist if pair.address.via}
+        self.assertTrue({port for relay in couple.relays for port in list(relay.owners)[-1:]} <= known)
+        self.assertLessEqual(len([p for p in couple.a.agent._core.checklist if p.address.via]), 24)
+        self.assertTrue(couple.connected)
+
     def test_bounded(self) -> None:
         """However many candidates a peer names, no more than 24 of them are tried through relays, and none inside a home."""
         couple = RelayedCouple(OPEN, OPEN, count=2)

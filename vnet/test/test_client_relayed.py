@@ -170,6 +170,18 @@ class ConnectTests(RelayedCase):
 class StreamTests(RelayedCase):
     relayCount = 2
 
+    def test_twoRelays(self) -> None:
+        """Two nodes without UDP, each of which reaches another relay only, reach each other through both."""
+        one, other = self.overlay.relays
+        one.barred, other.barred = {BEA}, {ANN}
+        self.noUdp(ANN, BEA)
+        self.pair(3.0)
+        self.assertTrue(self.ann.reaches(self.bea) and self.bea.reaches(self.ann))
+        for node, peer, relay in ((self.ann, "bea", "relay1"), (self.bea, "ann", "relay2")):
+            self.assertEqual(node.do(node.node.peer(peer))["relay"], f"{relay}.example:3478")
+        self.stream(3.0, self.ann)
+        self.assertAll(self.bea)
+
     def test_toDirect(self) -> None:
         """From the relay to a direct path during a stream of 1,000 packets a second: none lost, none twice."""
         self.overlay.cutUdp((ANN, BEA))

@@ -35,7 +35,6 @@ __all__ = ["Agent"]
 _RETRY = 1.0
 _INTAKE_RATE = 0.5
 _PEER_REFLEXIVE = "prflx"
-_MAXIMUM_RELAYED = 24
 
 
 class Agent:
@@ -172,7 +171,7 @@ class Agent:
             sameFamily = any((":" in each.host) == (":" in address.host) for each in own)
             if not sameFamily or core.checklist.find(relayed) is not None:
                 continue
-            if sum(1 for pair in core.checklist if pair.address.via) >= _MAXIMUM_RELAYED:
+            if not core.checklist.hasRoomForRelayed(core.election.selected):
                 return
             through = Candidate(candidate.kind, relayed, candidate.priority, candidate.foundation)
             if self._admit(through, now) is not None:

@@ -6,16 +6,19 @@ what is out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vnet.protocols.machine.candidates import pairPriority, priority
 from vnet.protocols.machine.pair import Check, Pair, State
 from vnet.values import Address, Candidate
 
-__all__ = ["MAXIMUM_PAIRS", "Checklist"]
+__all__ = ["MAXIMUM_PAIRS", "MAXIMUM_RELAYED", "Checklist"]
 
 MAXIMUM_PAIRS = 64
 """Pairs of one agent.  The peer names the addresses, so this bounds what it can make us send."""
+
+MAXIMUM_RELAYED = 24
+"""Those of them that go through this side's allocations."""
 
 
 class Checklist:
@@ -50,7 +53,7 @@ class Checklist:
             if pair.remote.kind == "prflx":
                 pair.remote = candidate
             return pair
-        if len(self._pairs) >= MAXIMUM_PAIRS and not self._evict(selected):
+        if len(self._pairs) >= MAXIMUM_PAIRS and not self._evict(selected, self):
             return None
         pair = self._pairs[candidate.address] = Pair(candidate)
         return pair
@@ -169,12 +172,21 @@ class Checklist:
             pair.state = state
             pair.nominated = False
 
-    def _evict(self, selected: Pair | None) -> bool:
+    def hasRoomForRelayed(self, selected: Pair | None) -> bool:
+        """
+        Whether there may be one more pair through this side's allocations.  If need be, one that is of least use goes.
+
+        @param selected: the pair in use, which does not give way.
+        """
+        relayed = [pair for pair in self if pair.address.via]
+        return len(relayed) < MAXIMUM_RELAYED or self._evict(selected, relayed)
+
+    def _evict(self, selected: Pair | None, among: Iterable[Pair]) -> bool:
         """
         Make room: a pair goes that has failed, or else the one that has answered longest ago.
         """
         busy = {selected, *self._triggered.values(), *(check.pair for check in self._checks)}
-        spare = [p for p in self if p.state in (State.FAILED, State.SUCCEEDED) and p not in busy]
+        spare = [p for p in among if p.state in (State.FAILED, State.SUCCEEDED) and p not in busy]
         oldest = min(spare, key=lambda p: (p.state is State.SUCCEEDED, p.answeredAt or 0.0), default=None)
         if oldest is None:
             return False
