@@ -220,7 +220,8 @@ class Forwarding:
                 return False
             parts.append(train[start + HEADER : start + segment])
         if last < size:
-            if size - last < HEADER or _HEAD.unpack_from(train, last) != (number, size - last - HEADER):
+            # An empty datagram would be lost at the end of a train.
+            if size - last <= HEADER or _HEAD.unpack_from(train, last) != (number, size - last - HEADER):
                 return False
             parts.append(train[last + HEADER :])
         self._out(served, number, parts, length, len(parts), size - HEADER * len(parts), now)

@@ -142,6 +142,7 @@ class FromClientTests(ForwardingCase):
             (one, one, encodeChannelData(ONE, b"xyz") + b"\0"),
             (one, one, b"\x40\0\0\2x"),
             (one, one, b"\x40\0\0"),
+            (one, one, encodeChannelData(ONE, b"")),
             (one, b"\x40\0\0\x11" + b"x" * 16),
         ):
             self.assertFalse(self.train(*train))

@@ -2,9 +2,10 @@
 """
 Nonces that a server need not remember (RFC 8489 section 9.2)::
 
-    "obMatJos2" || base64(feature bits, 3 bytes) || base64url(time, 4 bytes || mac, 14 bytes)
+    "obMatJos2" || base64(feature bits, 3 bytes) || base64url(time, 4 bytes || mac, 8 bytes)
 
-The mac is over time and client, under a key that the server makes when it starts: so each client's nonce is its own.
+The mac is over time and client, under a key that the server makes when it starts: so each client's nonce is its own.  It is
+short, since the answer to a stranger should be: who guesses one has gained nothing without a password.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LIFETIME = 1800.0
 #: The bit that says that PASSWORD-ALGORITHMS is there (RFC 8489 section 18.1).
 _FEATURES = b64encode((0x800000).to_bytes(3, "big")).decode("ascii")
 _PREFIX = NONCE_COOKIE + _FEATURES
-_TIME, _MAC = 4, 14
+_TIME, _MAC = 4, 8
 
 
 @frozen

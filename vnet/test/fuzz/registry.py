@@ -15,6 +15,7 @@ from vnet.test.fuzz import (
     punchtargets,
     relaytargets,
     tunneltargets,
+    turntargets,
 )
 from vnet.test.fuzz.target import Target
 
@@ -30,6 +31,7 @@ TARGETS: Mapping[str, Target] = {
         controltargets,
         clienttargets,
         proxytargets,
+        turntargets,
     )
     for target in module.TARGETS
 }
