@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
-from batches import Arrivals, Datagram, Departures
+from batches import Arrivals, Datagram, Departures, sleepExactly
 from pyroute2 import netns
 from spent import cpuSeconds, p99, residentBytes
 from turnclients import LoadError, TurnClient, allocate, bindChannels, openSocket, release
@@ -44,7 +44,7 @@ _BATCH = 64
 _LARGE_WINDOW, _SMALL_WINDOW = 8 * _TRAIN, 8 * MANY
 #: What has not arrived in so long is lost, seconds.
 _LOST = 0.05
-_REST, _PAUSE = 0.00005, 0.002
+_REST, _PAUSE = 0.00002, 0.002
 #: The port of the clients that have an address each.
 _PORT = 40_000
 _PER_NETWORK = 250
@@ -370,6 +370,7 @@ def main() -> int:
     plan = Plan(**json.load(sys.stdin))
     try:
         raiseFileLimit(plan.allocations + _SPARE_FILES)
+        sleepExactly()
         found = measureAllocations(plan) if plan.allocations else measureFlows(plan)
     except VnetError as error:
         print(error, file=sys.stderr)
