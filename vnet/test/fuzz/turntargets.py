@@ -297,46 +297,71 @@ def _plainSeeds() -> Sequence[bytes]:
 # Trains
 
 
-def _forwarding() -> tuple[Relay, Forwarding, PretendedSocket, Served]:
-    relay = Relay(RelaySettings("relay.example", HOSTS))
-    caller = relay.allocated()
-    for number, peer in ((_ONE, _PEER), (_TWO, _PEER2)):
-        caller.bind(number, peer)
-    served = relay.machine.clients[caller.address]
-    forwarding = Forwarding(relay.machine, lambda: relay.now)
-    pretended = PretendedSocket()
-    socket: Any = pretended
-    forwarding.attach(served.sides[4].bound, socket)
-    return relay, forwarding, pretended, served
+class _Path:
+    """
+    A relay's data path, with two channels.
+    """
+
+    def __init__(self) -> None:
+        relay = Relay(RelaySettings("relay.example", HOSTS))
+        caller = relay.allocated()
+        for number, peer in ((_ONE, _PEER), (_TWO, _PEER2)):
+            caller.bind(number, peer)
+        self.served = relay.machine.clients[caller.address]
+        self.forwarding = Forwarding(relay.machine, lambda: relay.now)
+        self.pretended = PretendedSocket()
+        socket: Any = self.pretended
+        self.forwarding.attach(self.served.sides[4].bound, socket)
+
+    def train(self, train: memoryview, segment: int) -> bool:
+        """
+        Try it as a whole.
+
+        @return: whether it was one.
+        """
+        return _isData(train) and self.forwarding.channelData(self.served, train, segment, 1000.0)
+
+    def each(self, datagrams: Sequence[memoryview]) -> None:
+        """
+        Take them one by one.
+        """
+        for each in datagrams:
+            require(self.train(each, len(each)) or not _isData(each), "one datagram is all of it")
+
+    def result(self) -> tuple[list[tuple[bytes, Address]], dict[str, int]]:
+        """
+        Take what has left, and what was counted.
+        """
+        found = list(self.pretended.sent), dict(self.forwarding.counters)
+        self.pretended.sent.clear()
+        self.forwarding.counters.clear()
+        return found
 
 
 def _isData(data: bytes | memoryview) -> bool:
     return len(data) >= 4 and 0x40 <= data[0] < 0x80
 
 
-def _train(data: bytes) -> None:
+class _Trains:
     """
     The first byte is the length of the datagrams, the rest the train of a client: as a whole, and one by one.
     """
-    if len(data) < 2:
-        return
-    segment, train = min(data[0] + 1, len(data) - 1), memoryview(data)[1:]
-    _, forwarding, asWhole, served = _forwarding()
-    singly = list(cut(train, segment))
-    if not _isData(train) or not forwarding.channelData(served, train, segment, 1000.0):
-        require(not asWhole.sent, "nothing of a train that is taken apart was sent before")
-        _each(forwarding, served, singly)
-    _, other, oneByOne, theirs = _forwarding()
-    _each(other, theirs, singly)
-    require(asWhole.sent == oneByOne.sent, "datagrams fare in a train as they would alone")
-    require(forwarding.counters == other.counters, "they are counted alike")
-    require(sum(len(each) for each, _ in asWhole.sent) <= len(data), "nothing becomes more")
 
+    def __init__(self) -> None:
+        self._one, self._other = _Path(), _Path()
 
-def _each(forwarding: Forwarding, served: Served, datagrams: Sequence[memoryview]) -> None:
-    for each in datagrams:
-        if _isData(each):
-            require(forwarding.channelData(served, each, len(each), 1000.0), "one datagram is all of it")
+    def __call__(self, data: bytes) -> None:
+        if len(data) < 2:
+            return
+        segment, train = min(data[0] + 1, len(data) - 1), memoryview(data)[1:]
+        singly = list(cut(train, segment))
+        if not self._one.train(train, segment):
+            require(not self._one.pretended.sent, "nothing of a train that is taken apart was sent before")
+            self._one.each(singly)
+        self._other.each(singly)
+        sent, counted = self._one.result()
+        require((sent, counted) == self._other.result(), "datagrams fare in a train as they would alone")
+        require(sum(len(each) for each, _ in sent) <= len(data), "nothing becomes more")
 
 
 def _trainSeeds() -> Sequence[bytes]:
@@ -416,6 +441,6 @@ def _streamSeeds() -> Sequence[bytes]:
 TARGETS = [
     Target("turn-server-strangers", _Asking, _plainSeeds, _mendPlain, 1024),
     Target("turn-server-users", _Asking, _signedSeeds, _mendSigned, 1536),
-    Target("turn-trains", lambda: _train, _trainSeeds, maximum=1024),
+    Target("turn-trains", _Trains, _trainSeeds, maximum=1024),
     Target("turn-server-stream", lambda: _stream, _streamSeeds, maximum=2560),
 ]
