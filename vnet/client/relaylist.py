@@ -19,6 +19,8 @@ MAXIMUM_WAYS = 16
 """URIs of all relays together."""
 
 _DEFAULT_LIFE, _LONGEST_LIFE = 3600.0, 7 * 86_400.0
+#: RFC 8489 section 14.3.
+_LONGEST_NAME = 508
 
 
 @define
@@ -46,17 +48,22 @@ def readRelays(
     count = 0
     for text, username, credential in tickets:
         try:
-            ways = parseRelayUri(text)
+            ways, credentials = parseRelayUri(text), _credentials(username, credential)
         except DecodeError as error:
             complain(error)
             continue
         for uri in ways:
-            credentials = RelayCredentials(username, credential)
             relay = found.setdefault(uri.host, Relay(uri.host, credentials))
             if uri not in relay.ways and count < MAXIMUM_WAYS:
                 relay.ways.append(uri)
                 count += 1
     return {host: relay for host, relay in found.items() if relay.ways}
+
+
+def _credentials(username: str, credential: str) -> RelayCredentials:
+    if not (username + credential).isprintable() or len(username.encode()) > _LONGEST_NAME:
+        raise DecodeError("a relay's credentials that no request could hold")
+    return RelayCredentials(username, credential)
 
 
 def lifeOf(credentials: RelayCredentials, now: float) -> float | None:

@@ -519,6 +519,23 @@ class KeepTests(RelaysCase):
             self.assertEqual(len(self.renewals), 0, name)
             self.assertEqual(self.used(), [("relay1", "udp")])
 
+    def test_strangeCredentials(self) -> None:
+        """Credentials that no request could hold are left out, with their relay; the others are used."""
+        self.add(1)
+        self.add(2)
+        for name, credential in (
+            ("x" * 509, "secret"),
+            ("\x00", "secret"),
+            ("alice", "a\nb"),
+            ("\ud800", "x"),
+        ):
+            self.relays.clear()
+            self.relays.setTickets(
+                [("turn:relay1.example", name, credential), ("turn:relay2.example", "alice", "secret")]
+            )
+            self.wait(1)
+            self.assertEqual(self.used(), [("relay2", "udp")], name)
+
     def test_sameTickets(self) -> None:
         """Another login with the same relays changes nothing."""
         self.both()
