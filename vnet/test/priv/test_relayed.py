@@ -20,13 +20,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.netlab import Home
 from vnet.test.netlab._space import ROOT
+from vnet.test.priv.authority import Authority
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
+from vnet.test.priv.proxies import PASSWORD, USER, Proxies
 from vnet.test.priv.relay import LAB, addRelay, relayOptions, startCoturn
 
 RUNS = int(os.environ.get("VNET_RUNS", "2"))
 
 # Seconds from when both are online to the first ping answered.
-UDP, TLS443 = 1.0, 2.0
+UDP, TLS443, PROXY = 1.0, 2.0, 3.0
 
 
 def say(*words: object) -> None:
@@ -165,6 +167,71 @@ class FirstPingTests(SynchronousTestCase):
         """The same on both sides."""
         for seen in self.check("tcp443-only", "tcp443-only", TLS443):
             self.assertEqual("tls", seen["transport"])
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.commands("squid", "danted", "unshare")
+class ProxyPingTests(SynchronousTestCase):
+    """
+    One side reaches nothing but a proxy, which connects to port 443 only.
+    """
+
+    def test_proxies(self) -> None:
+        """
+        Through squid without a login, with Basic and with Digest, and through dante without and with a login, the first ping is
+        answered within 3 s after both are online.
+        """
+        with Cluster("viaproxy") as cluster:
+            mediator = cluster.startMediator("--with-relay", "--listen=tcp:443")
+            host, directory = cluster.lab.addHost("proxy"), cluster.lab.directory
+            proxies = Proxies(host, directory / "proxies", Authority(directory), mediator.host.address)
+            proxies.start()
+            password = directory / "password"
+            password.write_text(f"{PASSWORD}\n")
+            password.chmod(0o600)
+            ports, where = proxies.ports, host.address
+            office = cluster.lab.addHome("office", nat="proxy-only")
+            bob = cluster.addNode("bob", wait=False)
+            ways = {
+                "open": [f"--proxy=http://{where}:{ports.open}"],
+                "basic": [
+                    f"--proxy=http://{USER}@{where}:{ports.basic}",
+                    f"--proxy-password-file={password}",
+                ],
+                "digest": [
+                    f"--proxy=http://{USER}@{where}:{ports.digest}",
+                    f"--proxy-password-file={password}",
+                ],
+                "socks": [f"--proxy=socks5://{where}:{ports.socks}"],
+                "login": [
+                    f"--proxy=socks5://{USER}@{where}:{ports.socksLogin}",
+                    f"--proxy-password-file={password}",
+                ],
+            }
+            nodes = {
+                name: cluster.addNode(f"p-{name}", *options, where=office.addHost(f"p-{name}"), wait=False)
+                for name, options in ways.items()
+            }
+            bob.waitReady()
+            bob.login()
+            bob.create("family", "correct horse")
+            link, address = bob.invite("family"), bob.address
+            for name, node in nodes.items():
+                node.waitReady()
+                node.login()
+                node.vnet("join", link)
+                times = [connect(bob, node, address) for _ in range(RUNS)]
+                say(
+                    f"{name}:", *(f"{each:.2f}" for each in times), f"median {statistics.median(times):.2f} s"
+                )
+                self.assertLessEqual(statistics.median(times), PROXY)
+                self.assertEqual(("relayed", "tls"), _pathOf(node, address))
+                node.vnet("logout")
+
+
+def _pathOf(node: Node, address: str) -> tuple[str, str]:
+    seen = node.peer(address)
+    return seen["path"], seen["transport"]
 
 
 @pytest.mark.timeout(300)
