@@ -68,16 +68,17 @@ def isOnline(node: Node) -> bool:
     return str(node.ask("status")["state"]) == "online"
 
 
-def connect(alice: Node, bob: Node, address: str) -> float:
+def connect(alice: Node, bob: Node, address: str, both: bool = True) -> float:
     """
-    Log both in again.
+    Log both in again, or C{bob} alone.
 
     @return: seconds from when both were online to the first ping answered.
     """
-    for node in (alice, bob):
+    again = (alice, bob) if both else (bob,)
+    for node in again:
         node.vnet("logout")
     url = alice.mediator.url if alice.mediator else ""
-    logins = [node.begin("login", url) for node in (alice, bob)]
+    logins = [node.begin("login", url) for node in again]
     waitUntil(lambda: isOnline(alice) and isOnline(bob), 15.0, "both are online", every=0.01)
     took = bob.waitPing(address)
     for login in logins:
@@ -220,7 +221,7 @@ class ProxyPingTests(SynchronousTestCase):
                 node.waitReady()
                 node.login()
                 node.vnet("join", link)
-                times = [connect(bob, node, address) for _ in range(RUNS)]
+                times = [connect(bob, node, address, both=False) for _ in range(RUNS)]
                 say(
                     f"{name}:", *(f"{each:.2f}" for each in times), f"median {statistics.median(times):.2f} s"
                 )
