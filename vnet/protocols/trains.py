@@ -5,6 +5,8 @@ A UDP socket that is read and written in trains: many datagrams of one size, to 
 The kernel cuts a train that is sent (UDP_SEGMENT, udp(7)) and joins what arrives (UDP_GRO); a train's datagrams are all as long as
 its C{segment}, but the last one may be shorter.  Where the kernel knows neither, each train is one datagram.
 
+What ICMP says of datagrams that were sent can be read, too (IP_RECVERR, ip(7)).
+
 One L{TrainPoller} watches any number of them for the reactor, which pays for one.
 """
 
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,7 +30,7 @@ from zope.interface import implementer
 
 from vnet.values import Address
 
-__all__ = ["BUFFER", "LONGEST", "MOST", "SocketAddress", "TrainPoller", "TrainSocket", "cut"]
+__all__ = ["BUFFER", "LONGEST", "MOST", "Refusal", "SocketAddress", "TrainPoller", "TrainSocket", "cut"]
 
 LONGEST = 65_000
 """Bytes of a train that is sent: what fits in one IP packet with all headers."""
@@ -44,15 +46,46 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 # linux/udp.h, linux/in.h, linux/in6.h: Python has no names for them.
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG = 10, 23, 62
-_PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
+# IPv4 is fragmented on the way, and nobody can make our packets smaller by false messages; IPv6 only here, so we must listen.
+_PMTUDISC_DONT, _PMTUDISC_PROBE, _PMTUDISC_OMIT = 0, 3, 5
+_IP_RECVERR, _IPV6_RECVERR, _ORIGIN_ICMP, _ORIGIN_ICMP6 = 11, 25, 2, 3
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _SEGMENT = struct.Struct("H")
 _GRO = struct.Struct("i")
 _CONTROL = socket.CMSG_SPACE(_GRO.size)
+#: struct sock_extended_err, behind which stands who has sent the message (linux/errqueue.h).
+_EXTENDED_ERROR = struct.Struct("IBBBxII")
+_ERROR_CONTROL = socket.CMSG_SPACE(_EXTENDED_ERROR.size + 28) + _CONTROL
 _MAPPED = "::ffff:"
+_REFUSALS = frozenset({(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)})
 _AT_ONCE = 128
 #: The kernel does not cut for this way (EIO, EINVAL: no checksum offload, EMSGSIZE: a segment above the MTU).
 _UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+#: What a call gets because ICMP has said it of an earlier datagram, whatever its own would have met.
+_OF_ANOTHER = frozenset(
+    {
+        *(errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENONET),
+        *(errno.EACCES, errno.EPROTO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
+    }
+)
+
+Control = Sequence[tuple[int, int, bytes]]
+
+
+@frozen
+class Refusal:
+    """
+    What ICMP said of a datagram that was sent.
+
+    @ivar to: where that was sent.
+    @ivar type: of ICMP, or of ICMPv6 if C{to} is an address of IPv6; C{code} too.
+    @ivar mtu: what would have fitted, where that is the reason.
+    """
+
+    to: SocketAddress
+    type: int
+    code: int
+    mtu: int
 
 
 def cut(data: memoryview, segment: int) -> Iterator[memoryview]:
@@ -73,11 +106,19 @@ class TrainSocket:
 
     _socket: socket.socket
     _segments: bool = True
+    _refusals: bool = False
     counters: Counter[str] = field(factory=Counter, init=False)
 
     @classmethod
     def bind(
-        cls, host: str, port: int, *, buffer: int = 1 << 20, segments: bool = True, dual: bool = False
+        cls,
+        host: str,
+        port: int,
+        *,
+        buffer: int = 1 << 20,
+        segments: bool = True,
+        dual: bool = False,
+        refusals: bool = False,
     ) -> TrainSocket:
         """
         Take a UDP port.
@@ -86,6 +127,7 @@ class TrainSocket:
         @param buffer: bytes that the kernel may keep, in each direction.
         @param segments: whether to use UDP_SEGMENT and UDP_GRO.
         @param dual: with C{::}, take IPv4 too.
+        @param refusals: keep what ICMP says for L{refusal}, which has to be called whenever the poller says so.
         @raise OSError: it cannot be taken.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -95,7 +137,11 @@ class TrainSocket:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
                 opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
             if family == socket.AF_INET or dual:
-                opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+                opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
+            if refusals and family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            elif refusals:
+                opened.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             _enlarge(opened, buffer)
             if segments:
                 with contextlib.suppress(OSError):
@@ -104,7 +150,7 @@ class TrainSocket:
         except OSError:
             opened.close()
             raise
-        return cls(opened, segments)
+        return cls(opened, segments, refusals)
 
     @property
     def address(self) -> Address:
@@ -158,18 +204,32 @@ class TrainSocket:
         @param count: how many there are, at most L{MOST}, of L{LONGEST} bytes in all.
         @return: whether the kernel has taken it.
         """
+        if count > 1 and not self._segments:
+            return self._sendEach(memoryview(b"".join(parts)), segment, to)
+        control = ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment)),) if count > 1 else ()
         try:
-            if count == 1:
-                self._socket.sendmsg(parts, (), 0, to)
-                return True
-            if self._segments:
-                self._socket.sendmsg(parts, ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment)),), 0, to)
-                return True
+            self._socket.sendmsg(parts, control, 0, to)
+            return True
         except OSError as error:
-            if count == 1 or error.errno not in _UNCUT:
-                self.counters[errno.errorcode.get(error.errno or 0, "other")] += count
-                return False
+            failure = error.errno or 0
+        if self._refusals and failure in _OF_ANOTHER:
+            failure = self._sendAgain(parts, control, to)
+            if not failure:
+                return True
+        if count == 1 or failure not in _UNCUT:
+            self.counters[errno.errorcode.get(failure, "other")] += count
+            return False
         return self._sendEach(memoryview(b"".join(parts)), segment, to)
+
+    def _sendAgain(self, parts: Sequence[bytes | memoryview], control: Control, to: SocketAddress) -> int:
+        """
+        @return: the error, or 0.
+        """
+        try:
+            self._socket.sendmsg(parts, control, 0, to)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
 
     def _sendEach(self, data: memoryview, segment: int, to: SocketAddress) -> bool:
         done = True
@@ -184,12 +244,30 @@ class TrainSocket:
         if self._socket.family == socket.AF_INET6:
             level, option, on, off = socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1, 0
         else:
-            level, option, on, off = socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE, _PMTUDISC_DONT
+            level, option, on, off = socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE, _PMTUDISC_OMIT
         self._socket.setsockopt(level, option, on)
         try:
             return self.send((data,), len(data), 1, to)
         finally:
             self._socket.setsockopt(level, option, off)
+
+    def refusal(self) -> Refusal | None:
+        """
+        Read what ICMP said.
+
+        @return: L{None}: there is no more.
+        """
+        while True:
+            try:
+                _, control, _, to = self._socket.recvmsg(0, _ERROR_CONTROL, socket.MSG_ERRQUEUE)
+            except OSError:
+                return None
+            for level, kind, data in control:
+                if (level, kind) not in _REFUSALS:
+                    continue
+                number, origin, icmp, code, info, _ = _EXTENDED_ERROR.unpack_from(data)
+                if origin in (_ORIGIN_ICMP, _ORIGIN_ICMP6):
+                    return Refusal(to, icmp, code, info if number == errno.EMSGSIZE else 0)
 
     def socketAddress(self, address: Address) -> SocketAddress:
         """
@@ -238,6 +316,7 @@ class TrainPoller:
     _reactor: Any
     _epoll: select.epoll | None = field(default=None, init=False)
     _ready: dict[int, Callable[[], None]] = field(factory=dict, init=False)
+    _refused: dict[int, Callable[[], None]] = field(factory=dict, init=False)
 
     def start(self) -> None:
         """
@@ -258,11 +337,17 @@ class TrainPoller:
             self._reactor.removeReader(self)
             epoll.close()
 
-    def add(self, descriptor: int, ready: Callable[[], None]) -> None:
+    def add(
+        self, descriptor: int, ready: Callable[[], None], refused: Callable[[], None] | None = None
+    ) -> None:
         """
         Call C{ready} whenever a socket has something to read.
+
+        @param refused: called before it when there is a L{Refusal}.
         """
         self._ready[descriptor] = ready
+        if refused is not None:
+            self._refused[descriptor] = refused
         if self._epoll is not None:
             self._epoll.register(descriptor, select.EPOLLIN)
 
@@ -270,6 +355,7 @@ class TrainPoller:
         """
         Watch a socket no more; before it is closed.
         """
+        self._refused.pop(descriptor, None)
         if self._ready.pop(descriptor, None) is not None and self._epoll is not None:
             self._epoll.unregister(descriptor)
 
@@ -291,15 +377,19 @@ class TrainPoller:
         """
         if self._epoll is None:
             return
-        for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
+        for descriptor, events in self._epoll.poll(0, _AT_ONCE):
+            if events & select.EPOLLERR:
+                self._call(self._refused.get(descriptor))
             # One that was read before it may have closed this one.
-            ready = self._ready.get(descriptor)
-            if ready is None:
-                continue
-            try:
-                ready()
-            except Exception:
-                self._log.failure("while a socket is read")
+            self._call(self._ready.get(descriptor))
+
+    def _call(self, function: Callable[[], None] | None) -> None:
+        if function is None:
+            return
+        try:
+            function()
+        except Exception:
+            self._log.failure("while a socket is read")
 
     def connectionLost(self, reason: Failure) -> None:
         """

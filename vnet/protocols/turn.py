@@ -187,7 +187,7 @@ class TurnServer:
 
     def _openRelayed(self, bound: Address) -> bool:
         try:
-            socket = TrainSocket.bind(bound.host, bound.port, buffer=_RELAY_BUFFER)
+            socket = TrainSocket.bind(bound.host, bound.port, buffer=_RELAY_BUFFER, refusals=True)
         except OSError:
             return False
         self.forwarding.attach(bound, socket)
@@ -238,7 +238,11 @@ class TurnServer:
     def _watch(self, bound: Address, served: Served) -> None:
         descriptor = self.forwarding.descriptor(bound)
         if descriptor is not None:
-            self._poller.add(descriptor, lambda: self.forwarding.readRelayed(bound, served))
+            self._poller.add(
+                descriptor,
+                lambda: self.forwarding.readRelayed(bound, served),
+                lambda: self.forwarding.readRefusals(bound, served),
+            )
 
     def _ended(self, served: Served) -> None:
         via = served.client.via

@@ -16,17 +16,22 @@ from typing import Protocol
 
 from attrs import define, field
 
+from vnet.protocols.codec.stunattributes import Icmp
 from vnet.protocols.codec.turn import HEADER
 from vnet.protocols.machine.relaying import Relaying
 from vnet.protocols.machine.served import Served, ServedChannel, familyOf
-from vnet.protocols.trains import BUFFER, LONGEST, MOST, SocketAddress, TrainSocket, cut
+from vnet.protocols.trains import BUFFER, LONGEST, MOST, Refusal, SocketAddress, TrainSocket, cut
 from vnet.protocols.turnstream import TurnStream
 from vnet.values import Address
 
 __all__ = ["Forwarding", "StreamClient", "UdpClient"]
 
 _HEAD = struct.Struct("!HH")
+#: Of ICMP, and of ICMPv6: what clients are told (RFC 8656 section 11.5).
+_TOLD = {4: frozenset({3, 11}), 6: frozenset({1, 2, 3})}
 _BATCH = 16
+#: Bytes of a message that tells of ICMP.
+_INDICATION = 56
 _SOURCES = 256
 
 Parts = Sequence[bytes | memoryview]
@@ -351,6 +356,30 @@ class Forwarding:
                 self.counters["fromOwnHost"] += 1
             else:
                 self._in(served, peer, buffer[: train[0]], train[1], now)
+
+    def readRefusals(self, bound: Address, served: Served) -> None:
+        """
+        Read what ICMP has said of what left from a relayed address.
+        """
+        found = self._sockets.get(bound)
+        for _ in range(_BATCH):
+            refusal = None if found is None else found.socket.refusal()
+            if refusal is None:
+                return
+            self._refused(served, TrainSocket.canonical(refusal.to), refusal)
+
+    def _refused(self, served: Served, peer: Address, refusal: Refusal) -> None:
+        client: Client | None = served.driver
+        if client is None or refusal.type not in _TOLD[familyOf(peer)]:
+            return
+        now = self._seconds()
+        if not served.permits(peer.host, now):
+            self.counters["noPermission"] += 1
+        elif any(not bucket.take(_INDICATION, 1, now) for bucket in served.down):
+            self.counters["overRate"] += 1
+        else:
+            icmp = Icmp(refusal.type, refusal.code, refusal.mtu.to_bytes(4, "big"))
+            client.message(self._relaying.refusal(peer, icmp))
 
     def _in(self, served: Served, peer: Address, data: memoryview, segment: int, now: float) -> None:
         """

@@ -11,9 +11,9 @@ from typing import Any
 from attrs import define, field
 
 from vnet.protocols.codec.stun import Class, decode
-from vnet.protocols.codec.stunattributes import DATA, XOR_PEER_ADDRESS
+from vnet.protocols.codec.stunattributes import DATA, ICMP, XOR_PEER_ADDRESS, Icmp
 from vnet.protocols.codec.turn import DATA_INDICATION
-from vnet.protocols.trains import LONGEST, MOST, TrainSocket, cut
+from vnet.protocols.trains import LONGEST, MOST, Refusal, TrainSocket, cut
 from vnet.values import Address
 
 __all__ = ["PretendedClient", "PretendedSocket"]
@@ -25,13 +25,14 @@ class PretendedSocket:
     Takes trains as the kernel would.
 
     @ivar sent: each datagram, and where it went; C{trains}: how many were in each call.
-    @ivar waiting: what L{receive} gives: data, segment, source.
+    @ivar waiting: what L{receive} gives: data, segment, source; C{refusals}: what L{refusal} does.
     """
 
     sent: list[tuple[bytes, Address]] = field(factory=list)
     trains: list[int] = field(factory=list)
     whole: list[bytes] = field(factory=list)
     waiting: list[tuple[bytes, int, tuple[Any, ...]]] = field(factory=list)
+    refusals: list[Refusal] = field(factory=list)
     counters: Counter[str] = field(factory=Counter)
 
     def send(
@@ -57,6 +58,9 @@ class PretendedSocket:
         buffer[: len(data)] = data
         return len(data), segment, source
 
+    def refusal(self) -> Refusal | None:
+        return self.refusals.pop(0) if self.refusals else None
+
     def socketAddress(self, address: Address) -> tuple[Any, ...]:
         return (address.host, address.port, 0, 0) if ":" in address.host else (address.host, address.port)
 
@@ -70,7 +74,7 @@ class PretendedClient:
     """
 
     channels: list[tuple[int, bytes, int]] = field(factory=list)
-    messages: list[tuple[Address | None, bytes | None]] = field(factory=list)
+    messages: list[tuple[Address | None, bytes | Icmp | None]] = field(factory=list)
 
     def carry(self, number: int, data: memoryview, segment: int) -> None:
         self.channels.append((number, bytes(data), segment))
@@ -78,4 +82,6 @@ class PretendedClient:
     def message(self, data: bytes) -> None:
         message = decode(data)
         assert (message.method, message.klass) == (DATA_INDICATION, Class.INDICATION)
-        self.messages.append((message.get(XOR_PEER_ADDRESS), message.get(DATA)))
+        self.messages.append(
+            (message.get(XOR_PEER_ADDRESS), message.get(DATA) if DATA in message else message.get(ICMP))
+        )

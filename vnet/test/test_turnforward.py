@@ -12,11 +12,11 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.stun import Class, Message, encode
-from vnet.protocols.codec.stunattributes import ADDITIONAL_ADDRESS_FAMILY, LIFETIME
+from vnet.protocols.codec.stunattributes import ADDITIONAL_ADDRESS_FAMILY, LIFETIME, Icmp
 from vnet.protocols.codec.turn import SEND, Splitter, encodeChannelData
 from vnet.protocols.machine.relaysettings import RelaySettings
 from vnet.protocols.machine.served import Served
-from vnet.protocols.trains import cut
+from vnet.protocols.trains import Refusal, cut
 from vnet.protocols.turnforward import Forwarding, StreamClient, UdpClient
 from vnet.protocols.turnstream import TurnStream
 from vnet.test.relaycallers import Caller, Relay
@@ -366,6 +366,66 @@ class FromPeerTests(ForwardingCase):
         for n in range(1000):
             self.arrive(b"x", Address(f"8.3.{n >> 8}.{n & 255}", 1))
         self.assertLessEqual(len(self.forwarding._sockets[self.alice.relayed[0]].sources), 256)
+
+
+class RefusalTests(ForwardingCase):
+    """
+    What ICMP says (section 11.5).
+    """
+
+    def said(self, *refusals: tuple[Address, int, int, int]) -> list[tuple[Address | None, object]]:
+        """
+        ICMP says this of what the client has sent to peers; what the client is told.
+        """
+        for to, *rest in refusals:
+            relayed = self.alice.relayed[":" in to.host]
+            socket = self.sockets[relayed]
+            socket.refusals.append(Refusal(socket.socketAddress(to), *rest))
+            self.forwarding.readRefusals(relayed, self.served)
+        messages, self.client.messages = list(self.client.messages), []
+        return list(messages)
+
+    def test_told(self) -> None:
+        """A client is told of each type that the RFC names, also of a peer with a channel, with the MTU where it is that."""
+        self.alice.permit(PEER6)
+        for to, kind, code, mtu in (
+            (PEER, 3, 3, 0),
+            (PEER, 3, 4, 1200),
+            (PEER, 11, 0, 0),
+            (PEER._replace(port=9), 3, 13, 0),
+            (PEER6, 1, 4, 0),
+            (PEER6, 2, 0, 1280),
+            (PEER6, 3, 0, 0),
+        ):
+            expected = Icmp(kind, code, mtu.to_bytes(4, "big"))
+            self.assertEqual(self.said((to, kind, code, mtu)), [(to, expected)])
+
+    def test_otherTypes(self) -> None:
+        """It is not told of others."""
+        self.alice.permit(PEER6)
+        for to, kind in ((PEER, 4), (PEER, 5), (PEER, 12), (PEER, 1), (PEER6, 4), (PEER6, 11), (PEER6, 129)):
+            self.assertEqual(self.said((to, kind, 0, 0)), [])
+
+    def test_notPermitted(self) -> None:
+        """It is told of hosts that it has a permission for, and not of others, nor later."""
+        self.assertEqual(self.said((Address("8.1.1.9", 5000), 3, 3, 0), (PEER6, 1, 4, 0)), [])
+        self.relay.sleep(301)
+        self.assertEqual((self.said((PEER, 3, 3, 0)), self.dropped("noPermission")), ([], 3))
+
+    def test_rate(self) -> None:
+        """The rate of its class holds for this, too."""
+        self.served, self.client = self.partsOf(low := self.join("low-carol"))
+        self.alice = low
+        low.permit(PEER)
+        told = self.said(*[(PEER, 3, 3, 0)] * 3000)
+        self.assertEqual((len(told), self.dropped("overRate")), (780, 2220))
+
+    def test_ended(self) -> None:
+        """When the allocation has ended nobody is told."""
+        self.served.driver = None
+        self.assertEqual(self.said((PEER, 3, 3, 0)), [])
+        self.forwarding.detach(self.alice.relayed[0])
+        self.forwarding.readRefusals(self.alice.relayed[0], self.served)
 
 
 class InsideTests(ForwardingCase):

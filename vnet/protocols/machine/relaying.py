@@ -24,6 +24,7 @@ from vnet.protocols.codec.stunattributes import (
     ERROR_CODE,
     EVEN_PORT,
     FINGERPRINT,
+    ICMP,
     LIFETIME,
     MESSAGE_INTEGRITY,
     MESSAGE_INTEGRITY_SHA256,
@@ -43,6 +44,7 @@ from vnet.protocols.codec.stunattributes import (
     Attribute,
     AttributeType,
     ErrorCode,
+    Icmp,
 )
 from vnet.protocols.codec.turn import (
     ALLOCATE,
@@ -396,6 +398,13 @@ class Relaying:
         What a client gets of a peer that has no channel.
         """
         attributes = (XOR_PEER_ADDRESS(peer), DATA(data))
+        return encode(Message(DATA_INDICATION, Class.INDICATION, self._random(12), attributes))
+
+    def refusal(self, peer: Address, icmp: Icmp) -> bytes:
+        """
+        What a client gets when ICMP has said something of what it sent to a peer (section 11.5).
+        """
+        attributes = (XOR_PEER_ADDRESS(peer), ICMP(icmp))
         return encode(Message(DATA_INDICATION, Class.INDICATION, self._random(12), attributes))
 
 

@@ -197,6 +197,45 @@ class TrainTests(SpaceCase):
         self.send(source, b"y", 1, target.address)
         self.assertEqual((self.receive(target)[0], source.counters), ([b"y"], {}))
 
+    def refusing(self, host: str = "127.0.0.1") -> TrainSocket:
+        opened = TrainSocket.bind(host, 0, refusals=True)
+        self.addCleanup(opened.close)
+        return opened
+
+    def test_refusal(self) -> None:
+        """What ICMP says can be read: where the datagram was to go, and why it did not arrive."""
+        for host, kind, code in (("127.0.0.1", 3, 3), ("::1", 1, 4)):
+            source = self.refusing(host)
+            closed = Address(host, 9)
+            self.send(source, b"x", 1, closed)
+            refusal = source.refusal()
+            assert refusal is not None
+            self.assertEqual(TrainSocket.canonical(refusal.to), closed)
+            self.assertEqual((refusal.type, refusal.code, refusal.mtu), (kind, code, 0))
+            self.assertIsNone(source.refusal())
+            self.assertIsNone(source.receive(self.buffer))
+            self.assertEqual(source.counters, {})
+
+    def test_afterRefusal(self) -> None:
+        """The error of one datagram costs no other: the next one arrives, alone, in a train, or whole."""
+        source, target = self.refusing(), self.bind()
+        to = source.socketAddress(target.address)
+        for send in (
+            lambda: source.send((b"x",), 1, 1, to),
+            lambda: source.send((b"aab",), 2, 2, to),
+            lambda: source.sendWhole(b"w", to),
+        ):
+            self.send(source, b"lost", 4, Address("127.0.0.1", 9))
+            self.assertTrue(send())
+        self.assertEqual((self.receive(target)[0], source.counters), ([b"x", b"aa", b"b", b"w"], {}))
+
+    def test_notLocal(self) -> None:
+        """That a datagram does not fit in the own link is no refusal of ICMP."""
+        command("ip link set lo mtu 1400")
+        source, target = self.refusing(), self.bind()
+        self.assertFalse(source.sendWhole(b"w" * 1400, source.socketAddress(target.address)))
+        self.assertIsNone(source.refusal())
+
     def test_whole(self) -> None:
         """What may not be fragmented and does not fit is not sent; the next datagram may be fragmented again."""
         command("ip link set lo mtu 1400")
@@ -322,6 +361,26 @@ class PollerTests(SpaceCase):
         self.reactor.turn()
         self.assertEqual(self.heard, [("good", b"x")])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_refused(self) -> None:
+        """Who is refused something is told so before it is read, once for each time; who did not ask for that is not."""
+        self.poller.start()
+        asking, other = TrainSocket.bind("127.0.0.1", 0, refusals=True), self.bind()
+        self.addCleanup(asking.close)
+
+        def refused() -> None:
+            while asking.refusal() is not None:
+                self.heard.append("refused")
+
+        self.poller.add(asking.fileno(), lambda: self.heard.append(asking.receive(self.buffer)), refused)
+        self.poller.add(other.fileno(), lambda: self.heard.append("other"))
+        for each in (asking, asking, other):
+            self.send(each, b"x", 1, Address("127.0.0.1", 9))
+        self.reactor.turn()
+        self.assertEqual(self.heard, ["refused", "refused", None])
+        self.tell(asking)
+        self.reactor.turn()
+        self.assertEqual(len(self.heard), 4)
 
     def test_closedByOther(self) -> None:
         """One that is closed while another is read is not called any more, also when a new one has its number."""

@@ -25,14 +25,16 @@ import pytest
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.codec.stun import Class, Message, encode
+from vnet.protocols.codec.stun import Class, Message, decode, encode
 from vnet.protocols.codec.stunattributes import (
     ADDITIONAL_ADDRESS_FAMILY,
     CHANNEL_NUMBER,
     DONT_FRAGMENT,
+    ICMP,
     LIFETIME,
     REQUESTED_TRANSPORT,
     XOR_PEER_ADDRESS,
+    Icmp,
 )
 from vnet.protocols.codec.turn import ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, UDP, decodeChannelData
 from vnet.test.forbiddenpeers import FORBIDDEN_PEERS
@@ -330,6 +332,32 @@ class DataTests(TurnServerCase):
         client.indicate(target, b"f" * 3000)
         client.indicate(target, b"w" * 1400, DONT_FRAGMENT(True))
         self.assertEqual([data for data, _ in receiveAll(peer, 2)], [b"f" * 3000, b"w" * 1400])
+
+    def test_refused(self) -> None:
+        """A client is told what ICMP says of what it sent: that nobody listens, or that it was too large for the way."""
+        client = self.allocated()
+        assert self.peers.address6 is not None
+        closed = [Address(host, 9) for host in (self.peers.address, self.peers.address6)]
+        client.permit(*closed)
+        for peer, kind, code in zip(closed, (3, 1), (3, 4), strict=True):
+            client.indicate(peer, b"data")
+            self.assertEqual(self.icmp(client), (peer, Icmp(kind, code)))
+            client.bind(ONE + kind, peer)
+            client.tell(ONE + kind, b"data")
+            self.assertEqual(self.icmp(client), (peer, Icmp(kind, code)))
+        batch([f"link set {self.peers.link.upDevice} mtu 1300"], self.lab.internet.namespace)
+        client.indicate(closed[0], b"x" * 1400, DONT_FRAGMENT(True))
+        self.assertEqual(self.icmp(client), (closed[0], Icmp(3, 4, (1300).to_bytes(4, "big"))))
+        client.indicate(closed[1], b"x" * 1400)
+        self.assertEqual(self.icmp(client), (closed[1], Icmp(2, 0, (1300).to_bytes(4, "big"))))
+
+    def icmp(self, client: BlockingClient) -> tuple[Address | None, Icmp | None]:
+        """
+        Of what a client is told next.
+        """
+        message = client.take()
+        assert message is not None
+        return decode(message).get(XOR_PEER_ADDRESS), decode(message).get(ICMP)
 
     def test_low(self) -> None:
         """Class low has its 256 kbit/s and its burst, and no more."""
