@@ -69,7 +69,9 @@ class Relay:
 
 class RelayedCouple(Couple):
     """
-    Two peers that have one allocation on each of two relays; C{blocked} names those whose UDP does not get out.
+    Two peers that have an allocation on each of some relays; C{blocked} names those whose UDP does not get out.
+
+    @ivar cut: whether nothing passes directly; C{dark}: whether nothing passes at all.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class RelayedCouple(Couple):
         seed: int = 0,
     ) -> None:
         super().__init__(one, other, seed=seed)
-        self.cut = False
+        self.cut = self.dark = False
         self.blocked = blocked
         self.relays = [Relay(self.internet, f"203.0.113.{60 + n}", f"r{n}") for n in range(count)]
         self.internet.loss = loss
@@ -148,7 +150,7 @@ class RelayedCouple(Couple):
         Whether a peer's path carries anything.
         """
         path = peer.agent.selected
-        if path is None or (self.cut and not path.relayed):
+        if path is None or self.dark or (self.cut and not path.relayed):
             return False
         return all(relay.up for relay in self.relays if relay.host in self.hostsOf(peer))
 
@@ -230,6 +232,17 @@ class RelayedTests(SynchronousTestCase):
         couple.cut = False
         couple.traffic(6.0)
         self.assertEqual(couple.relayedAt(), (False, False))
+
+    def test_outage(self) -> None:
+        """After an outage of the whole network, short or long, the direct path is in use again before long."""
+        for outage in (3.0, 10.0, 25.0, 60.0):
+            couple = RelayedCouple(OPEN, OPEN)
+            couple.run(20.0)
+            couple.internet.cut = couple.dark = True
+            couple.traffic(outage)
+            couple.internet.cut = couple.dark = False
+            couple.traffic(12.0)
+            self.assertEqual(couple.relayedAt(), (False, False), outage)
 
     def test_doubtIsCheap(self) -> None:
         """A path that answers is doubted without any consequence, and asked three times a second at most."""

@@ -364,6 +364,9 @@ class Agent:
         pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
         if pair is core.election.selected:
             core.doubting = None
+            if core.isSuspect:
+                # The whole network may have been away, and the direct pairs be back with it.
+                core.retrySoon(now)
             if core.consent is not None:
                 core.consent.answered(now)
         elif now < pair.restsUntil and core.retryAt is not None:
@@ -376,6 +379,7 @@ class Agent:
                 # The selected pair has been asked for longer, and did not answer.
                 core.why = "doubt"
                 self._lifecycle.validated(pair, now)
+        self._minDoubt(now)
         self._elect(pair, now)
 
     def _refused(self, pair: Pair, transmission: Transmission, response: Authentic) -> None:
@@ -389,7 +393,10 @@ class Agent:
             pair.state = State.FAILED
 
     def _elect(self, pair: Pair, now: float) -> None:
-        if self._core.election.isBetter(pair, self.controlling, self._core.isSuspect, now):
+        core = self._core
+        if core.election.isBetter(pair, self.controlling, core.isSuspect, now):
+            if core.isSuspect:
+                core.why = "doubt"
             self._lifecycle.validated(pair, now)
 
     def _note(self, addr: Address) -> None:
@@ -414,14 +421,10 @@ class Agent:
         core = self._core
         if core.election.selected is None:
             return
-        doubt = core.doubting
-        if doubt is not None and now >= doubt.endsAt:
-            standby = core.giveUp(doubt, now)
+        if core.doubting is not None:
+            standby = core.judgeDoubt(core.doubting, now)
             if standby is not None:
                 self._lifecycle.validated(standby, now)
-        elif doubt is not None and doubt.widensAt is not None and now >= doubt.widensAt:
-            doubt.widensAt = None
-            core.widenDoubt(now)
         if core.retryAt is not None and now >= core.retryAt:
             core.retry(now)
         if core.standbyAt is not None and now >= core.standbyAt:
@@ -437,12 +440,13 @@ class Agent:
             return
         if consent.suspectAt is not None and now >= consent.suspectAt:
             consent.missed(now)
-            fresher = core.election.freshest(core.checklist, now) or core.standby(now)
+            fresher = core.election.freshest(core.checklist, now)
             if fresher is not None:
                 core.why = "doubt"
                 selected.demote(now)
                 self._lifecycle.validated(fresher, now)
                 return
+            core.doubt(now)
         if now >= consent.dueAt:
             consent.checked(now)
             core.prober.begin(selected, CONSENT, now)

@@ -55,7 +55,7 @@ class ConsentLost:
 @attrs.frozen
 class Suspect:
     """
-    The selected path does not answer when it is doubted, and there is no other that is known to work: all are asked.
+    The selected path does not answer when it is doubted, nor does another that was known to work: all are asked.
     """
 
     path: Path

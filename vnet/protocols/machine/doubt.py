@@ -5,7 +5,9 @@ takes over that does::
 
     0              asked
     half of it     asked again; so are the pairs that may take over
-    its patience   given up: the best of those that have answered is used
+    its patience   the best of those that have answered takes over; if none has, all pairs are asked,
+                   and the first that answers takes over
+    3 s            over: nothing answers, and the path stays what it is
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ __all__ = ["Doubt"]
 
 _LEAST, _MARGIN = 0.15, 0.1
 _LONGEST_STANDBY = 0.4
+_LONGEST = 3.0
 
 
 @attrs.define(eq=False)
@@ -25,11 +28,13 @@ class Doubt:
 
     @ivar since: when it began.
     @ivar widensAt: when others are asked too; L{None} once they were.
-    @ivar endsAt: when the pair is given up.
+    @ivar lateAt: when the pair is given up for any other that has answered; L{None} once it is.
+    @ivar endsAt: when it is over.
     """
 
     since: float
     widensAt: float | None
+    lateAt: float | None
     endsAt: float
 
     @classmethod
@@ -40,18 +45,25 @@ class Doubt:
         @param rtt: seconds of its round trip; C{standbyRtt} of the pair that is likely to take over.
         """
         patience = max(_LEAST, _MARGIN + 2 * rtt, min(_MARGIN + 2 * standbyRtt, _LONGEST_STANDBY))
-        return cls(now, now + patience / 2, now + patience)
+        return cls(now, now + patience / 2, now + patience, now + max(_LONGEST, 2 * patience))
+
+    @property
+    def isLate(self) -> bool:
+        """
+        Whether the pair has had its time to answer.
+        """
+        return self.lateAt is None
 
     @property
     def waits(self) -> tuple[float, ...]:
         """
         See L{vnet.protocols.machine.pair.Check}.
         """
-        half = (self.endsAt - self.since) / 2
+        half = ((self.lateAt or self.endsAt) - self.since) / 2
         return (half, half, 1.0)
 
     def deadline(self) -> float:
         """
-        When L{widensAt} or L{endsAt} is reached.
+        When L{widensAt}, L{lateAt} or L{endsAt} is reached.
         """
-        return self.endsAt if self.widensAt is None else self.widensAt
+        return min(time for time in (self.widensAt, self.lateAt, self.endsAt) if time is not None)

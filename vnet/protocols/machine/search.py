@@ -105,11 +105,11 @@ class Search:
         """
         When one of the times here is reached.
         """
-        timers = (self.consent, self.liveness, self.doubting)
-        times = [self.startAt, self.exhaustedAt, self.prober.deadline()]
-        times += [timer.deadline() for timer in timers if timer is not None]
+        timers = [timer.deadline() for timer in (self.consent, self.liveness) if timer is not None]
+        times = [self.startAt, self.exhaustedAt, self.prober.deadline(), *timers]
         if self.election.selected is not None:
             times += [self.standbyAt, self.retryAt]
+            times.append(None if self.doubting is None else self.doubting.deadline())
         return min((time for time in times if time is not None), default=None)
 
     def search(self, now: float) -> None:
@@ -220,7 +220,7 @@ class Search:
         self.prober.begin(selected, self.doubting.waits, now)
         return True
 
-    def widenDoubt(self, now: float) -> None:
+    def _widenDoubt(self, now: float) -> None:
         """
         The doubted pair is late: see which others answer.
         """
@@ -228,20 +228,36 @@ class Search:
             if not self.checklist.isBusy(pair):
                 self.prober.begin(pair, _ONCE, now)
 
-    def giveUp(self, doubt: Doubt, now: float) -> Pair | None:
+    def judgeDoubt(self, doubt: Doubt, now: float) -> Pair | None:
         """
-        The selected pair did not answer when it was doubted.
+        See whether the doubted pair has to give way.
 
-        @return: the pair that takes over; L{None}: there is none, so that all are asked.
+        @return: the pair that takes over.
         """
-        self.doubting = None
         selected = self.election.selected
-        standby = next(iter(self.election.standbys(self.checklist, now, doubt.since)), None)
-        if selected is None:
-            return None
-        if standby is None:
-            self._askAll(selected, now)
-            return None
+        if doubt.widensAt is not None and now >= doubt.widensAt:
+            doubt.widensAt = None
+            self._widenDoubt(now)
+        if doubt.lateAt is not None and now >= doubt.lateAt:
+            doubt.lateAt = None
+            if selected is not None and not self._answered(doubt, now):
+                self._askAll(selected, now)
+        if now >= doubt.endsAt:
+            self.doubting = None
+        answered = self._answered(doubt, now) if doubt.isLate else None
+        if answered is not None and selected is not None:
+            self._giveUp(selected, now)
+        return answered
+
+    def _answered(self, doubt: Doubt, now: float) -> Pair | None:
+        """
+        The best pair that has answered since a doubt began.
+        """
+        ready = self.election.standbys(self.checklist, now, doubt.since)
+        return next((pair for pair in ready if (pair.answeredAt or 0.0) >= doubt.since), None)
+
+    def _giveUp(self, selected: Pair, now: float) -> None:
+        self.doubting = None
         if now - self._selectedAt > _STEADY:
             selected.demotions = 0
         selected.demote(now)
@@ -249,13 +265,12 @@ class Search:
         self.why = "doubt"
         self._retries = 0
         self.retryAt = selected.restsUntil
-        return standby
 
     def _askAll(self, selected: Pair, now: float) -> None:
         if self.consent is not None:
             self.consent.hasten(now, self.rtt)
         for pair in self.checklist:
-            if pair is not selected and not self.checklist.isBusy(pair):
+            if pair is selected or not self.checklist.isBusy(pair):
                 self.checklist.trigger(pair)
         self.events.append(Suspect(selected.path()))
 
