@@ -18,6 +18,9 @@ from turnload import LARGE, MANY
 
 __all__ = ["ALLOCATION_ROWS", "FLOW_ROWS", "Findings", "relayFacts", "show"]
 
+#: What waits less than this share of the time may be what the others wait for.
+_HARDLY = 0.03
+
 Found = Mapping[str, Any]
 """What L{turnload} prints of one turn."""
 
@@ -42,10 +45,11 @@ class Row:
 
     def isLimited(self, found: Found) -> bool:
         """
-        Whether the load was more busy than the server.
+        Whether the load was as slow as the server.
         """
-        flow = found[self.flow] if self.flow else found
-        return bool(self.bound) and flow["load"] > flow["server"]
+        if self.flow:
+            return found[self.flow]["waited"] < _HARDLY
+        return bool(self.bound) and found["load"] > found["server"]
 
 
 def _large(key: str, title: str) -> tuple[Row, Row]:
@@ -198,7 +202,7 @@ def _notes(facts: Found, findings: Findings) -> list[str]:
     lines.append(
         "Highest loss of a flow: "
         + ", ".join(f"{name} {findings.loss(name):.2%}" for name in findings.allocations)
-        + ". With >= and <= the load was the slower one."
+        + ". With >= and <= the load may have been the slower one."
     )
     lines.append(
         f"{facts['processor']}, {facts['cores']} cores, Linux {facts['kernel']}, load average {facts['loadAverage']} "

@@ -101,13 +101,15 @@ class Flowed:
     @ivar rate: datagrams that arrived a second.
     @ivar loss: the share that did not arrive.
     @ivar server: CPUs that the server used.
-    @ivar load: CPUs that this program used.
+    @ivar load: CPUs that this program used, waiting included.
+    @ivar waited: the share of the time in which this program had nothing to do but to wait for the server.
     """
 
     rate: float
     loss: float
     server: float
     load: float
+    waited: float
 
 
 @contextmanager
@@ -131,6 +133,7 @@ class Flow:
     some to do, and seldom too many.  What it loses makes the window smaller, until nothing arrives any more.
 
     @ivar size: bytes of each as it arrives.
+    @ivar waited: seconds in which nothing could be sent, and nothing came.
     """
 
     departures: Departures
@@ -139,6 +142,7 @@ class Flow:
     window: int
     sent: int = 0
     arrived: int = 0
+    waited: float = 0.0
     _forgotten: int = 0
     _heard: float = 0.0
 
@@ -149,20 +153,27 @@ class Flow:
         self._heard = now = time.perf_counter()
         end = now + seconds
         while now < end:
-            self._step(now)
+            before, isIdle = now, not self._step(now)
             now = time.perf_counter()
+            if isIdle:
+                self.waited += now - before
 
-    def _step(self, now: float) -> None:
+    def _step(self, now: float) -> bool:
+        """
+        @return: whether there was something to do.
+        """
         room = self.window - (self.sent - self.arrived - self._forgotten)
         self.sent += self.departures.send(room)
-        came = self._take()
-        if came:
+        if self._take():
             self._heard = now
-        elif room < self.departures.train:
-            if now - self._heard > _LOST:
-                self._forgotten, self._heard = self.sent - self.arrived, now
-            # Nobody waits in a system call, so it costs the server nothing to wake us.
-            time.sleep(_REST)
+            return True
+        if room >= self.departures.train:
+            return True
+        if now - self._heard > _LOST:
+            self._forgotten, self._heard = self.sent - self.arrived, now
+        # Nobody waits in a system call, so it costs the server nothing to wake us.
+        time.sleep(_REST)
+        return False
 
     def _take(self) -> int:
         came = self.arrivals.take() // self.size
@@ -188,14 +199,14 @@ class Flow:
         """
         self.run(plan.warmUp)
         self.drain()
-        sent, arrived = self.sent, self.arrived
+        sent, arrived, self.waited = self.sent, self.arrived, 0.0
         own, server, start = time.process_time(), cpuSeconds(plan.pid), time.perf_counter()
         self.run(plan.seconds)
         took, came = time.perf_counter() - start, self.arrived - arrived
         own, server = time.process_time() - own, cpuSeconds(plan.pid) - server
         self.drain()
         loss = 1 - (self.arrived - arrived) / (self.sent - sent)
-        return Flowed(came / took, max(0.0, loss), server / took, own / took)
+        return Flowed(came / took, max(0.0, loss), server / took, own / took, self.waited / took)
 
 
 def measureLarge(plan: Plan, client: TurnClient, peer: socket.socket, head: bytes) -> dict[str, Flowed]:
