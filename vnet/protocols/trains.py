@@ -7,30 +7,24 @@ its C{segment}, but the last one may be shorter.  Where the kernel knows neither
 
 What ICMP says of datagrams that were sent can be read, too (IP_RECVERR, ip(7)).
 
-One L{TrainPoller} watches any number of them for the reactor, which pays for one.
+L{vnet.protocols.trainpoller} watches them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import select
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
-from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from vnet.values import Address
 
-__all__ = ["BUFFER", "LONGEST", "MOST", "Refusal", "SocketAddress", "TrainPoller", "TrainSocket", "cut"]
+__all__ = ["BUFFER", "LONGEST", "MOST", "Refusal", "SocketAddress", "TrainSocket", "cut"]
 
 LONGEST = 65_000
 """Bytes of a train that is sent: what fits in one IP packet with all headers."""
@@ -58,7 +52,6 @@ _EXTENDED_ERROR = struct.Struct("IBBBxII")
 _ERROR_CONTROL = socket.CMSG_SPACE(_EXTENDED_ERROR.size + 28) + _CONTROL
 _MAPPED = "::ffff:"
 _REFUSALS = frozenset({(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)})
-_AT_ONCE = 128
 #: The kernel does not cut for this way (EIO, EINVAL: no checksum offload, EMSGSIZE: a segment above the MTU).
 _UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 #: What a call gets because ICMP has said it of an earlier datagram, whatever its own would have met.
@@ -300,99 +293,3 @@ def _enlarge(opened: socket.socket, size: int) -> None:
         except OSError:
             with contextlib.suppress(OSError):
                 opened.setsockopt(socket.SOL_SOCKET, plain, size)
-
-
-@implementer(IReadDescriptor)
-@define(eq=False)
-class TrainPoller:
-    """
-    Watches sockets, in an epoll of its own.
-
-    @ivar _reactor: with C{addReader}.
-    """
-
-    _log = Logger()
-
-    _reactor: Any
-    _epoll: select.epoll | None = field(default=None, init=False)
-    _ready: dict[int, Callable[[], None]] = field(factory=dict, init=False)
-    _refused: dict[int, Callable[[], None]] = field(factory=dict, init=False)
-
-    def start(self) -> None:
-        """
-        Begin to watch.
-        """
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            for descriptor in self._ready:
-                self._epoll.register(descriptor, select.EPOLLIN)
-            self._reactor.addReader(self)
-
-    def stop(self) -> None:
-        """
-        Watch no more.  May be called twice.
-        """
-        epoll, self._epoll = self._epoll, None
-        if epoll is not None:
-            self._reactor.removeReader(self)
-            epoll.close()
-
-    def add(
-        self, descriptor: int, ready: Callable[[], None], refused: Callable[[], None] | None = None
-    ) -> None:
-        """
-        Call C{ready} whenever a socket has something to read.
-
-        @param refused: called before it when there is a L{Refusal}.
-        """
-        self._ready[descriptor] = ready
-        if refused is not None:
-            self._refused[descriptor] = refused
-        if self._epoll is not None:
-            self._epoll.register(descriptor, select.EPOLLIN)
-
-    def remove(self, descriptor: int) -> None:
-        """
-        Watch a socket no more; before it is closed.
-        """
-        self._refused.pop(descriptor, None)
-        if self._ready.pop(descriptor, None) is not None and self._epoll is not None:
-            self._epoll.unregister(descriptor)
-
-    def fileno(self) -> int:
-        """
-        See L{IReadDescriptor}.
-        """
-        return -1 if self._epoll is None else self._epoll.fileno()
-
-    def logPrefix(self) -> str:
-        """
-        See L{IReadDescriptor}.
-        """
-        return "trains"
-
-    def doRead(self) -> None:
-        """
-        Let each socket that is ready be read once.
-        """
-        if self._epoll is None:
-            return
-        for descriptor, events in self._epoll.poll(0, _AT_ONCE):
-            if events & select.EPOLLERR:
-                self._call(self._refused.get(descriptor))
-            # One that was read before it may have closed this one.
-            self._call(self._ready.get(descriptor))
-
-    def _call(self, function: Callable[[], None] | None) -> None:
-        if function is None:
-            return
-        try:
-            function()
-        except Exception:
-            self._log.failure("while a socket is read")
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        See L{IReadDescriptor}.
-        """
-        self.stop()

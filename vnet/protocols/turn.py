@@ -35,8 +35,11 @@ from vnet.protocols.machine.relaying import Allocated, Ended, Relaying, RelaySet
 from vnet.protocols.machine.relayingevents import RelayingEvent
 from vnet.protocols.machine.served import Served
 from vnet.protocols.tls import serverFactory
-from vnet.protocols.trains import BUFFER, SocketAddress, TrainPoller, TrainSocket, cut
-from vnet.protocols.turnforward import Forwarding, StreamClient, UdpClient
+from vnet.protocols.trainpoller import TrainPoller
+from vnet.protocols.trains import BUFFER, SocketAddress, TrainSocket, cut
+from vnet.protocols.turnclients import StreamClient, UdpClient
+from vnet.protocols.turnforward import Forwarding
+from vnet.protocols.turngate import TurnGate
 from vnet.protocols.turnstream import TurnStream
 from vnet.values import Address
 
@@ -151,8 +154,8 @@ class TurnServer:
         """
         inner = _Streams(self, transport)
         if creator is None:
-            return _Gate(inner, self.crowd)
-        return _Gate(serverFactory(creator, inner, self._reactor), self.crowd)
+            return TurnGate(inner, self.crowd)
+        return TurnGate(serverFactory(creator, inner, self._reactor), self.crowd)
 
     def socketErrors(self) -> Counter[str]:
         """
@@ -361,36 +364,6 @@ def _cancel(connection: _Connection) -> None:
     call, connection.deadline = connection.deadline, None
     if call is not None and call.active():
         call.cancel()
-
-
-@define(eq=False)
-class _Gate(Factory):
-    """
-    Stands before TLS, and turns away who has too many connections without an allocation.
-    """
-
-    _inner: Any
-    _crowd: Crowd
-    noisy = False
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """
-        @return: L{None} when the connection is refused.
-        """
-        host = TrainSocket.canonical((addr.host, addr.port)).host
-        return self._inner.buildProtocol(addr) if self._crowd.admits(host) else None
-
-    def doStart(self) -> None:
-        """
-        Start the inner factory, too.
-        """
-        self._inner.doStart()
-
-    def doStop(self) -> None:
-        """
-        Stop the inner factory, too.
-        """
-        self._inner.doStop()
 
 
 @define(eq=False)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from attrs import define, field
 
@@ -21,10 +20,10 @@ from vnet.protocols.codec.turn import HEADER
 from vnet.protocols.machine.relaying import Relaying
 from vnet.protocols.machine.served import Served, ServedChannel, familyOf
 from vnet.protocols.trains import BUFFER, LONGEST, MOST, Refusal, SocketAddress, TrainSocket, cut
-from vnet.protocols.turnstream import TurnStream
+from vnet.protocols.turnclients import Client
 from vnet.values import Address
 
-__all__ = ["Forwarding", "StreamClient", "UdpClient"]
+__all__ = ["Forwarding"]
 
 _HEAD = struct.Struct("!HH")
 #: Of ICMP, and of ICMPv6: what clients are told (RFC 8656 section 11.5).
@@ -35,81 +34,6 @@ _INDICATION = 56
 _SOURCES = 256
 
 Parts = Sequence[bytes | memoryview]
-
-
-class Client(Protocol):
-    """
-    The way to a client.
-    """
-
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
-        """
-        Send a train on a channel.
-
-        @param segment: bytes of each of its datagrams; the last one may be shorter.
-        """
-
-    def message(self, data: bytes) -> None:
-        """Send a message of STUN."""
-
-
-@define(eq=False)
-class UdpClient:
-    """
-    The way to a client that came over UDP.
-    """
-
-    _socket: TrainSocket
-    _to: SocketAddress
-
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
-        """
-        See L{Client.carry}.
-        """
-        size = len(data)
-        if size <= segment:
-            self._socket.send((_HEAD.pack(number, size), data), size + HEADER, 1, self._to)
-            return
-        most = min(MOST, LONGEST // (segment + HEADER))
-        head = _HEAD.pack(number, segment)
-        parts: list[bytes | memoryview] = []
-        for start in range(0, size, segment):
-            if start + segment > size:
-                head = _HEAD.pack(number, size - start)
-            parts += (head, data[start : start + segment])
-        for first in range(0, len(parts), 2 * most):
-            some = parts[first : first + 2 * most]
-            self._socket.send(some, segment + HEADER, len(some) // 2, self._to)
-
-    def message(self, data: bytes) -> None:
-        """
-        See L{Client.message}.
-        """
-        self._socket.send((data,), len(data), 1, self._to)
-
-
-@define(eq=False)
-class StreamClient:
-    """
-    The way to a client that came over TCP or TLS.
-    """
-
-    stream: TurnStream
-
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
-        """
-        See L{Client.carry}.
-        """
-        if not data:
-            self.stream.send([_HEAD.pack(number, 0)])
-        else:
-            self.stream.send([_HEAD.pack(number, len(each)) + each for each in cut(data, segment)])
-
-    def message(self, data: bytes) -> None:
-        """
-        See L{Client.message}.
-        """
-        self.stream.send([data])
 
 
 @define(eq=False)

@@ -21,7 +21,8 @@ from vnet.protocols.machine.relaycredentials import SharedSecrets
 from vnet.protocols.machine.relaying import Allocated, Ended, Relaying, SendToPeer
 from vnet.protocols.machine.relaysettings import RelaySettings
 from vnet.protocols.trains import TrainSocket, cut
-from vnet.protocols.turnforward import Forwarding, UdpClient
+from vnet.protocols.turnclients import UdpClient
+from vnet.protocols.turnforward import Forwarding
 from vnet.test.relaycallers import SECRET, credentialsOf
 from vnet.values import Address
 

@@ -17,7 +17,8 @@ from vnet.protocols.codec.turn import SEND, Splitter, encodeChannelData
 from vnet.protocols.machine.relaysettings import RelaySettings
 from vnet.protocols.machine.served import Served
 from vnet.protocols.trains import Refusal, cut
-from vnet.protocols.turnforward import Forwarding, StreamClient, UdpClient
+from vnet.protocols.turnclients import StreamClient, UdpClient
+from vnet.protocols.turnforward import Forwarding
 from vnet.protocols.turnstream import TurnStream
 from vnet.test.relaycallers import Caller, Relay
 from vnet.test.relayforwarding import PretendedClient, PretendedSocket

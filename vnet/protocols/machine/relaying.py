@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
+from vnet.protocols.codec.stun import BINDING, Authentic, Class, Message, decode, encode
 from vnet.protocols.codec.stunattributes import (
     ADDRESS_ERROR_CODE,
     CHANNEL_NUMBER,
@@ -138,7 +138,6 @@ class Relaying:
         self._outbox: list[tuple[bytes, Address]] = []
         self._events = self._allocations.events
         self._methods = {
-            ALLOCATE: self._allocate,
             REFRESH: self._refresh,
             CREATE_PERMISSION: self._createPermission,
             CHANNEL_BIND: self._bindChannel,
@@ -196,7 +195,7 @@ class Relaying:
             self.counters["ignored"] += 1
         elif message.method == BINDING:
             self._bindingRequested(message, addr, now)
-        elif message.method in self._methods:
+        elif message.method == ALLOCATE or message.method in self._methods:
             self._requested(message, addr, now)
         else:
             self.counters["ignored"] += 1
@@ -268,7 +267,7 @@ class Relaying:
             raise Denial(437)
         if served.username != admitted.username:
             raise Denial(441)
-        return self._methods[request.method](admitted, client, served, now)
+        return self._methods[request.method](request, served, now)
 
     def _refuse(self, message: Message, refusal: Refusal, client: Address, known: bool, now: float) -> None:
         # Without one of our nonces, who has a password has not shown that he is where he says.
@@ -316,8 +315,7 @@ class Relaying:
             *(ADDRESS_ERROR_CODE(AddressErrorCode(family, code)) for family, code in served.errors.items()),
         )
 
-    def _refresh(self, admitted: Admitted, client: Address, served: Served | None, now: float) -> Attributes:
-        served, request = _known(served), admitted.request
+    def _refresh(self, request: Authentic, served: Served, now: float) -> Attributes:
         family = request.get(REQUESTED_ADDRESS_FAMILY)
         if family is not None and family not in served.sides:
             raise Denial(443)
@@ -329,10 +327,8 @@ class Relaying:
 
     # Permissions, channels, and indications
 
-    def _createPermission(
-        self, admitted: Admitted, client: Address, served: Served | None, now: float
-    ) -> Attributes:
-        served, peers = _known(served), admitted.request.getAll(XOR_PEER_ADDRESS)
+    def _createPermission(self, request: Authentic, served: Served, now: float) -> Attributes:
+        peers = request.getAll(XOR_PEER_ADDRESS)
         if not peers:
             raise Denial(400)
         for peer in peers:
@@ -344,11 +340,9 @@ class Relaying:
             served.permit(host, now)
         return ()
 
-    def _bindChannel(
-        self, admitted: Admitted, client: Address, served: Served | None, now: float
-    ) -> Attributes:
-        served, limits = _known(served), self.settings.limits
-        number, peer = admitted.request.get(CHANNEL_NUMBER), admitted.request.get(XOR_PEER_ADDRESS)
+    def _bindChannel(self, request: Authentic, served: Served, now: float) -> Attributes:
+        limits = self.settings.limits
+        number, peer = request.get(CHANNEL_NUMBER), request.get(XOR_PEER_ADDRESS)
         if (
             number is None
             or peer is None
@@ -406,9 +400,3 @@ class Relaying:
         """
         attributes = (XOR_PEER_ADDRESS(peer), ICMP(icmp))
         return encode(Message(DATA_INDICATION, Class.INDICATION, self._random(12), attributes))
-
-
-def _known(served: Served | None) -> Served:
-    if served is None:
-        raise Denial(437)
-    return served

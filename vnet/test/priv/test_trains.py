@@ -15,7 +15,8 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols import trains
-from vnet.protocols.trains import BUFFER, MOST, TrainPoller, TrainSocket, cut
+from vnet.protocols.trainpoller import TrainPoller
+from vnet.protocols.trains import BUFFER, MOST, TrainSocket, cut
 from vnet.test.priv.ownspace import HandReactor, command, ownSpace
 from vnet.values import Address
 
