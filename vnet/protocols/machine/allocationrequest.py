@@ -78,6 +78,4 @@ def readAllocationRequest(request: Authentic, supported: frozenset[int]) -> Allo
     if additional is not None and (even or additional != 6):
         raise Denial(400)
     families = (4, 6) if additional is not None else (family,)
-    if not supported.intersection(families):
-        raise Denial(440)
     return AllocationRequest(families, even is not None, bool(even))

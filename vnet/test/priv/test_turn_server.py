@@ -466,26 +466,50 @@ class StrangersTests(TurnServerCase):
         return time.monotonic() - began
 
     def test_idle(self) -> None:
-        """Connections on which nothing is said are cut within 15 seconds, and real clients are served meanwhile."""
+        """
+        Connections on which nothing is said, or nothing after TLS, or one byte a time, are cut within 15 seconds, and real
+        clients are served meanwhile.
+        """
+        half = [self.client(transport, host=sourceOf(1)) for transport in ("tls", "tcp") for _ in range(5)]
+        for each in half[5:]:
+            each.stream.sendall(b"\x40\0\x07\0")
         waiting = {port: self.connect(IDLE // 2, port) for port in (TCP_PORT, TLS_PORT)}
         last = time.monotonic()
         times = [self.serve(transport) for transport in ("udp", "tcp", "tls")]
         self.assertLess(max(times), 2.0)
         poll = select.poll()
-        for group in waiting.values():
-            for each in group:
-                poll.register(each, select.POLLIN)
         left = {each.fileno() for group in waiting.values() for each in group}
+        for descriptor in left:
+            poll.register(descriptor, select.POLLIN)
         while left and time.monotonic() < last + 15:
             for descriptor, _ in poll.poll(500):
                 poll.unregister(descriptor)
                 left.discard(descriptor)
             times += [self.serve(transport) for transport in ("tcp", "tls")]
+            for each in half[5:]:
+                with contextlib.suppress(OSError):
+                    each.stream.send(b"\0")
         self.assertEqual(len(left), 0)
+        for each in half:
+            self.assertTrue(self.isCut(each.stream))
         self.assertLess(max(times), 2.0)
         print(
             f"{IDLE} idle connections: cut after {time.monotonic() - last:.1f} s, real ones waited {max(times):.2f} s"
         )
+
+    def isCut(self, stream: socket.socket) -> bool:
+        """
+        Whether a connection is closed; what there is to be read is passed over.
+        """
+        stream.settimeout(1.0)
+        try:
+            while stream.recv(4096):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def test_perSource(self) -> None:
         """One address has 64 connections without an allocation at most; those with one do not count."""
