@@ -50,6 +50,8 @@ _CONTROL = socket.CMSG_SPACE(_GRO.size)
 #: struct sock_extended_err, behind which stands who has sent the message (linux/errqueue.h).
 _EXTENDED_ERROR = struct.Struct("IBBBxII")
 _ERROR_CONTROL = socket.CMSG_SPACE(_EXTENDED_ERROR.size + 28) + _CONTROL
+# As it is, it is of an enum, whose "&" costs more than all the rest of a datagram.
+_TRUNCATED = int(socket.MSG_TRUNC)
 _MAPPED = "::ffff:"
 _REFUSALS = frozenset({(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)})
 #: The kernel does not cut for this way (EIO, EINVAL: no checksum offload, EMSGSIZE: a segment above the MTU).
@@ -181,7 +183,7 @@ class TrainSocket:
                 if self._socket.fileno() >= 0:
                     self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
                 return None
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 self.counters["truncated"] += 1
                 continue
             if control and control[0][1] == _UDP_GRO:
@@ -201,7 +203,10 @@ class TrainSocket:
             return self._sendEach(memoryview(b"".join(parts)), segment, to)
         control = ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT.pack(segment)),) if count > 1 else ()
         try:
-            self._socket.sendmsg(parts, control, 0, to)
+            if count > 1:
+                self._socket.sendmsg(parts, control, 0, to)
+            else:
+                self._socket.sendto(parts[0] if len(parts) == 1 else b"".join(parts), to)
             return True
         except OSError as error:
             failure = error.errno or 0

@@ -48,7 +48,7 @@ __all__ = ["STRANGER_TIME", "TurnServer"]
 STRANGER_TIME = 14.0
 """Seconds for which a connection may have no allocation."""
 
-_BATCH = 16
+_BATCH = 64
 _LISTENER_BUFFER, _RELAY_BUFFER = 7 << 20, 1 << 20
 #: The longest message of a connection without an allocation, bytes.
 _STRANGER_MESSAGE = 2048
@@ -123,7 +123,7 @@ class TurnServer:
         self._listeners: dict[str, _Listener] = {}
         self._connections: dict[str, _Connection] = {}
         self._numbers: Iterator[int] = itertools.count(1)
-        self._buffer = memoryview(bytearray(BUFFER))
+        self._buffer = self.forwarding.buffer.memory
         self._stopped = False
 
     # The beginning and the end
@@ -227,7 +227,7 @@ class TurnServer:
             listener = self._listeners[via]
             to = listener.socket.socketAddress(served.client)
             listener.routes[to] = served
-            served.driver = UdpClient(listener.socket, to)
+            served.driver = UdpClient(listener.socket, to, self.forwarding.buffer)
         elif via in self._connections:
             connection = self._connections[via]
             connection.served = served

@@ -8,9 +8,10 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 
 from vnet.protocols.codec.turn import HEADER
+from vnet.protocols.trainbuffer import TrainBuffer
 from vnet.protocols.trains import LONGEST, MOST, SocketAddress, TrainSocket, cut
 from vnet.protocols.turnstream import TurnStream
 
@@ -43,6 +44,7 @@ class UdpClient:
 
     _socket: TrainSocket
     _to: SocketAddress
+    _buffer: TrainBuffer = field(factory=TrainBuffer)
 
     def carry(self, number: int, data: memoryview, segment: int) -> None:
         """
@@ -53,12 +55,11 @@ class UdpClient:
             self._socket.send((_HEAD.pack(number, size), data), size + HEADER, 1, self._to)
             return
         most = min(MOST, LONGEST // (segment + HEADER))
-        head = _HEAD.pack(number, segment)
-        parts: list[bytes | memoryview] = []
-        for start in range(0, size, segment):
-            if start + segment > size:
-                head = _HEAD.pack(number, size - start)
-            parts += (head, data[start : start + segment])
+        pieces = self._buffer.cut(data, segment)
+        parts: list[bytes | memoryview] = [_HEAD.pack(number, segment)] * (2 * len(pieces))
+        parts[1::2] = pieces
+        if rest := size % segment:
+            parts += (_HEAD.pack(number, rest), data[-rest:])
         for first in range(0, len(parts), 2 * most):
             some = parts[first : first + 2 * most]
             self._socket.send(some, segment + HEADER, len(some) // 2, self._to)

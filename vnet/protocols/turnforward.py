@@ -19,7 +19,8 @@ from vnet.protocols.codec.stunattributes import Icmp
 from vnet.protocols.codec.turn import HEADER
 from vnet.protocols.machine.relaying import Relaying
 from vnet.protocols.machine.served import Served, ServedChannel, familyOf
-from vnet.protocols.trains import BUFFER, LONGEST, MOST, Refusal, SocketAddress, TrainSocket, cut
+from vnet.protocols.trainbuffer import TrainBuffer, repeats
+from vnet.protocols.trains import LONGEST, MOST, Refusal, SocketAddress, TrainSocket, cut
 from vnet.protocols.turnclients import Client
 from vnet.values import Address
 
@@ -28,7 +29,7 @@ __all__ = ["Forwarding"]
 _HEAD = struct.Struct("!HH")
 #: Of ICMP, and of ICMPv6: what clients are told (RFC 8656 section 11.5).
 _TOLD = {4: frozenset({3, 11}), 6: frozenset({1, 2, 3})}
-_BATCH = 16
+_BATCH = 64
 #: Bytes of a message that tells of ICMP.
 _INDICATION = 56
 _SOURCES = 256
@@ -89,7 +90,7 @@ class Forwarding:
     counters: Counter[str] = field(factory=Counter, init=False)
     retired: Counter[str] = field(factory=Counter, init=False)
     _sockets: dict[Address, _RelaySocket] = field(factory=dict, init=False)
-    _buffer: memoryview = field(factory=lambda: memoryview(bytearray(BUFFER)), init=False)
+    buffer: TrainBuffer = field(factory=TrainBuffer, init=False)
 
     # Relayed addresses
 
@@ -142,12 +143,9 @@ class Forwarding:
             return True
         if length != segment - HEADER or not length:
             return False
-        head, parts = bytes(train[:HEADER]), []
-        last = size - size % segment
-        for start in range(0, last, segment):
-            if train[start : start + HEADER] != head:
-                return False
-            parts.append(train[start + HEADER : start + segment])
+        if not repeats(train, segment, bytes(train[:HEADER])):
+            return False
+        parts, last = self.buffer.cut(train, segment, HEADER), size - size % segment
         if last < size:
             # An empty datagram would be lost at the end of a train.
             if size - last <= HEADER or _HEAD.unpack_from(train, last) != (number, size - last - HEADER):
@@ -270,7 +268,7 @@ class Forwarding:
         found = self._sockets.get(bound)
         if found is None:
             return
-        now, buffer, own = self._seconds(), self._buffer, self._relaying.policy.own
+        now, buffer, own = self._seconds(), self.buffer.memory, self._relaying.policy.own
         for _ in range(_BATCH):
             train = found.socket.receive(buffer)
             if train is None:
