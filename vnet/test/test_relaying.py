@@ -462,6 +462,13 @@ class RateTests(RelayCase):
         caller.signer._nonce = "stale"
         self.assertEqual(caller.refresh(), 438)
 
+    def test_inTheirName(self) -> None:
+        """Who says nothing of himself gets ten answers a second at the address of an allocation, too."""
+        caller = self.relay.allocated()
+        data = encode(Message(ALLOCATE, Class.REQUEST, b"t" * 12))
+        self.relay.sleep(1)
+        self.assertEqual(sum(len(self.relay.exchange(data, caller.address)) for _ in range(100)), 10)
+
     def test_bindings(self) -> None:
         """A source gets a hundred answers a second to Binding requests."""
         self.assertEqual(
