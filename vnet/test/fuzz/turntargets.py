@@ -319,7 +319,11 @@ class _Path:
 
         @return: whether it was one.
         """
-        return _isData(train) and self.forwarding.channelData(self.served, train, segment, 1000.0)
+        memory = self.forwarding.buffer.memory
+        memory[: len(train)] = train
+        return _isData(train) and self.forwarding.channelData(
+            self.served, memory[: len(train)], segment, 1000.0
+        )
 
     def each(self, datagrams: Sequence[memoryview]) -> None:
         """
