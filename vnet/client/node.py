@@ -140,6 +140,7 @@ class Node:
             reachable=lambda: self.logins.online,
             changed=self._changed,
             handover=self._handover.move,
+            double=self._handover.double,
             doubtRelay=self._doubtRelay,
             describeVia=self._describeVia,
             obstacle=lambda: directObstacle(self.nat.report()),

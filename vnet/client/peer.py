@@ -30,6 +30,7 @@ _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
 _FRESH = 1.0
 _CONFIRMED = 3.0
+_DOUBLED = 5.0
 _LEEWAY, _LONGEST_RESENT = 0.05, 2.0
 
 
@@ -71,6 +72,7 @@ class Peer:
     _doubtful: bool = field(default=False, init=False)
     _previousAnswers: bool = field(default=False, init=False)
     _endpoint: Address | None = field(default=None, init=False)
+    _doubledAt: float = field(default=float("-inf"), init=False)
 
     @property
     def key(self) -> bytes:
@@ -458,8 +460,14 @@ class Peer:
     def endpointMoved(self, address: Address) -> None:
         """The tunnel hears the peer from another address."""
         used = self._used or self._attempt
-        if used is not None:
-            used.addressHeard(address)
+        if used is None:
+            return
+        now, path = self.context.clock.seconds(), self.path
+        if path is not None and now - self._doubledAt >= _DOUBLED and used.isReady(address):
+            # The peer has left the path, and may have had reason to.
+            self._doubledAt = now
+            self.context.double(path.address, address)
+        used.addressHeard(address)
 
     def noteTraffic(self) -> None:
         """The tunnel carried traffic lately."""

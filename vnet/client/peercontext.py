@@ -35,6 +35,7 @@ class Attempt(Protocol):
     def search(self) -> None: ...
     def check(self) -> None: ...
     def doubt(self) -> bool: ...
+    def isReady(self, addr: Address) -> bool: ...
     def noteTraffic(self) -> None: ...
     def addressHeard(self, addr: Address) -> None: ...
     def close(self) -> None: ...
@@ -63,6 +64,8 @@ class PeerContext:
     @ivar changed: something that a user sees changed.
     @ivar handover: a tunnel's path has changed: C{handover(old, new, since)}, see
         L{vnet.client.dataplane.handover.Handover.move}.
+    @ivar double: send what goes to one address to another one too: C{double(address, other)}, see
+        L{vnet.client.dataplane.handover.Handover.double}.
     @ivar doubtRelay: there is doubt whether an allocation of this name works.
     @ivar describeVia: what users are told of an allocation of this name: the relay, and over what it is reached.
     @ivar obstacle: why this node has no direct paths, as far as it knows its NAT; empty when nothing is in the way.
@@ -78,6 +81,7 @@ class PeerContext:
     reachable: Callable[[], bool]
     changed: Callable[[], None]
     handover: Callable[[Address, Address, float | None], None]
+    double: Callable[[Address, Address], None]
     doubtRelay: Callable[[str], None]
     describeVia: Callable[[str], tuple[str, str] | None]
     obstacle: Callable[[], str]

@@ -16,9 +16,9 @@ from vnet.client.peer import Peer
 
 __all__ = ["TrafficWatch"]
 
-_BUSY, _IDLE = 0.1, 0.5
+_BUSY, _IDLE = 0.05, 0.5
 _BUSY_FOR = 3.0
-_PATIENCE = 0.2
+_PATIENCE = 0.15
 _CHECK = 2.0
 
 
@@ -43,7 +43,7 @@ class _Carried:
 @define(eq=False, repr=False)
 class TrafficWatch:
     """
-    Looks at all tunnels ten times a second while any of them carries something, otherwise twice a second.
+    Looks at all tunnels twenty times a second while any of them carries something, otherwise twice a second.
 
     @ivar _peers: gives the peers.
     """

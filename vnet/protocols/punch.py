@@ -168,6 +168,12 @@ class Attempt:
         """
         return self._agent.standby
 
+    def isReady(self, addr: Address) -> bool:
+        """
+        Whether a path to this address, other than the selected one, is known to work.
+        """
+        return self._agent.isReady(addr, self._puncher.seconds())
+
     def doubt(self) -> bool:
         """
         What is sent on the path gets no answer: if it does not work, C{Selected} follows at once with another that is ready.

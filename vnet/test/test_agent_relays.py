@@ -307,6 +307,17 @@ class RelayedTests(SynchronousTestCase):
                 self.assertTrue(isinstance(event, Selected) and event.reason == "doubt", event)
                 self.assertLessEqual(time - diedAt, 0.8)
 
+    def test_ready(self) -> None:
+        """A path is ready that answers and is not selected, and no other."""
+        couple = RelayedCouple(OPEN, OPEN)
+        couple.run(20.0)
+        agent, now = couple.a.agent, couple.clock.seconds()
+        standby, selected = agent.standby, agent.selected
+        self.assertTrue(standby is not None and agent.isReady(standby.address, now))
+        self.assertFalse(selected is None or agent.isReady(selected.address, now))
+        self.assertFalse(agent.isReady(Address("192.0.2.99", 9), now))
+        self.assertFalse(standby is not None and agent.isReady(standby.address, now + 60))
+
     def test_suspect(self) -> None:
         """Where there is no other path, a path that does not answer is told to be suspect, and it stays."""
         couple = RelayedCouple(OPEN, OPEN, "alice bob")

@@ -59,6 +59,7 @@ class FakeAttempt:
     checks: int = 0
     searches: int = 0
     doubts: int = 0
+    ready: tuple[Address, ...] = ()
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)
@@ -78,6 +79,9 @@ class FakeAttempt:
     def doubt(self) -> bool:
         self.doubts += 1
         return True
+
+    def isReady(self, addr: Address) -> bool:
+        return addr in self.ready
 
     def noteTraffic(self) -> None:
         self.traffic += 1
@@ -139,6 +143,7 @@ class Surroundings:
         self.reachable = True
         self.moves: list[tuple[Address, Address, float | None]] = []
         self.doubted: list[str] = []
+        self.doubled: list[tuple[Address, Address]] = []
         self.relays: dict[str, tuple[str, str]] = {}
         self.obstacle = self.relayProblem = ""
         self.context = PeerContext(
@@ -151,6 +156,7 @@ class Surroundings:
             reachable=lambda: self.reachable,
             changed=lambda: None,
             handover=lambda old, new, since: self.moves.append((old, new, since)),
+            double=lambda path, other: self.doubled.append((path, other)),
             doubtRelay=self.doubted.append,
             describeVia=self.relays.get,
             obstacle=lambda: self.obstacle,
@@ -721,6 +727,24 @@ class RelayedPeerTests(PeerCase):
         self.assertEqual(self.tunnels.calls[-1], ("endpoint", HERE))
         peer.endpointMoved(OTHER)
         self.assertEqual((old.addresses, self.attempts[-1].addresses), ([OTHER], []))
+
+    def test_peerMovedFirst(self) -> None:
+        """
+        When the tunnel hears the peer another way that is known to work, this node sends that way too, for a moment, and not
+        again soon; when the way is not known it waits for an answer.
+        """
+        peer, attempt = self.connected()
+        peer.endpointMoved(OTHER)
+        self.assertEqual(self.around.doubled, [])
+        attempt.ready = (RELAYED.address,)
+        for _ in range(4):
+            peer.endpointMoved(RELAYED.address)
+            self.clock.advance(1)
+        self.assertEqual(self.around.doubled, [(THERE, RELAYED.address)])
+        self.assertEqual(attempt.addresses, [OTHER] + 4 * [RELAYED.address])
+        self.clock.advance(2)
+        peer.endpointMoved(RELAYED.address)
+        self.assertEqual(len(self.around.doubled), 2)
 
     def test_doubtful(self) -> None:
         """

@@ -134,6 +134,18 @@ class HandoverTests(SynchronousTestCase):
         self.handover.move(OLD, NEW, 0.0)
         self.assertEqual(self.port.to(NEW), [])
 
+    def test_double(self) -> None:
+        """A path whose peer has moved already is doubled on the other one, for half a second, unless it is left before."""
+        self.handover.double(OLD, NEW)
+        self.stream(10, OLD)
+        self.clock.advance(BOTH)
+        self.stream(10, OLD, 10)
+        self.assertEqual((len(self.port.to(OLD)), len(self.port.to(NEW))), (20, 10))
+        self.handover.double(OLD, NEW)
+        self.handover.move(OLD, NEW, self.clock.seconds())
+        self.stream(10, NEW, 20)
+        self.assertEqual((len(self.port.to(OLD)), len(self.port.to(NEW))), (20, 20))
+
     def test_back(self) -> None:
         """A path that takes over again is not doubled onto itself."""
         self.handover.move(OLD, NEW)

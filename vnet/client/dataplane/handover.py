@@ -38,10 +38,10 @@ _PORTION, _PAUSE = 64, 0.01
 @define
 class _Move:
     """
-    What is sent to a path goes to the one before, too.
+    What is sent to a path goes to another, too: the one before it, or the one that may follow.
     """
 
-    old: Address
+    other: Address
     until: float
 
 
@@ -132,10 +132,17 @@ class Handover:
         now = self._clock.seconds()
         for new in [new for new, move in self._moves.items() if move.until <= now]:
             del self._moves[new]
-        copies = [(data, self._moves[addr].old) for data, addr in datagrams if addr in self._moves]
+        copies = [(data, self._moves[addr].other) for data, addr in datagrams if addr in self._moves]
         if copies:
             self.doubled += len(copies)
             self._port.send(copies)
+
+    def double(self, path: Address, other: Address) -> None:
+        """
+        What is sent on a path goes to another one too, for a while: the peer uses that one, and this one is in doubt.
+        """
+        if len(self._moves) < _MAXIMUM_MOVES:
+            self._moves[path] = _Move(other, self._clock.seconds() + BOTH)
 
     def move(self, old: Address, new: Address, since: float | None = None) -> None:
         """

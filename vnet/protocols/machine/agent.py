@@ -187,6 +187,12 @@ class Agent:
         pair = self._core.standby(self._now)
         return None if pair is None else pair.path()
 
+    def isReady(self, addr: Address, now: float) -> bool:
+        """
+        Whether a path to this address, other than the selected one, is known to work.
+        """
+        return any(pair.address == addr for pair in self._core.election.standbys(self._core.checklist, now))
+
     def doubt(self, now: float) -> bool:
         """
         The tunnel sends, and hears nothing: if the selected path does not answer at once, L{Selected} follows with another

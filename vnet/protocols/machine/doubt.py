@@ -3,11 +3,11 @@
 A path that is doubted: the tunnel sends, and hears nothing.  It is asked at once, and if it does not answer soon another one
 takes over that does::
 
-    0              asked
-    half of it     asked again; so are the pairs that may take over
-    its patience   the best of those that have answered takes over; if none has, all pairs are asked,
-                   and the first that answers takes over
-    3 s            over: nothing answers, and the path stays what it is
+    0                     asked
+    a round trip          asked again; so are the pairs that may take over
+    two, or when those    the best of those that have answered takes over; if none has, all pairs are asked,
+    may have answered     and the first that answers takes over
+    3 s                   over: nothing answers, and the path stays what it is
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 
 __all__ = ["Doubt"]
 
-_LEAST, _MARGIN = 0.15, 0.1
+_LEAST, _MARGIN = 0.15, 0.05
 _LONGEST_STANDBY = 0.4
 _LONGEST = 3.0
 
@@ -44,8 +44,9 @@ class Doubt:
 
         @param rtt: seconds of its round trip; C{standbyRtt} of the pair that is likely to take over.
         """
-        patience = max(_LEAST, _MARGIN + 2 * rtt, min(_MARGIN + 2 * standbyRtt, _LONGEST_STANDBY))
-        return cls(now, now + patience / 2, now + patience, now + max(_LONGEST, 2 * patience))
+        widens = max(_LEAST / 2, rtt + _MARGIN)
+        late = max(_LEAST, 2 * widens, min(widens + standbyRtt + _MARGIN, _LONGEST_STANDBY))
+        return cls(now, now + widens, now + late, now + max(_LONGEST, 2 * late))
 
     @property
     def isLate(self) -> bool:
@@ -59,8 +60,8 @@ class Doubt:
         """
         See L{vnet.protocols.machine.pair.Check}.
         """
-        half = ((self.lateAt or self.endsAt) - self.since) / 2
-        return (half, half, 1.0)
+        widens = (self.widensAt or self.endsAt) - self.since
+        return (widens, widens, 1.0)
 
     def deadline(self) -> float:
         """
