@@ -128,20 +128,33 @@ class TurnServer:
 
     # The beginning and the end
 
-    def listenUdp(self, host: str, port: int, dual: bool = False) -> Address:
+    def listenUdp(self, host: str, port: int) -> Address:
         """
         Take a UDP port; it is read from L{start} on.
 
-        @param host: an address of this host; C{0.0.0.0} and C{::} are all of one family.
-        @param dual: with C{::}, take IPv4 too.
+        @param host: an address of this host.  C{0.0.0.0} and C{::} are all of one family; with several addresses, answers may
+            leave from another one than was asked.
         @return: what was bound.
         @raise OSError: it cannot be taken.
         """
-        socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER, dual=dual)
+        socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER)
         listener = _Listener(f"udp{next(self._numbers)}", socket)
         self._listeners[listener.name] = listener
         self._poller.add(socket.fileno(), lambda: self._readClients(listener))
         return socket.address
+
+    def closeUdp(self, bound: Address) -> None:
+        """
+        Give a UDP port back: the allocations of its clients end.
+        """
+        for listener in [each for each in self._listeners.values() if each.socket.address == bound]:
+            for served in list(listener.routes.values()):
+                self.relaying.gone(served.client)
+            self._driver.wake()
+            del self._listeners[listener.name]
+            self._poller.remove(listener.socket.fileno())
+            self.forwarding.retired.update(listener.socket.counters)
+            listener.socket.close()
 
     def streamFactory(
         self, transport: str, creator: IOpenSSLServerConnectionCreator | None = None

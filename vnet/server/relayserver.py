@@ -5,6 +5,7 @@ A TURN server on this host: which of its addresses relay, and to which nothing m
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ from vnet.protocols.tls import ServerCreator
 from vnet.protocols.turn import TurnServer
 from vnet.server.filelimit import raiseFileLimit
 from vnet.server.outward import outwardAddresses
+from vnet.values import Address
 
 __all__ = ["RelayChoice", "RelayServer", "chooseHosts"]
 
@@ -91,6 +93,7 @@ class RelayServer:
     server: TurnServer = field(init=False)
     hosts: dict[int, str] = field(init=False)
     _watcher: LinkWatcher = field(init=False)
+    _everywhere: dict[int, set[str]] = field(factory=dict, init=False)
 
     def open(self) -> None:
         """
@@ -148,23 +151,40 @@ class RelayServer:
         if not found:
             return
         self.server.relaying.policy.setOwn(found | set(self.hosts.values()) | set(self._choice.external))
+        for port in self._everywhere:
+            self._follow(port, found)
+
+    def _follow(self, port: int, hosts: set[str]) -> None:
+        """
+        Serve a UDP port on the addresses that this host has now.
+        """
+        served = self._everywhere[port]
+        for host in served - hosts:
+            served.discard(host)
+            self.server.closeUdp(Address(host, port))
+        for host in sorted(hosts - served):
+            # A link-local one needs the name of its interface, and one that is new may not be ready yet.
+            with contextlib.suppress(OSError):
+                self.server.listenUdp(host, port)
+                served.add(host)
 
     def listenUdp(self, host: str, port: int) -> int:
         """
         Serve clients on a UDP port.
 
-        @param host: an address of this host; empty: all, of both families where there is IPv6.
+        @param host: an address of this host; empty: each that it has, now and later, so that answers come from where the
+            question went.
         @return: the port.
         @raise OSError: it cannot be taken.
         """
         if host:
             return self.server.listenUdp(host, port).port
-        try:
-            return self.server.listenUdp("::", port, dual=True).port
-        except OSError as error:
-            if error.errno not in _NO_IPV6:
-                raise
-            return self.server.listenUdp("0.0.0.0", port).port
+        found = self._interfaces() or set(self.hosts.values())
+        first = next(iter(self.hosts.values()))
+        port = self.server.listenUdp(first, port).port
+        self._everywhere[port] = {first}
+        self._follow(port, found)
+        return port
 
     def listenTcp(self, host: str, port: int, creator: ServerCreator | None = None) -> IListeningPort:
         """

@@ -15,7 +15,10 @@ from attrs import field, frozen
 __all__ = ["LIFETIME", "Tickets"]
 
 LIFETIME = 86_400
-"""Seconds: longer than a mediator is away, so that relayed paths outlive it."""
+"""Seconds, at least: longer than a mediator is away, so that relayed paths outlive it."""
+
+#: Within it a node has one name: relays take a new one on a port for one that has no right to it.
+_ROUNDED = 3600
 
 
 @frozen
@@ -38,7 +41,8 @@ class Tickets:
         @return: C{relays} of the answer to L{vnet.protocols.control.Login} and L{vnet.protocols.control.Relays}.
         """
         user = hashlib.blake2b(key, digest_size=8, person=b"vnet-relay", key=self._secret[:64]).hexdigest()
-        username = f"{int(self._wallClock()) + LIFETIME}:{self._service}-{user}"
+        expiry = -(-int(self._wallClock() + LIFETIME) // _ROUNDED) * _ROUNDED
+        username = f"{expiry}:{self._service}-{user}"
         digest = hmac.digest(self._secret, username.encode("ascii"), hashlib.sha1)
         credential = base64.b64encode(digest).decode("ascii")
         return [{"uri": uri, "username": username, "credential": credential} for uri in self._uris]

@@ -39,11 +39,11 @@ class LoginTests(SynchronousTestCase):
         lab = Lab(tickets=Tickets(["turn:r.example:3478"], b"s" * 32, lambda: now[0]))
         a, b = lab.login("a"), lab.login("b")
         first = lab.call(a, control.Relays)["relays"]
-        now[0] += 500
+        now[0] += 7200
         later = lab.call(a, control.Relays)["relays"]
         self.assertEqual(["turn:r.example:3478"], [relay["uri"] for relay in later])
         expiries = [int(each[0]["username"].partition(":")[0]) for each in (first, later)]
-        self.assertEqual(500, expiries[1] - expiries[0])
+        self.assertEqual(7200, expiries[1] - expiries[0])
         with self.assertRaises(control.TooMany):
             for _ in range(20):
                 lab.call(a, control.Relays)

@@ -82,7 +82,7 @@ class SharedPortTests(SynchronousTestCase):
             protocol, transport = self.connect()
             if begun:
                 protocol.dataReceived(begun)
-            self.lab.clock.advance(STRANGER_TIME)
+            self.lab.clock.advance(max(STRANGER_TIME, self.lab.factory.limits.login))
             self.assertTrue(transport.disconnected, begun)
             protocol.connectionLost(connectionDone)
         self.assertEqual((0, 0), (self.lab.admission._open, len(self.turn.crowd)))

@@ -22,10 +22,18 @@ class TicketsTests(SynchronousTestCase):
         """The username is the expiry and a user, the credential its HMAC-SHA1 in base64: what coturn expects."""
         (ticket,) = Tickets(["turn:r:3478"], b"secret", lambda: 1000.9).issue(b"k" * 32)
         expiry, _, user = ticket["username"].partition(":")
-        self.assertEqual(1000 + LIFETIME, int(expiry))
+        self.assertEqual(LIFETIME + 3600, int(expiry))
         digest = hmac.new(b"secret", ticket["username"].encode(), hashlib.sha1).digest()
         self.assertEqual(base64.b64encode(digest).decode(), ticket["credential"])
         self.assertNotIn((b"k" * 32).hex()[:16], user)
+
+    def test_rounded(self) -> None:
+        """Credentials are good for a day at least, and the same for an hour: relays know who logs in again."""
+        now = [0.0]
+        tickets = Tickets(["turn:a"], b"secret", lambda: now[0])
+        for now[0], hours in ((1.0, 1), (1800.0, 1), (3600.0, 1), (3601.0, 2)):
+            expiry = tickets.issue(b"k")[0]["username"].partition(":")[0]
+            self.assertEqual(LIFETIME + 3600 * hours, int(expiry))
 
     def test_service(self) -> None:
         """The class of service is in the name of the user, and a node is the same user of its class at each login."""

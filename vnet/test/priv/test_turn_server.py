@@ -25,7 +25,7 @@ import pytest
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.codec.stun import Class, Message, decode, encode
+from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
 from vnet.protocols.codec.stunattributes import (
     ADDITIONAL_ADDRESS_FAMILY,
     CHANNEL_NUMBER,
@@ -38,7 +38,7 @@ from vnet.protocols.codec.stunattributes import (
 )
 from vnet.protocols.codec.turn import ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, UDP, decodeChannelData
 from vnet.test.forbiddenpeers import FORBIDDEN_PEERS
-from vnet.test.netlab import Lab
+from vnet.test.netlab import Host, Lab
 from vnet.test.netlab._system import batch
 from vnet.test.priv.daemons import waitUntil
 from vnet.test.priv.relay import SECRET, Relay, secretFile
@@ -651,3 +651,52 @@ class EndTests(TurnServerCase):
         answer = client.take()
         assert answer is not None
         self.assertEqual(answer[8:20], bytes(12))
+
+
+class AddressesTests(SynchronousTestCase):
+    """
+    A relay on a host with several addresses, of which none is named.
+    """
+
+    def test_everyAddress(self) -> None:
+        """Each address answers from where it was asked, over IPv4 and IPv6, and so does one that comes later."""
+        with Lab("addresses") as lab:
+            host, client = lab.addHost("relay", ipv6=True), lab.addHost("client", ipv6=True)
+            second = host.addAddress()
+            relay = Relay(
+                "relay",
+                host,
+                lab.directory / "relay",
+                "vnet-relay",
+                [f"--secret-file={secretFile(lab.directory)}", f"--host={host.address}"],
+            )
+            relay.start()
+            try:
+                for each in (host.address, second, host.address6 or ""):
+                    self.assertTrue(self.answers(client, each), each)
+                third = host.addAddress()
+                waitUntil(lambda: self.answers(client, third), 5.0, "a new address answers")
+                batch([f"addr del {third}/32 dev eth0"], host.namespace)
+                batch([f"addr add {third}/32 dev eth0"], host.namespace)
+                waitUntil(lambda: self.answers(client, third), 5.0, "an address that is back answers")
+                self.assertTrue(self.answers(client, host.address))
+                self.assertNotIn("Traceback", relay.tail(1000))
+            finally:
+                relay.stop()
+
+    def answers(self, client: Host, address: str) -> bool:
+        """
+        Whether a STUN server answers from the address that is asked.
+        """
+        with (
+            inside(client),
+            socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        ):
+            # A connected socket takes nothing from elsewhere.
+            asking.connect((address, 3478))
+            asking.settimeout(0.5)
+            try:
+                asking.send(encode(Message(BINDING, Class.REQUEST, os.urandom(12))))
+                return decode(asking.recv(2048)).klass is Class.SUCCESS
+            except OSError:
+                return False
