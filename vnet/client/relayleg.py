@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -26,6 +26,7 @@ from vnet.values import Address
 __all__ = ["Leg", "LegOwner", "Unconnected"]
 
 _CONNECT = 10.0
+_PARTING = 5.0
 _NOWHERE = Address("", 0)
 #: The first two bytes of a Data indication (RFC 8656 section 11.6): nobody else has use for one.
 _DATA_INDICATION = b"\x00\x17"
@@ -67,6 +68,7 @@ class Leg:
     @ivar isHeld: whether the relay has answered, and waits to be asked for an allocation.
     @ivar isAsked: whether it was asked for one.
     @ivar isAiling: whether the relay does not answer any more.
+    @ivar obtainedAt: when the allocation was made.
     @ivar isClosed: whether nothing is sent or received any more.
     """
 
@@ -83,10 +85,12 @@ class Leg:
     isAsked: bool = field(default=False, init=False)
     isAiling: bool = field(default=False, init=False)
     isClosed: bool = field(default=False, init=False)
+    obtainedAt: float = field(default=0.0, init=False)
     _accepts: Callable[[Address], bool] | None = field(default=None, init=False)
     _driver: Driver[Any] | None = field(default=None, init=False)
     _stream: TurnStream | None = field(default=None, init=False)
     _connecting: Deferred[Any] | None = field(default=None, init=False)
+    _parting: IDelayedCall | None = field(default=None, init=False)
 
     @property
     def isAllocated(self) -> bool:
@@ -198,6 +202,8 @@ class Leg:
             # Nobody would confirm an orderly end.
             self._stream.abort()
         else:
+            # A relay may read nothing any more, or never confirm the end of TLS.
+            self._parting = self._clock.callLater(_PARTING, self._stream.abort)
             self._stream.close()
 
     # What the stream says
@@ -233,6 +239,8 @@ class Leg:
         """
         if self._driver is not None:
             self._driver.stop()
+        if self._parting is not None and self._parting.active():
+            self._parting.cancel()
         self._event(Unconnected(describeFailure(reason, "relay")))
 
     # Data

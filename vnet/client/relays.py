@@ -50,6 +50,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_CALM = 1.0, 60.0, 300.0
 _UPGRADE = 60.0
 _OVERLAP = 5.0
 _CHECK_PAUSE = 2.0
+_STEADY = 10.0
 
 
 @frozen
@@ -79,6 +80,7 @@ class Relays:
     @ivar _changed: told the relayed addresses of each allocation, the best first.
     @ivar _renew: asks for fresh credentials, which L{setTickets} gets.
     @ivar _accepts: whether a relay may be at this address.
+    @ivar _short: how many allocations in a row were lost seconds after they were made.
     """
 
     _log = Logger()
@@ -98,6 +100,7 @@ class Relays:
     _calls: Calls = field(init=False)
     _reasons: dict[RelayUri, str] = field(factory=dict, init=False)
     _failures: int = field(default=0, init=False)
+    _short: int = field(default=0, init=False)
     _checkedAt: float = field(default=float("-inf"), init=False)
     _told: dict[str, tuple[Address, ...]] = field(factory=dict, init=False)
 
@@ -144,6 +147,8 @@ class Relays:
             else:
                 leg.check()
         self._upgradeNow()
+        # What is lost now is not the relay's fault.
+        self._short = 0
         self._seekAnew()
 
     def check(self) -> None:
@@ -165,6 +170,7 @@ class Relays:
         """
         self._relays = {}
         self._reasons.clear()
+        self._short = 0
         self._search.cancel()
         self._renewal.cancel()
         self._calls.cancelAll()
@@ -240,7 +246,7 @@ class Relays:
             self._drop(leg)
         if self._isWanting():
             longest = _LONGEST_CALM if self._asked() else _LONGEST_PAUSE
-            pause = min(_FIRST_PAUSE * 2**self._failures, longest)
+            pause = min(_FIRST_PAUSE * 2 ** (self._failures + self._short), longest)
             self._failures = min(self._failures + 1, 10)
             self._calls.later("again", pause, self._seek)
 
@@ -310,6 +316,7 @@ class Relays:
         if not self._displaces(leg):
             return
         self._failures = 0
+        leg.obtainedAt = self._clock.seconds()
         for uri in [uri for uri in self._reasons if uri.host == leg.uri.host]:
             del self._reasons[uri]
         self._log.info(
@@ -355,12 +362,17 @@ class Relays:
         self._drop(leg)
         if hadAllocation:
             self._log.info("relay {relay} is lost: {reason}", relay=str(leg.uri), reason=reason)
-            self._seekAnew()
-        else:
-            self._promote()
-            self._search.failed(leg.uri)
-            if not self._search.active and "again" not in self._calls:
-                self._searched()
+            # One that breaks at once again and again fails: peers and the mediator hear of each allocation.
+            isShort = self._clock.seconds() - leg.obtainedAt < _STEADY
+            self._short = min(self._short + 1, 10) if isShort else 0
+            if self._short < 2:
+                self._seekAnew()
+                return
+            self._tell()
+        self._promote()
+        self._search.failed(leg.uri)
+        if not self._search.active and "again" not in self._calls:
+            self._searched()
 
     # Legs that go
 

@@ -71,7 +71,8 @@ class Pipe:
 
     def loseConnection(self) -> None:
         """See C{ITransport}: after what was written has arrived."""
-        self._later(self.lose, ConnectionDone)
+        if not self.relay.clings:
+            self._later(self.lose, ConnectionDone)
 
     def abortConnection(self) -> None:
         """See C{ITCPTransport}."""
@@ -100,6 +101,7 @@ class MemoryRelay:
     @ivar closed: the transports over which it is not reached; with C{udp} its answers are lost too.
     @ivar silent: the transports whose connections are not even refused.
     @ivar barred: the clients that do not reach it at all.
+    @ivar clings: whether it never lets a connection end in order.
     @ivar down: whether its process is gone.
     """
 
@@ -108,6 +110,7 @@ class MemoryRelay:
     closed: set[str] = field(factory=set)
     silent: set[str] = field(factory=set)
     barred: set[str] = field(factory=set)
+    clings: bool = False
     down: bool = False
     pipes: dict[Address, Pipe] = field(factory=dict)
     script: TurnScript = field(init=False)

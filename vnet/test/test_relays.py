@@ -244,9 +244,11 @@ class SearchTests(RelaysCase):
             "turns:[::1]",
             "turn:100.64.0.9",
             "turn:224.0.0.1",
+            "turn:[::ffff:127.0.0.1]",
+            "turns:[::ffff:100.64.0.9]",
             "turn:evil.example",
         ):
-            self.world.names["evil.example"] = ["127.0.0.1", "100.64.0.9"]
+            self.world.names["evil.example"] = ["127.0.0.1", "100.64.0.9", "::ffff:127.0.0.1"]
             self.give(uri)
             self.wait(60)
             self.assertEqual((self.used(), self.port.sent), ([], []), uri)
@@ -443,6 +445,35 @@ class KeepTests(RelaysCase):
         next(iter(relay.pipes.values())).lose()
         self.wait(1)
         self.assertEqual((self.used(), len(relay.pipes)), ([("relay1", "tcp")], 1))
+
+    def test_breaksAlways(self) -> None:
+        """A relay that drops each allocation as soon as it is made is asked less and less often, and may recover."""
+        for closed, transport in ((set(), "udp"), ({"udp"}, "tcp")):
+            self.setUp()
+            relay = self.add(1, closed=closed)
+            self.giveAll(1)
+            for _ in range(1200):
+                self.wait(0.1)
+                if self.used() and transport == "udp":
+                    relay.script.errors[REFRESH] = [437]
+                    next(iter(self.relays._legs)).check()
+                for pipe in list(relay.pipes.values()) if self.used() else ():
+                    pipe.lose()
+            made = sum(bool(each) for each in self.told)
+            self.assertTrue(5 <= made <= 10, made)
+            self.wait(60)
+            self.assertEqual(self.used(), [("relay1", transport)])
+
+    def test_clingingConnection(self) -> None:
+        """A relay that does not let a connection end has it dropped some seconds later."""
+        relay = self.add(1, closed={"udp"}, clings=True)
+        self.giveAll(1)
+        self.wait(1)
+        self.relays.clear()
+        self.wait(4)
+        self.assertEqual((self.leases(), len(relay.pipes)), (0, 1))
+        self.wait(2)
+        self.assertEqual((relay.pipes, self.clock.getDelayedCalls()), ({}, []))
 
     def test_connectionDies(self) -> None:
         """One that dies without a word is found to be dead by the question whether it is there."""
