@@ -112,6 +112,8 @@ class CheckableTests(SynchronousTestCase):
             "ff02::1",
             "255.255.255.255",
             "fe80::1",
+            "::ffff:127.0.0.1",
+            "::ffff:192.0.2.1",
             "x",
         ]:
             self.assertFalse(checkable(Address(host, 5000)), host)

@@ -50,5 +50,9 @@ class RelayUriTests(SynchronousTestCase):
             "turn:r\n.example",
             "turn:r.example\n",
             "turn:" + "a" * 500,
+            "turn:" + "a." * 130 + "example",
+            "turn:" + "a" * 64 + ".example",
+            "turn:r..example",
+            "turn:.",
         ):
             self.assertRaises(DecodeError, parseRelayUri, text)

@@ -26,6 +26,8 @@ _URI = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>udp|tcp))?(?:#sha256-(?P<pin>[A-Za-z0-9_=-]+))?\Z",
     re.ASCII,
 )
+#: RFC 1035 section 2.3.4.
+_LONGEST_NAME, _LONGEST_LABEL = 254, 63
 _PORTS = {"turn": 3478, "turns": 5349}
 
 
@@ -66,7 +68,7 @@ def parseRelayUri(text: str) -> tuple[RelayUri, ...]:
             "a relay's URI is like turn:relay.example:3478?transport=udp or turns:relay.example:443"
         )
     scheme, asked = found["scheme"], found["transport"]
-    host = found["host"] or _literal(found["host6"])
+    host = _name(found["host"]) if found["host"] else _literal(found["host6"])
     port = int(found["port"] or _PORTS[scheme])
     if not 1 <= port <= 65535:
         raise DecodeError("a relay's URI with a port out of 1 to 65535")
@@ -79,6 +81,15 @@ def parseRelayUri(text: str) -> tuple[RelayUri, ...]:
     if found["pin"]:
         raise DecodeError("a relay's URI with a pin, but without TLS: use turns:")
     return tuple(RelayUri(host, port, each) for each in ([asked] if asked else ["udp", "tcp"]))
+
+
+def _name(text: str) -> str:
+    labels = text.removesuffix(".").split(".")
+    if len(text) > _LONGEST_NAME or not all(0 < len(each) <= _LONGEST_LABEL for each in labels):
+        raise DecodeError(
+            "a relay's URI with a host that is no name: it, or a part of it, is too long or empty"
+        )
+    return text
 
 
 def _literal(text: str) -> str:

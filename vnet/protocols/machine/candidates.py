@@ -58,7 +58,8 @@ def pairPriority(controlling: int, controlled: int) -> int:
 def checkable(address: Address) -> bool:
     """
     Whether checks may be sent to an address that a peer named: not loopback, multicast, broadcast,
-    unspecified, port 0, or an IPv6 link-local address, which means nothing without an interface.
+    unspecified, port 0, an IPv6 link-local address, which means nothing without an interface, or one that holds an IPv4
+    address (C{::ffff:0:0/96}), which the system takes for that.
     """
     try:
         host = ip_address(address.host)
@@ -130,8 +131,10 @@ def _baseOf(address: Address, bases: list[str]) -> str:
 
 
 def _reachable(host: IPv4Address | IPv6Address) -> bool:
-    if isinstance(host, IPv6Address) and (host.is_link_local or host in _SITE_LOCAL or host.scope_id):
-        return False
+    if isinstance(host, IPv6Address):
+        isNowhere = host.is_link_local or host in _SITE_LOCAL or host.scope_id or host.ipv4_mapped
+        if isNowhere:
+            return False
     # 240/4 holds the broadcast address.
     return not (host.is_loopback or host.is_multicast or host.is_unspecified or host in _RESERVED)
 
