@@ -24,7 +24,7 @@ from vnet.protocols.controlserver import Gate
 from vnet.protocols.machine.admission import Admission
 from vnet.protocols.tls import ServerCreator, restrict, serverFactory
 
-__all__ = ["Listener", "isAuthoritys", "parseListen"]
+__all__ = ["Listener", "isAuthoritys", "parseListen", "whyNot"]
 
 _ANY4, _ANY6 = "0.0.0.0", "::"
 
@@ -130,7 +130,7 @@ class Listener:
             endpoint = serverFromString(_Reactor(self._reactor, self._wrapContext), self._description)
         except Exception as error:
             # Whatever the parser, the files or OpenSSL say.
-            raise ConfigurationError(f"--listen={self._description}: {_why(error)}") from error
+            raise ConfigurationError(f"--listen={self._description}: {whyNot(error)}") from error
         factory: Any = self._factory
         if not isAuthoritys(self._description):
             factory = self._wrap(factory, self._own)
@@ -138,7 +138,7 @@ class Listener:
         endpoint.listen(factory).addCallbacks(self._listening, failures.append)
         if failures:
             raise ConfigurationError(
-                f"cannot listen on {self._description}: {_why(failures[0].value)}"
+                f"cannot listen on {self._description}: {whyNot(failures[0].value)}"
             ) from failures[0].value
         if self._port is None:
             raise ConfigurationError(f"cannot listen on {self._description}")
@@ -163,7 +163,10 @@ class Listener:
         return stopped if stopped is not None else succeed(None)
 
 
-def _why(error: BaseException) -> str:
+def whyNot(error: BaseException) -> str:
+    """
+    Why an endpoint cannot listen, in one line for a person.
+    """
     if isinstance(error, CannotListenError):
         socketError = error.socketError
         text = getattr(socketError, "strerror", None) or str(socketError)

@@ -25,6 +25,7 @@ from vnet.fatal import startConditions
 from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.tls import ServerCreator, relayServerOptions, spkiHash
 from vnet.server.certificate import Identity, loadCertificateFiles, loadIdentity
+from vnet.server.listening import whyNot
 from vnet.server.relaymetrics import metricsSite
 from vnet.server.relaysecrets import SecretFile, makeSecret
 from vnet.server.relayserver import RelayChoice, RelayServer
@@ -197,16 +198,18 @@ class RelayService(Service):
             raise ConfigurationError(_refused(option, "TCP", host, port, error.socketError)) from error
 
     def _listenMetrics(self, relay: RelayServer) -> None:
+        description = self._configuration.metrics
         failures: list[Any] = []
         try:
-            endpoint = serverFromString(self._reactor, self._configuration.metrics)
-        except ValueError as error:
-            raise ConfigurationError(f"--metrics={self._configuration.metrics}: {error}") from error
+            endpoint = serverFromString(self._reactor, description)
+        except Exception as error:
+            # Whatever the parser, the files or OpenSSL say.
+            raise ConfigurationError(f"--metrics={description}: {whyNot(error)}") from error
         endpoint.listen(metricsSite(relay.server)).addCallbacks(self._ports.append, failures.append)
         if failures:
-            raise ConfigurationError(
-                f"--metrics={self._configuration.metrics}: {failures[0].getErrorMessage()}"
-            ) from failures[0].value
+            raise ConfigurationError(f"--metrics={description}: {whyNot(failures[0].value)}") from failures[
+                0
+            ].value
 
 
 def _refused(option: str, protocol: str, host: str, port: int, error: Any) -> str:

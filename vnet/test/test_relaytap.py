@@ -4,22 +4,30 @@ Tests for L{vnet.server.relaytap}, L{vnet.server.relay} and L{vnet.server.relays
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NoReturn
 
 from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from vnet.errors import ConfigurationError
-from vnet.protocols.machine.relaysettings import Service
+from vnet.protocols.machine.relaycredentials import FixedUsers
+from vnet.protocols.machine.relaysettings import RelaySettings, Service
+from vnet.protocols.turn import TurnServer
 from vnet.server.outward import guessHost
-from vnet.server.relay import RelayService
-from vnet.server.relayserver import chooseHosts
+from vnet.server.relay import RelayConfiguration, RelayService
+from vnet.server.relayserver import RelayChoice, RelayServer, chooseHosts
 from vnet.server.relaytap import Options, defaultState, makeService
+from vnet.statedir import StateDirectory
 
 
 class OptionsTests(SynchronousTestCase):
@@ -108,6 +116,38 @@ class OptionsTests(SynchronousTestCase):
         self.assertIsInstance(service, RelayService)
         self.assertTrue(verifyObject(IService, service))
         self.assertEqual([], list(directory.iterdir()))
+
+
+class BusyReactor(MemoryReactor):
+    """All of its ports are taken."""
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> NoReturn:
+        raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "Address already in use"))
+
+
+class MetricsTests(SynchronousTestCase):
+    """
+    C{--metrics}.
+    """
+
+    def test_refused(self) -> None:
+        """An endpoint that cannot be is one line, whether its text, its files or its port are wrong."""
+        relay = RelayServer(Clock(), RelayChoice(), FixedUsers({}))
+        relay.server = TurnServer(Clock(), RelaySettings("test", {4: "192.0.2.1"}), FixedUsers({}))
+        for metrics, text in (
+            ("tcp:x", "invalid literal"),
+            ("ssl:9641:privateKey=/nowhere/key.pem", "/nowhere/key.pem: No such file"),
+            ("nonsense", "nonsense"),
+            ("tcp:9641", "in use by another program"),
+        ):
+            configuration = RelayConfiguration(
+                StateDirectory(Path("/nowhere")), RelayChoice(), metrics=metrics
+            )
+            service = RelayService(BusyReactor(), configuration, Options())
+            error = self.assertRaises(ConfigurationError, service._listenMetrics, relay)
+            self.assertTrue(str(error).startswith(f"--metrics={metrics}: "), error)
+            self.assertIn(text, str(error))
+            self.assertNotIn("\n", str(error))
 
 
 class HostsTests(SynchronousTestCase):
