@@ -3,6 +3,8 @@
 # make fuzz FUZZFLAGS="--target stun --seconds 60"
 
 BIN := .venv/bin
+# Most of the time tests wait: two of their files run at once.  TWICE= runs one after the other.
+TWICE ?= --numprocesses=2 --dist=loadfile
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
 
@@ -18,7 +20,7 @@ demo: ready-demo ## two homes behind NATs on this one machine
 	@$(BIN)/python -m vnet.demo
 
 test: ready-test ## all tests; those in namespaces need root
-	@$(BIN)/python -m pytest $(PYTESTFLAGS)
+	@$(BIN)/python -m pytest $(TWICE) $(PYTESTFLAGS)
 
 units: ready-units ## the tests that need neither root nor other programs
 	@$(BIN)/python -m pytest --ignore=vnet/test/priv $(PYTESTFLAGS)

@@ -139,7 +139,7 @@ class ClientTests(Judged):
         own = int(self.line(client))
         for _ in range(3):
             name, server, mapped, rtt = ast.literal_eval(self.line(client))
-            self.assertEqual((name, server, mapped), ("Mapped", (host, port), (host, own)))
+            self.assertEqual((name, server[:2], mapped[:2]), ("Mapped", (host, port), (host, own)))
             self.assertTrue(0 < rtt < 5, rtt)
 
     @pytest.mark.commands("turnserver")
