@@ -103,6 +103,13 @@ def _nodeOptions(interface: str | None, port: int | None, pool: str | None) -> l
     return [f"--{name}={value}" for name, value in options.items() if value]
 
 
+def _canRelay(stun: Sequence[str]) -> bool:
+    """
+    Whether this computer has an address that relays: not without a network, unless one is named.
+    """
+    return outwardAddress() is not None or any(not each.startswith(":") for each in stun)
+
+
 def _hostNote(host: str) -> str | None:
     """
     What others should know about an address that does not reach them.
@@ -206,7 +213,7 @@ def cli(
     chosen = host or outwardAddress() or "127.0.0.1"
     settings = Settings(
         state.absolute(),
-        _mediatorOptions(chosen, listen, stun, pool, relay),
+        _mediatorOptions(chosen, listen, stun, pool, relay and _canRelay(stun)),
         _nodeOptions(interface, port, pool),
         network or _defaultNetwork(),
     )

@@ -72,7 +72,8 @@ def chooseHosts(listen: Sequence[str], outward: Mapping[int, str]) -> dict[int, 
     hosts = hosts or dict(outward)
     if not hosts:
         raise ConfigurationError(
-            "this host has no address on a network: say which one relays with --listen=IP"
+            "this host has no address on a network, which a relay needs: name one that relays "
+            "(vnet-relay: --listen=IP, vnet-mediator: --stun=IP:PORT)"
         )
     return hosts
 

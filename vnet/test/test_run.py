@@ -34,6 +34,15 @@ class OptionTests(SynchronousTestCase):
             ],
         )
 
+    def test_relay(self) -> None:
+        """Without a network there is no address that relays, unless one is named: the mediator runs without a relay then."""
+        self.patch(run, "outwardAddress", lambda: None)
+        self.assertEqual(
+            [run._canRelay(each) for each in ((), (":3",), ("127.0.0.1:3",))], [False, False, True]
+        )
+        self.patch(run, "outwardAddress", lambda: "192.0.2.1")
+        self.assertTrue(run._canRelay(()))
+
     def test_node(self) -> None:
         """The node gets the options that were chosen, and its defaults otherwise."""
         self.assertEqual(run._nodeOptions(None, None, None), [])
