@@ -20,6 +20,8 @@ from vnet.values import Address
 __all__ = ["Welcome", "checkPool", "memberAddressesIn", "parseAddress", "parseWelcome"]
 
 _MAXIMUM_SERVERS = 8
+# A mediator names up to 8, and its own relay over UDP, TCP and TLS besides.
+_MAXIMUM_TICKETS = 16
 _SHORTEST_PREFIX = 8
 _LONGEST_PREFIX = 24
 _RESERVED = tuple(
@@ -156,7 +158,7 @@ def parseTickets(relays: Sequence[dict[str, str]]) -> tuple[tuple[str, str, str]
     @param relays: as the mediator gives them.
     @return: C{(uri, username, credential)} of each relay.
     """
-    return tuple((r["uri"], r["username"], r["credential"]) for r in relays[:_MAXIMUM_SERVERS])
+    return tuple((r["uri"], r["username"], r["credential"]) for r in relays[:_MAXIMUM_TICKETS])
 
 
 def checkPool(welcome: Welcome, accepted: Sequence[ipaddress.IPv4Network]) -> None:

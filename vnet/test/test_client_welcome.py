@@ -69,12 +69,12 @@ class WelcomeTests(SynchronousTestCase):
 
     def test_relays(self) -> None:
         """
-        What the mediator says of relays is kept, 8 of them; no relay is asked in the overlay, in a group, nor on this computer
+        What the mediator says of relays is kept, 16 of them; no relay is asked in the overlay, in a group, nor on this computer
         unless the mediator is there too.
         """
         relays = [{"uri": f"turn:{n}", "username": "u", "credential": "c"} for n in range(20)]
         welcome = parseWelcome(answer(relays=relays), "203.0.113.5", KEY)
-        self.assertEqual(welcome.relays, tuple((f"turn:{n}", "u", "c") for n in range(8)))
+        self.assertEqual(welcome.relays, tuple((f"turn:{n}", "u", "c") for n in range(16)))
         self.assertEqual(parseTickets(relays), welcome.relays)
         for host, expected in (
             ("203.0.113.5", True),
