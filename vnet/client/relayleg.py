@@ -274,7 +274,10 @@ class Leg:
         if unwrapped is not None:
             found.append(unwrapped)
             return False
-        if data[:2] == _DATA_INDICATION or classify(data) is not Kind.STUN:
+        if data[:2] == _DATA_INDICATION:
             return False
-        driver.datagramReceived(data, self.server)
-        return True
+        kind = classify(data)
+        if kind is Kind.STUN:
+            driver.datagramReceived(data, self.server)
+        # A mediator may have named a peer's own address as a relay: its tunnel goes on.
+        return kind in (Kind.STUN, Kind.WIREGUARD)

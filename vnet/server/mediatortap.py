@@ -26,7 +26,7 @@ from vnet.server.listening import parseListen
 from vnet.server.outward import outwardAddresses
 from vnet.server.relaysecrets import readSecrets
 from vnet.server.relayserver import RelayChoice
-from vnet.server.relaytap import given, parseAddress, parseNetwork, parsePorts
+from vnet.server.relaytap import given, named, parseAddress, parseNetwork, parsePorts
 from vnet.server.service import Configuration, MediatorService
 from vnet.server.store.schema import parseDatabaseUrl
 from vnet.server.tickets import Tickets
@@ -115,7 +115,13 @@ class Options(OneLineOptions):
         ("pool", None, None, "The block of the nodes' IPv4 addresses (default: 100.64.0.0/10).", parsePool),
         ("database", None, None, "SQLAlchemy's URL (default: SQLite in the state).", parseDatabaseUrl),
         ("relay-secret-file", None, None, "The file with the secret that the relays share.", _path),
-        ("relay-ports", None, parsePorts("49152-65535"), "The ports of its own relay, MIN-MAX.", parsePorts),
+        (
+            "relay-ports",
+            None,
+            parsePorts("49152-65535"),
+            "The ports of its own relay, MIN-MAX.",
+            named("--relay-ports", parsePorts),
+        ),
         ("relay-class", None, "high", "The class of service of nodes at relays: low or high.", parseClass),
     )
     optFlags = (("with-relay", None, "Be a relay too: on the STUN ports, and over TLS where it listens."),)
@@ -227,7 +233,8 @@ class Options(OneLineOptions):
             host = ip_address(self["host"] or "")
         except ValueError:
             return ()
-        return () if str(host) in outwardAddresses().values() else (str(host),)
+        outward = outwardAddresses()
+        return (str(host),) if host.version in outward and str(host) not in outward.values() else ()
 
 
 def makeService(options: Options) -> IService:

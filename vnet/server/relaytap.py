@@ -25,7 +25,7 @@ from vnet.server.relay import RelayConfiguration, RelayService
 from vnet.server.relayserver import RelayChoice
 from vnet.statedir import StateDirectory
 
-__all__ = ["Options", "given", "makeService", "parseAddress", "parseNetwork", "parsePorts"]
+__all__ = ["Options", "given", "makeService", "named", "parseAddress", "parseNetwork", "parsePorts"]
 
 T = TypeVar("T")
 
@@ -50,20 +50,26 @@ def _number(text: str, least: int, most: int, what: str) -> int:
     return number
 
 
-def _port(text: str) -> int:
-    return _number(text, 1, 65535, "port")
+def named(option: str, parse: Callable[[str], T]) -> Callable[[str], T]:
+    """
+    What reads the value of an option, and names it where the value is wrong.
+    """
+
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"{option}: {error}") from None
+
+    return read
 
 
-def _tlsPort(text: str) -> int:
-    return _number(text, 0, 65535, "port")
+def _numberOf(option: str, least: int, most: int, what: str) -> Callable[[str], int]:
+    return named(option, lambda text: _number(text, least, most, what))
 
 
-def _count(text: str) -> int:
-    return _number(text, 1, 1_000_000, "number of allocations")
-
-
-def _kilobits(text: str) -> int:
-    return _number(text, 0, 100_000_000, "rate in kbit/s (0: no limit)")
+_ALLOCATIONS = (1, 1_000_000, "number of allocations")
+_KILOBITS = (0, 100_000_000, "rate in kbit/s (0: no limit)")
 
 
 def _realm(text: str) -> str:
@@ -159,9 +165,15 @@ class Options(OneLineOptions):
             _path,
         ),
         ("host", None, None, "The DNS name or IP address for the URIs (default: the address).", parseHost),
-        ("port", None, 3478, "The port for UDP and TCP.", _port),
-        ("tls-port", None, 5349, "The port for TLS; 0: none.", _tlsPort),
-        ("ports", None, parsePorts("49152-65535"), "The ports of relayed addresses, MIN-MAX.", parsePorts),
+        ("port", None, 3478, "The port for UDP and TCP.", _numberOf("--port", 1, 65535, "port")),
+        ("tls-port", None, 5349, "The port for TLS; 0: none.", _numberOf("--tls-port", 0, 65535, "port")),
+        (
+            "ports",
+            None,
+            parsePorts("49152-65535"),
+            "The ports of relayed addresses, MIN-MAX.",
+            named("--ports", parsePorts),
+        ),
         (
             "tls-certificate",
             None,
@@ -171,10 +183,16 @@ class Options(OneLineOptions):
         ),
         ("tls-key", None, None, "Its private key, PEM.", _path),
         ("realm", None, "vnet", "The realm of its challenges.", _realm),
-        ("user-quota", None, 32, "Allocations of one user.", _count),
-        ("total-quota", None, 16_384, "Allocations in all.", _count),
-        ("low-rate", None, 256, "kbit/s of a user of class low, in each direction; 0: no limit.", _kilobits),
-        ("high-rate", None, 0, "The same of class high.", _kilobits),
+        ("user-quota", None, 32, "Allocations of one user.", _numberOf("--user-quota", *_ALLOCATIONS)),
+        ("total-quota", None, 16_384, "Allocations in all.", _numberOf("--total-quota", *_ALLOCATIONS)),
+        (
+            "low-rate",
+            None,
+            256,
+            "kbit/s of a user of class low, in each direction; 0: no limit.",
+            _numberOf("--low-rate", *_KILOBITS),
+        ),
+        ("high-rate", None, 0, "The same of class high.", _numberOf("--high-rate", *_KILOBITS)),
         (
             "metrics",
             None,

@@ -57,7 +57,7 @@ class OptionsTests(SynchronousTestCase):
             ("--relay=turns:r.example?transport=udp", "DTLS"),
             ("--relay=turn:r.example", "belong together"),
             ("--relay-class=middling", "low or high"),
-            ("--relay-ports=9", "MIN-MAX"),
+            ("--relay-ports=9", "--relay-ports: "),
             ("--allow-peer=192.0.2.0/24", "--with-relay"),
             ("--external-ip=192.0.2.1", "--with-relay"),
             ("--relay-secret-file=/x", "belong together"),

@@ -102,6 +102,18 @@ class SearchTests(RelaysCase):
         self.assertEqual(self.relays.via("r1"), status)
         self.assertEqual(self.world.relays["203.0.113.1"].connections, [])
 
+    def test_peerNamedAsRelay(self) -> None:
+        """A mediator that names a peer's own address as a relay keeps no packet of its tunnel away."""
+        got: list[tuple[bytes, Address]] = []
+        self.add(1)
+        self.relays._paths.start(got.extend)
+        self.giveAll(1)
+        self.wait(4 * DELAY + 0.001)
+        got.clear()
+        where, packet = Address("203.0.113.1", 3478), b"\4\0\0\0" + bytes(28)
+        self.relays._paths._arrived([(packet, where), (b"\0\x17" + bytes(30), where), (b"junk" * 8, where)])
+        self.assertEqual(got, [(packet, where)])
+
     def test_tcp(self) -> None:
         """Where UDP does not pass, TCP is tried after 0.3 s, and an allocation is there three round trips later."""
         self.add(1, closed={"udp"})
