@@ -81,6 +81,11 @@ class IDatagramPort(Interface):
         Send datagrams.  Those that the operating system does not take are dropped.
         """
 
+    def sendLimited(datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
+        """
+        Send datagrams that die after so many hops: they open a NAT nearby, and reach nobody.
+        """
+
     def localAddresses() -> Sequence[str]:
         """
         The IP addresses of this computer that a peer may be able to reach: none of loopback, IPv6 link-local or the

@@ -114,7 +114,7 @@ class MemoryNetwork:
     @ivar delay: one way, seconds.
     @ivar loss: the share of the datagrams that is lost, 0 to 1.
     @ivar passes: whether a datagram may go from one address to another; replace it to cut and to block.
-    @ivar counters: C{sent}, C{delivered}, C{lost}, C{blocked}, C{nobody}.
+    @ivar counters: C{sent}, C{delivered}, C{lost}, C{blocked}, C{nobody}, C{expired} (by a hop limit).
     """
 
     clock: IReactorTime
@@ -225,6 +225,14 @@ class MemoryPort:
             source = next((host for host in self.hosts if (":" in host) == (":" in destination.host)), None)
             if source is not None:
                 self._network.carry(Address(source, self.port), destination, batch)
+
+    def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
+        """
+        See L{IDatagramPort.sendLimited}: they reach nobody.
+        """
+        self.sent.extend(datagrams)
+        self._network.counters["sent"] += len(datagrams)
+        self._network.counters["expired"] += len(datagrams)
 
     def localAddresses(self) -> Sequence[str]:
         """

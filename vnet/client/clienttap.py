@@ -234,6 +234,7 @@ class ClientService(MultiService):
                 deriveMaster=self._deriveMaster,
                 acceptedPools=self._options["accept-pool"],
                 relayReach=reachRelays(self._reactor, dialer),
+                openPort=lambda: UdpPort(self._reactor),
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)

@@ -18,6 +18,7 @@ from vnet import __version__
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
+from vnet.client.dataplane.sockets import SpareSockets
 from vnet.client.identity import Identity
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
@@ -60,6 +61,7 @@ class NodeParts:
     @ivar deriveMaster: Argon2id off the reactor thread.
     @ivar acceptedPools: see L{checkPool}.
     @ivar relayReach: how relays are reached; L{None}: this node uses none.
+    @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     """
 
     clock: IReactorTime
@@ -75,6 +77,7 @@ class NodeParts:
     identify: Callable[[Any], tuple[bytes, bytes]] = identify
     acceptedPools: Sequence[IPv4Network] = ()
     relayReach: RelayReach | None = None
+    openPort: Callable[[], IDatagramPort] | None = None
 
 
 @define(eq=False, repr=False)
@@ -99,6 +102,7 @@ class Node:
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
     relays: Relays | None = field(default=None, init=False)
+    sockets: SpareSockets | None = field(default=None, init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
@@ -107,6 +111,8 @@ class Node:
         parts = self.parts
         self._paths = Paths(parts.port)
         self._handover = Handover(self._paths, parts.clock)
+        if parts.openPort is not None:
+            self.sockets = SpareSockets(parts.openPort, self._paths)
         self.puncher = Puncher(
             parts.clock, self._paths.send, parts.random, onMapped=self._mapped, accepts=self._outside
         )
@@ -193,6 +199,8 @@ class Node:
         if self.relays is not None:
             self.relays.clear()
         self.puncher.close()
+        if self.sockets is not None:
+            self.sockets.closeAll()
         self.forwarder.stop()
         self.parts.device.close()
         self._handover.close()

@@ -314,8 +314,8 @@ class Peer:
         The puncher has news of one of the attempts.
         """
         if isinstance(event, Suspect):
-            if event.path.via:
-                self.context.doubtRelay(event.path.via)
+            if event.path.allocation:
+                self.context.doubtRelay(event.path.allocation)
         elif attempt is self._previous:
             self._previousEvent(attempt, event)
         elif attempt is not self._attempt:
@@ -376,8 +376,8 @@ class Peer:
             # What was sent after the last check that the old path answered may be lost.  That the peer is heard shows
             # nothing: its packets may have come by another way already.
             since = max(event.provenAt - _LEEWAY, self.context.clock.seconds() - _LONGEST_RESENT)
-            if old.via:
-                self.context.doubtRelay(old.via)
+            if old.allocation:
+                self.context.doubtRelay(old.allocation)
         self.context.handover(old, event.path.address, since)
 
     def _noEndpoint(self) -> None:

@@ -64,8 +64,8 @@ def relayOf(peer: Peer) -> tuple[str | None, str | None]:
     path = peer.path
     if path is None:
         return None, None
-    if path.via:
-        return peer.context.describeVia(path.via) or (None, None)
+    if path.allocation:
+        return peer.context.describeVia(path.allocation) or (None, None)
     return _plain(path) if path.relayed else None, "udp"
 
 

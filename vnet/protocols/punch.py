@@ -42,6 +42,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from attrs import define
 from twisted.internet.interfaces import IReactorTime
@@ -59,7 +60,7 @@ from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.values import Address, Candidate
 
-__all__ = ["MAXIMUM_ATTEMPTS", "Attempt", "Puncher"]
+__all__ = ["MAXIMUM_ATTEMPTS", "Asker", "Attempt", "Puncher"]
 
 MAXIMUM_ATTEMPTS = 1024
 """Peers for which one puncher has an agent at once."""
@@ -71,6 +72,18 @@ _UNANSWERED_RATE = 50.0
 _UNANSWERED_BURST = 150
 
 Datagrams = list[tuple[bytes, Address]]
+
+
+class Asker(Protocol):
+    """
+    Who asks STUN servers something, and gets the answers.
+    """
+
+    def expects(self, transactionId: bytes, addr: Address) -> bool:
+        """Whether an answer from this address with this id belongs to it."""
+
+    def datagramReceived(self, data: bytes, addr: Address) -> None:
+        """Take such an answer."""
 
 
 @define(eq=False)
@@ -233,6 +246,7 @@ class Puncher:
 
     @ivar reflexive: the addresses that STUN servers see, without repetition.
     @ivar candidates: this side's candidates, the best first.
+    @ivar askers: who else asks STUN servers through the socket, or through spare ones.
     @ivar ignored: how many datagrams belonged to no agent.
     """
 
@@ -267,6 +281,7 @@ class Puncher:
         self._port = 0
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
+        self.askers: list[Asker] = []
         self.ignored = 0
 
     def __len__(self) -> int:
@@ -380,6 +395,10 @@ class Puncher:
             if self._bindings.expects(message.transactionId, addr):
                 self._discovery.datagramReceived(data, addr)
                 return
+            for asker in self.askers:
+                if asker.expects(message.transactionId, addr):
+                    asker.datagramReceived(data, addr)
+                    return
             ufrag = self._transactions.get(message.transactionId, "")
         else:
             ufrag = (message.get(USERNAME) or "").partition(":")[0]

@@ -142,7 +142,7 @@ class RelayedCouple(Couple):
         path = peer.agent.selected
         if path is None:
             return set()
-        own = {relay.host for relay in self.relays if relay.name == path.via}
+        own = {relay.host for relay in self.relays if relay.name == path.allocation}
         return own | ({path.address.host} if self._isRelay(path.address) else set())
 
     def works(self, peer: Peer) -> bool:
@@ -262,7 +262,7 @@ class RelayedTests(SynchronousTestCase):
         couple.run(20.0)
         self.assertEqual(couple.relayedAt(), (True, True))
         path = couple.a.agent.selected
-        dead = next(relay for relay in couple.relays if path is not None and relay.name == path.via)
+        dead = next(relay for relay in couple.relays if path is not None and relay.name == path.allocation)
         dead.up = False
         alive = [relay.name for relay in couple.relays if relay.up]
         couple.run(1.0)
@@ -273,7 +273,7 @@ class RelayedTests(SynchronousTestCase):
         couple.run(10.0)
         for peer in (couple.a, couple.b):
             selected = peer.agent.selected
-            self.assertTrue(selected is not None and selected.via in alive)
+            self.assertTrue(selected is not None and selected.allocation in alive)
 
     def test_manyAddresses(self) -> None:
         """Though both have a dozen addresses that lead nowhere, a relay carries within half a second of the start."""

@@ -40,6 +40,9 @@ class Port:
         """See L{IDatagramPort}."""
         self.sent += datagrams
 
+    def sendLimited(self, datagrams: Datagrams, hopLimit: int) -> None:
+        """See L{IDatagramPort}."""
+
     def localAddresses(self) -> Sequence[str]:
         """See L{IDatagramPort}."""
         return ["192.0.2.7"]

@@ -102,6 +102,12 @@ class Handover:
             self._call = None
         self._port.close()
 
+    def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
+        """
+        See L{IDatagramPort.sendLimited}.
+        """
+        self._port.sendLimited(datagrams, hopLimit)
+
     def keep(self, keeping: bool) -> None:
         """
         Say whether there may be another path to move to, so that what is sent is worth remembering.

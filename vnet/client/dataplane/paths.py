@@ -7,7 +7,8 @@ allocation there::
                                               |
                                               +---via "r1"----> leg "r1" --frames--> UdpPort, or a stream --> relay
 
-What a relay brings comes back with a source whose C{via} names the leg, so that whoever answers it answers the same way.
+Spare sockets of the node are ways out too: L{vnet.client.dataplane.sockets}.  What a relay or a spare socket brings comes
+back with a source whose C{via} names it, so that whoever answers it answers the same way.
 """
 
 from __future__ import annotations
@@ -148,9 +149,21 @@ class Paths:
         else:
             leg.send(datagrams)
 
+    def sendLimited(self, datagrams: Datagrams, hopLimit: int) -> None:
+        """
+        See L{IDatagramPort.sendLimited}; through a relay there is no such thing.
+        """
+        for each in datagrams:
+            via = each[1].via
+            way = getattr(self._legs.get(via), "sendLimited", None) if via else self._udp.sendLimited
+            if way is None:
+                self.counters["noLeg"] += 1
+            else:
+                way([each], hopLimit)
+
     def deliver(self, datagrams: Datagrams) -> None:
         """
-        Datagrams have come through a relay.
+        Datagrams have come through a relay, or to a spare socket.
         """
         if self._received is not None and datagrams:
             self._received(datagrams)

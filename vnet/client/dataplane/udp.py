@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -30,7 +31,8 @@ __all__ = ["UdpPort"]
 
 BATCH = 64
 BUFFER = 7 << 20
-_DATAGRAM = 65536
+# Of all ports: what is read is copied at once.
+_BUFFER = memoryview(bytearray(65536))
 _MAX_CACHED = 4096
 _MAPPED = "::ffff:"
 # Less than a LinkWatcher waits: who is told of a change must not be given what was true before it.
@@ -68,7 +70,6 @@ class UdpPort:
     _received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = attrs.field(
         default=None, init=False
     )
-    _buffer: memoryview = attrs.field(factory=lambda: memoryview(bytearray(_DATAGRAM)), init=False)
     _sources: dict[_SocketAddress, Address] = attrs.field(factory=dict, init=False)
     _destinations: dict[Address, _SocketAddress | None] = attrs.field(factory=dict, init=False)
     _addresses: tuple[float, Sequence[str]] | None = attrs.field(default=None, init=False)
@@ -127,6 +128,20 @@ class UdpPort:
             except OSError as error:
                 self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
 
+    def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
+        """
+        See L{IDatagramPort.sendLimited}.
+        """
+        for data, addr in datagrams:
+            destination = self._resolve(addr)
+            if self._socket is None or destination is None:
+                self.counters["closed" if self._socket is None else "noAddress"] += 1
+                continue
+            try:
+                self._socket.sendmsg([data], [_limit(":" in addr.host, hopLimit)], 0, destination)
+            except OSError as error:
+                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
     def localAddresses(self) -> Sequence[str]:
         """
         See L{IDatagramPort.localAddresses}.  The system is asked at most ten times a second.
@@ -166,7 +181,7 @@ class UdpPort:
         """
         if self._socket is None or self._received is None:
             return
-        receive, buffer, sources = self._socket.recvfrom_into, self._buffer, self._sources
+        receive, buffer, sources = self._socket.recvfrom_into, _BUFFER, self._sources
         batch: list[tuple[bytes, Address]] = []
         for _ in range(BATCH):
             try:
@@ -225,6 +240,15 @@ class UdpPort:
         if self._socket is not None and self._socket.family == socket.AF_INET:
             found = [host for host in found if ":" not in host]
         return tuple(found)
+
+
+def _limit(isIpv6: bool, hopLimit: int) -> tuple[int, int, bytes]:
+    """
+    Control data for sendmsg; also of an IPv6 socket's IPv4 datagrams.
+    """
+    if isIpv6:
+        return socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("i", hopLimit)
+    return socket.IPPROTO_IP, socket.IP_TTL, struct.pack("i", hopLimit)
 
 
 def _bound(family: int, host: str, port: int) -> socket.socket:

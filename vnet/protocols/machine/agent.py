@@ -144,7 +144,7 @@ class Agent:
         """
         core = self._core
         known, core.relays = core.relays, {name: tuple(each) for name, each in relays.items()}
-        gone = [pair for pair in core.checklist if pair.address.via and pair.address.via not in core.relays]
+        gone = [pair for pair in core.checklist if pair.address.allocation and pair.address.via not in core.relays]
         for pair in gone:
             core.checklist.remove(pair)
         if core.election.selected in gone:
@@ -156,7 +156,7 @@ class Agent:
                 self._lifecycle.lost(now)
         if set(core.relays) - set(known):
             for pair in list(core.checklist):
-                if not pair.address.via:
+                if not pair.address.allocation:
                     self._relay(pair.remote, now)
 
     def _relay(self, candidate: Candidate, now: float) -> None:

@@ -178,7 +178,7 @@ class Checklist:
 
         @param selected: the pair in use, which does not give way.
         """
-        relayed = [pair for pair in self if pair.address.via]
+        relayed = [pair for pair in self if pair.address.allocation]
         return len(relayed) < MAXIMUM_RELAYED or self._evict(selected, relayed)
 
     def _evict(self, selected: Pair | None, among: Iterable[Pair]) -> bool:

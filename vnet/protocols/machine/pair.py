@@ -60,14 +60,14 @@ class Path:
     remoteKind: str
 
     @property
-    def via(self) -> str:
+    def allocation(self) -> str:
         """The name of this node's allocation that it goes through; empty when it goes through none."""
-        return self.address.via
+        return self.address.allocation
 
     @property
     def relayed(self) -> bool:
         """Whether it goes through a relay, of this side or the other."""
-        return bool(self.address.via) or self.remoteKind == "relay"
+        return bool(self.address.allocation) or self.remoteKind == "relay"
 
 
 @attrs.define(eq=False)
@@ -112,7 +112,7 @@ class Pair:
         """
         How many relays are between.
         """
-        return bool(self.address.via) + (self.remote.kind == "relay")
+        return bool(self.address.allocation) + (self.remote.kind == "relay")
 
     @property
     def potential(self) -> int:

@@ -164,7 +164,7 @@ class Prober:
         nominates = controlling and check.pair is self._election.selected
         transactionId = self._random(12)
         # By its priority the peer tells that this comes through a relay (RFC 8445 section 7.1.1).
-        kind = "relay" if check.pair.address.via else "prflx"
+        kind = "relay" if check.pair.address.allocation else "prflx"
         data = self._signer.request(transactionId, priority(kind), nominates)
         check.sent(transactionId, controlling, now)
         self._checklist.transmitted(check, transactionId)

@@ -200,7 +200,7 @@ class Search:
         """
         The hosts of the relays that a pair goes through.
         """
-        own = self.relays.get(pair.address.via, ())
+        own = self.relays.get(pair.address.allocation, ())
         theirs = (pair.address,) if pair.remote.kind == "relay" else ()
         return frozenset(each.host for each in (*own, *theirs))
 

@@ -32,6 +32,16 @@ __all__ = ["Lab"]
 WAN = IPv4Network("198.51.100.0/24")
 WAN6 = IPv6Network("2001:db8:ff::/64")
 ROUTED = IPv4Network("203.0.113.0/24")
+# The Internet has more routers than the one that stands for it: what has few hops left ends there.  A packet leaves
+# its sender with at least HOPS + 1, one more for each NAT on its way, to arrive.
+HOPS = 5
+MORE_HOPS = f"""
+    table inet hops {{
+        chain forward {{ type filter hook forward priority filter; policy accept;
+            ip ttl < {HOPS} drop
+            ip6 hoplimit < {HOPS} drop
+        }}
+    }}"""
 NAME = re.compile(r"[a-z][a-z0-9-]{0,10}")
 
 Site = TypeVar("Site", bound=Connected)
@@ -109,7 +119,7 @@ class Lab:
             self.internet = self._space("internet")
             batch([f"netns add {self.internet.namespace}"])
             gateway = [f"addr add {WAN[1]}/32 dev lo", f"addr add {WAN6[1]}/128 dev lo"]
-            configure(self.internet.namespace, ROUTER, ["link set lo up", *gateway])
+            configure(self.internet.namespace, ROUTER, ["link set lo up", *gateway], MORE_HOPS)
         except BaseException:
             self.close()
             raise
@@ -201,7 +211,15 @@ class Lab:
             uplink = self._wanUplink(space, "wan", bool(ipv6), tuple(routed))
         router = Router(routerName, space.namespace, self._processes, uplink)
         home = Home(
-            hostName or routerName, router, nat, network, network6, ipv6 or None, self._addInside, carrier
+            hostName or routerName,
+            router,
+            nat,
+            network,
+            network6,
+            ipv6 or None,
+            self._addInside,
+            self._wanAddress,
+            carrier,
         )
         lines = ["link add lan0 type bridge", "link set lan0 up"]
         lines.append(f"addr add {network[1]}/{network.prefixlen} dev lan0")

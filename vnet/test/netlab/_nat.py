@@ -11,12 +11,17 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["NAT_KINDS", "NatRules", "NatSite", "ruleset"]
+__all__ = ["NAT_KINDS", "POOL", "NatRules", "NatSite", "ruleset"]
 
 WAN = "wan"
 LAN = "lan0"
 
-SEQUENCE = 400
+SEQUENCE = 2000
+FIRST = 40000
+
+POOL = 3
+SHORT_LIFETIME = 15
+FEW_SESSIONS = 256
 
 
 @attrs.frozen
@@ -26,12 +31,16 @@ class NatSite:
 
     @ivar address: the router's IPv4 address on its C{wan} interface.
     @ivar network: the IPv4 network on its C{lan0} interface, in prefix notation.
+    @ivar host: the IPv4 address of the first host inside.
     @ivar ipv6: L{None} without IPv6, C{"firewalled"} or C{"open"}.
+    @ivar more: further addresses of the router on its C{wan} interface.
     """
 
     address: str
     network: str
+    host: str
     ipv6: str | None = None
+    more: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -42,6 +51,7 @@ class NatRules:
     @ivar sets: maps that C{learn} fills with every packet that leaves and C{prerouting} reads.
     @ivar input: what becomes of datagrams from outside that no mapping takes.
     @ivar forward: rules ahead of those that let connections from inside out.
+    @ivar lifetime: seconds that a mapping of UDP lives without traffic; the kernel's values if L{None}.
     """
 
     prerouting: str = ""
@@ -50,6 +60,7 @@ class NatRules:
     learn: str = ""
     input: str = "drop"
     forward: str = ""
+    lifetime: int | None = None
 
 
 LEARNT = "flags dynamic,timeout; timeout 120s; size 65536;"
@@ -124,27 +135,87 @@ def symmetricRandom(site: NatSite) -> NatRules:
     return NatRules(postrouting="oifname wan masquerade fully-random")
 
 
+def _udpTo(chosen: str) -> NatRules:
+    """
+    UDP leaves from what an expression of nft says.
+    """
+    return NatRules(
+        postrouting=f"""
+            oifname wan meta l4proto udp {chosen}
+            oifname wan masquerade"""
+    )
+
+
+def _portMap(step: int = 1) -> str:
+    # By a map: what numgen and jhash give is in the byte order of this computer.
+    return ", ".join(f"{index} : {FIRST + step * index}" for index in range(SEQUENCE))
+
+
 def symmetricSequential(site: NatSite) -> NatRules:
     """
     APD mapping to the next port each time, over all destinations; APD filtering.
     """
-    ports = ", ".join(f"{index} : {40000 + index}" for index in range(SEQUENCE))
-    return NatRules(
-        postrouting=f"""
-            oifname wan meta l4proto udp snat to {site.address}:numgen inc mod {SEQUENCE} map {{ {ports} }}
-            oifname wan masquerade"""
-    )
+    return _udpTo(f"snat to {site.address}:numgen inc mod {SEQUENCE} map {{ {_portMap()} }}")
+
+
+def symmetricSequential2(site: NatSite) -> NatRules:
+    """
+    As symmetric-sequential, in steps of 2.
+    """
+    return _udpTo(f"snat to {site.address}:numgen inc mod {SEQUENCE} map {{ {_portMap(2)} }}")
+
+
+def addressDependent(site: NatSite) -> NatRules:
+    """
+    AD mapping: each address outside sees another port, the same at all of its own ports; APD filtering.
+    """
+    key = "ip daddr . udp sport"
+    return _udpTo(f"snat to {site.address}:jhash {key} mod {SEQUENCE} seed 0x7 map {{ {_portMap()} }}")
+
+
+def pooling(site: NatSite) -> NatRules:
+    """
+    APD mapping to random ports of one public address after the other, unpaired (RFC 4787 section 4.1); APD
+    filtering.
+    """
+    addresses = (site.address, *site.more)
+    chosen = ", ".join(f"{index} : {address}" for index, address in enumerate(addresses))
+    return _udpTo(f"snat to numgen inc mod {len(addresses)} map {{ {chosen} }} fully-random")
 
 
 def symmetricBlock(site: NatSite) -> NatRules:
     """
     APD mapping to random ports of one block of 512, as carriers give to a subscriber; APD filtering.
     """
-    return NatRules(
-        postrouting="""
-            oifname wan meta l4proto udp masquerade to :50000-50511 fully-random
-            oifname wan masquerade"""
-    )
+    return _udpTo("masquerade to :50000-50511 fully-random")
+
+
+def eimBlock(site: NatSite) -> NatRules:
+    """
+    EI mapping that preserves no ports: all are of one block of 512; APD filtering.
+    """
+    return _udpTo("masquerade to :50000-50511")
+
+
+def oneToOne(site: NatSite) -> NatRules:
+    """
+    The first host inside has the public address for itself, with all ports and no filter.
+    """
+    return NatRules(prerouting=f"iifname wan ip daddr {site.address} dnat to {site.host}")
+
+
+def shortLived(site: NatSite) -> NatRules:
+    """
+    As port-restricted, with mappings that end after 15 s without traffic.
+    """
+    return NatRules(lifetime=SHORT_LIFETIME)
+
+
+def fewSessions(site: NatSite) -> NatRules:
+    """
+    As port-restricted, with at most 256 sessions of UDP: pairs of a socket inside and an endpoint outside.
+    """
+    return NatRules(forward=f"iifname lan0 meta l4proto udp ct state new ct count over {FEW_SESSIONS} drop")
 
 
 def udpBlocked(site: NatSite) -> NatRules:
@@ -177,9 +248,16 @@ NAT_KINDS: dict[str, Callable[[NatSite], NatRules]] = {
     "address-restricted": addressRestricted,
     "full-cone": fullCone,
     "hairpin": hairpin,
+    "one-to-one": oneToOne,
+    "eim-block": eimBlock,
+    "short-lived": shortLived,
+    "few-sessions": fewSessions,
+    "address-dependent": addressDependent,
     "symmetric-random": symmetricRandom,
     "symmetric-sequential": symmetricSequential,
+    "symmetric-sequential2": symmetricSequential2,
     "symmetric-block": symmetricBlock,
+    "pooling": pooling,
     "udp-blocked": udpBlocked,
     "tcp443-only": tcp443Only,
     "proxy-only": proxyOnly,
@@ -187,14 +265,13 @@ NAT_KINDS: dict[str, Callable[[NatSite], NatRules]] = {
 }
 
 
-def ruleset(kind: str, site: NatSite) -> str:
+def ruleset(rules: NatRules, ipv6: str | None) -> str:
     """
     All rules of a router, as one transaction that replaces what was there.
 
-    @raise KeyError: there is no such kind.
+    @param ipv6: as of L{NatSite}.
     """
-    rules = NAT_KINDS[kind](site)
-    inward6 = "accept" if site.ipv6 == "open" else "drop"
+    inward6 = "accept" if ipv6 == "open" else "drop"
     return f"""
         add table ip nat
         delete table ip nat

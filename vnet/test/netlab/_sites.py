@@ -4,19 +4,24 @@ What stands in the lab: hosts, and homes with their routers.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 
 import attrs
 
 from vnet.errors import ConfigurationError
-from vnet.test.netlab._nat import NAT_KINDS, NatSite, ruleset
+from vnet.test.netlab._nat import NAT_KINDS, POOL, NatRules, NatSite, ruleset
 from vnet.test.netlab._space import Link, Space
 from vnet.test.netlab._system import batch, configure, execute, requireTools
 
 __all__ = ["GATEWAY6", "HOST", "ROUTER", "Connected", "Home", "Host", "Router", "Uplink"]
 
 GATEWAY6 = "fe80::1"
+
+# The lifetimes of mappings: before the first answer, and after.
+KERNEL_TIMEOUTS = (30, 120)
 
 HOST = {
     "ipv6/conf/*/accept_dad": 0,
@@ -221,9 +226,11 @@ class Home:
     network6: IPv6Network | None
     ipv6: str | None
     _attach: Callable[[Home, str], Host]
+    _newAddress: Callable[[], str]
     carrier: Home | None = None
     hosts: list[Host] = attrs.field(factory=list)
     _taken: int = 0
+    _lifetime: int | None = None
 
     @property
     def host(self) -> Host:
@@ -248,12 +255,16 @@ class Home:
         """
         return str(self.network[1])
 
+    @property
+    def _firstNumber(self) -> int:
+        return 2 if self.nat == "public" else 10
+
     def takeNumber(self) -> int:
         """
         The place in the network of whoever comes next.
         """
         self._taken += 1
-        return self._taken + (1 if self.nat == "public" else 9)
+        return self._taken + self._firstNumber - 1
 
     def addHost(self, name: str) -> Host:
         """
@@ -271,24 +282,60 @@ class Home:
             raise ConfigurationError(f"no such NAT: {kind}; there are {', '.join(NAT_KINDS)}")
         if (kind == "public") != (self.nat == "public"):
             raise ConfigurationError("a home is public, or it is not, from its beginning")
+        if kind == "pooling":
+            self._takeAddresses()
         self.nat = kind
-        self._apply()
+        rules = self._apply()
+        if rules.lifetime != self._lifetime:
+            self._lifetime = rules.lifetime
+            self.setUdpTimeout(*((rules.lifetime,) if rules.lifetime else KERNEL_TIMEOUTS))
 
-    def _apply(self) -> None:
-        site = NatSite(self.router.address, str(self.network), self.ipv6)
-        configure(self.router.namespace, rules=ruleset(self.nat, site))
+    def _takeAddresses(self) -> None:
+        if self.carrier:
+            raise ConfigurationError("behind a carrier's NAT there are no public addresses to pool")
+        extra = self.router.uplink.extra
+        extra += [self._newAddress() for _ in range(POOL - 1 - len(extra))]
+        self.router.uplink.up()
+
+    def _apply(self) -> NatRules:
+        uplink = self.router.uplink
+        host = str(self.network[self._firstNumber])
+        site = NatSite(uplink.address, str(self.network), host, self.ipv6, tuple(uplink.extra))
+        rules = NAT_KINDS[self.nat](site)
+        configure(self.router.namespace, rules=ruleset(rules, self.ipv6))
+        return rules
+
+    def udpSessions(self) -> dict[str, int]:
+        """
+        How many entries of UDP the router has, by the address inside (or of the router itself) that began them.
+        """
+        requireTools("conntrack")
+        argv = ["ip", "netns", "exec", self.router.namespace, "conntrack", "-L", "-p", "udp"]
+        return Counter(re.findall(r"^udp .*? src=(\S+) ", execute(argv), re.M))
+
+    def forgetPeer(self, address: str) -> None:
+        """
+        Forget all that there was with one address outside; other mappings live on.
+        """
+        requireTools("conntrack")
+        for side in ("--orig-dst", "--orig-src"):
+            self.router.run(["conntrack", "-D", "-p", "udp", side, address], check=False)
+        self._flushMap("peers")
+        if self.carrier:
+            self.carrier.forgetPeer(address)
+
+    def _flushMap(self, name: str) -> None:
+        listed = execute(["ip", "netns", "exec", self.router.namespace, "nft", "list", "table", "ip", "nat"])
+        if f"map {name} " in listed:
+            configure(self.router.namespace, rules=f"flush map ip nat {name}")
 
     def flushConntrack(self) -> None:
         """
         Forget all mappings and connections, as a router does that restarts.
         """
         requireTools("conntrack")
-        for table in ("endpoints", "peers"):
-            text = execute(
-                ["ip", "netns", "exec", self.router.namespace, "nft", "list", "table", "ip", "nat"]
-            )
-            if f"map {table} " in text:
-                configure(self.router.namespace, rules=f"flush map ip nat {table}")
+        for name in ("endpoints", "peers"):
+            self._flushMap(name)
         self.router.run(["conntrack", "-F"])
 
     def setUdpTimeout(self, seconds: int, stream: int | None = None) -> None:

@@ -36,6 +36,7 @@ class Observation:
 
     @ivar udp: whether there was any answer; without one the rest is of no meaning.
     @ivar ports: the public ports of one socket towards three endpoints: first address twice, second address.
+    @ivar addresses: the public addresses that they belong to.
     @ivar preserved: whether the first of them is the socket's own.
     @ivar steady: whether the mapping outlives a datagram that comes before the client has sent to its sender.
     @ivar hairpin: whether a second socket reaches the first at its public endpoint.
@@ -45,6 +46,7 @@ class Observation:
     mapping: str = ""
     filtering: str = ""
     ports: list[int] = attrs.field(factory=list)
+    addresses: list[str] = attrs.field(factory=list)
     preserved: bool = False
     steady: bool = False
     hairpin: bool = False
@@ -153,6 +155,7 @@ def _classify(first: str, second: str) -> dict[str, Any]:
         "udp": True,
         "mapping": _mapping(seen),
         "ports": ports,
+        "addresses": [each[0] for each in seen if each is not None],
         "preserved": ports[0] == client.getsockname()[1],
         "filtering": _filtering(endpoints[0]),
         "steady": _steady(endpoints[0], endpoints[2]),
