@@ -5,6 +5,7 @@ Tests for L{vnet.test.netlab}, with real namespaces and sockets.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,16 @@ listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
 print("ready", file=sys.stderr, flush=True)
 while True:
     listener.accept()[0].sendall(b"hello")
+"""
+
+SEND = """
+import socket, sys
+sockets = []
+for number in range(int(sys.argv[3])):
+    each = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    each.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(sys.argv[2]))
+    each.sendto(b"x", (sys.argv[1], 4001))
+    sockets.append(each)
 """
 
 HOLD = """
@@ -154,6 +165,45 @@ class NatTests(NetlabCase):
         first, second, third = self.observation("symmetric-sequential").ports
         self.assertEqual((second - first, third - second), (1, 1))
 
+    def test_symmetricSequential2(self) -> None:
+        """
+        This one maps each destination to the next port but one.
+        """
+        first, second, third = self.observation("symmetric-sequential2").ports
+        self.assertEqual((second - first, third - second), (2, 2))
+
+    def test_addressDependent(self) -> None:
+        """
+        An address-dependent NAT has one mapping for all ports of an address outside, another for the next address.
+        """
+        self.assertEqual(self.behaviour("address-dependent"), ("address", "address-and-port"))
+
+    def test_pooling(self) -> None:
+        """
+        A pooling NAT has three public addresses, and takes another one for each mapping.
+        """
+        seen = self.observation("pooling")
+        self.assertEqual((seen.mapping, seen.filtering), ("address-and-port", "address-and-port"))
+        self.assertEqual(len(set(seen.addresses)), 3)
+
+    def test_eimBlock(self) -> None:
+        """
+        A NAT that gives ports of a block, not the socket's own, keeps one mapping all the same.
+        """
+        seen = self.observation("eim-block")
+        self.assertEqual((seen.mapping, seen.filtering), ("endpoint", "address-and-port"))
+        self.assertTrue(seen.steady)
+        self.assertFalse(seen.preserved)
+        self.assertIn(seen.ports[0], range(50000, 50512))
+
+    def test_oneToOne(self) -> None:
+        """
+        A host with a public address for itself is reached there by everyone.
+        """
+        seen = self.observation("one-to-one")
+        self.assertEqual((seen.mapping, seen.filtering), ("endpoint", "endpoint"))
+        self.assertTrue(seen.preserved)
+
     def test_symmetricBlock(self) -> None:
         """
         A block NAT maps each destination to another port of one block of 512.
@@ -173,6 +223,34 @@ class NatTests(NetlabCase):
             self.assertTrue(home.router.address.startswith("10.64."))
             self.assertTrue(home.publicAddress.startswith("198.51.100."))
         self.assertEqual((seen.mapping, seen.filtering), ("endpoint", "address-and-port"))
+
+    def test_shortLived(self) -> None:
+        """
+        A short-lived NAT gives no mapping more than 15 s, and the kernel's time again when it becomes another kind.
+        """
+        names = ["udp_timeout", "udp_timeout_stream"]
+        files = [f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in names]
+        with Lab("nat") as lab:
+            server = lab.addHost("server")
+            home = lab.addHome("alice", nat="short-lived")
+            home.host.python(SEND, server.address, "64", "1")
+            listed = home.router.run(["conntrack", "-L", "-p", "udp"]).stdout
+            self.assertIn(int(listed.split()[2]), range(10, 16), listed)
+            self.assertEqual(home.router.run(["cat", *files]).stdout.split(), ["15", "15"])
+            home.setNat("port-restricted")
+            self.assertEqual(home.router.run(["cat", *files]).stdout.split(), ["30", "120"])
+
+    def test_fewSessions(self) -> None:
+        """
+        Of 300 sockets inside, a NAT with few sessions lets 256 out; the sessions in use can be counted.
+        """
+        with Lab("nat") as lab:
+            server = lab.addHost("server")
+            home = lab.addHome("alice", nat="few-sessions")
+            home.host.python(SEND, server.address, "64", "10")
+            self.assertEqual(home.udpSessions(), {home.host.address: 10})
+            home.host.python(SEND, server.address, "64", "290")
+            self.assertEqual(home.udpSessions(), {home.host.address: 256})
 
     def reachable(self, nat: str, ports: tuple[int, ...] = (443, 80)) -> tuple[bool, list[int]]:
         """
@@ -347,6 +425,35 @@ class TopologyTests(NetlabCase):
         self.assertEqual(self.lab.internet.run(["ip", "route", "show", old]).stdout, "")
         self.server.changeAddress("198.51.100.201")
         self.assertTrue(self.bob.host.ping("198.51.100.201"))
+
+    def test_hops(self) -> None:
+        """
+        What leaves a home with few hops left is mapped by the home's NAT and by its carrier's, and arrives at no other
+        home's router; what has enough arrives.
+        """
+        carol = self.lab.addHome("carol", nat="double")
+        capture = self.lab.directory / "hops.pcap"
+        with self.bob.router.capture(capture, "wan", "udp port 4001"):
+            for home, hops in ((self.alice, "2"), (self.alice, "5"), (carol, "3"), (carol, "6")):
+                home.host.python(SEND, self.bob.publicAddress, hops, "1")
+            for home, hops in ((self.alice, "8"), (carol, "8")):
+                home.host.python(SEND, self.bob.publicAddress, hops, "1")
+        if carol.carrier is None:
+            self.fail("no carrier")
+        self.assertEqual(self.alice.udpSessions(), {self.alice.host.address: 3})
+        self.assertEqual(carol.carrier.udpSessions(), {carol.router.address: 3})
+        read = subprocess.run(["tcpdump", "-nvr", str(capture)], capture_output=True, text=True, check=True)
+        self.assertEqual(re.findall(r"ttl (\d+)", read.stdout), ["6", "5"])
+
+    def test_forgetPeer(self) -> None:
+        """
+        A router that forgets one address outside keeps the mappings to others.
+        """
+        home = self.lab.addHome("carol", nat="address-restricted")
+        home.host.python(SEND, self.server.address, "64", "3")
+        home.host.python(SEND, self.bob.publicAddress, "64", "4")
+        home.forgetPeer(self.bob.publicAddress)
+        self.assertEqual(home.udpSessions(), {home.host.address: 3})
 
     def test_counters(self) -> None:
         """
