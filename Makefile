@@ -8,7 +8,7 @@ TWICE ?= --numprocesses=2 --dist=loadfile
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
 
-.PHONY: help run demo test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay soak fuzz docs clean
+.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay soak fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
@@ -18,6 +18,9 @@ run: ready-run ## a mediator, this computer's node and a network
 
 demo: ready-demo ## two homes behind NATs on this one machine
 	@$(BIN)/python -m vnet.demo
+
+lab: ready-lab ## two nodes behind NATs of kinds A and B, and a shell
+	@$(BIN)/python -m vnet.test.lab "$(A)" "$(B)"
 
 test: ready-test ## all tests; those in namespaces need root
 	@$(BIN)/python -m pytest $(TWICE) $(PYTESTFLAGS)
@@ -62,6 +65,6 @@ clean: ## all that was made here, but not the state of a node
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
-.PHONY: $(addprefix ready-,run demo test units check bench bench-relay fuzz docs)
-$(addprefix ready-,run demo test units check bench bench-relay fuzz docs):
+.PHONY: $(addprefix ready-,run demo lab test units check bench bench-relay fuzz docs)
+$(addprefix ready-,run demo lab test units check bench bench-relay fuzz docs):
 	@tools/bootstrap $(@:ready-%=%)

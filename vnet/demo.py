@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from subprocess import DEVNULL
 
@@ -24,8 +24,9 @@ from vnet.errors import VnetError
 from vnet.test.netlab import Home, Host, Interrupted, LabError, guard, unavailable
 from vnet.test.priv.cluster import Cluster, Node, listens, waitUntil
 
-__all__ = ["main"]
+__all__ = ["NETWORK", "Show", "buildInternet", "join", "main", "startPrograms"]
 
+NAT = "port-restricted"
 NETWORK = "family"
 PASSPHRASE = "correct horse battery staple"
 PINGS = 4
@@ -70,24 +71,43 @@ class Show:
         self.console.print(Text(line, style))
 
 
-def buildInternet(show: Show, cluster: Cluster) -> tuple[Host, Home, Home]:
+def buildInternet(
+    show: Show, cluster: Cluster, nats: Sequence[str] = (NAT, NAT), options: Sequence[str] = ()
+) -> tuple[Host, Home, Home]:
     """
     The mediator's host and the homes.
+
+    @param nats: the kinds of NAT of alice's home and of bob's.
+    @param options: for the mediator.
     """
     with show.step("Two homes behind NATs, and a public host for the mediator") as lines:
         host = cluster.lab.addHost("mediator")
-        alice, bob = (cluster.lab.addHome(name, nat="port-restricted") for name in ("alice", "bob"))
+        # With two addresses it tells nodes all about their NATs (RFC 5780).
+        host.addAddress()
+        alice, bob = (
+            cluster.lab.addHome(name, nat=nat) for name, nat in zip(("alice", "bob"), nats, strict=True)
+        )
         for home in (alice, bob):
-            lines.append(f"{home.name:<9} {home.host.address:<14} behind a NAT at {home.publicAddress}")
+            lines.append(
+                f"{home.name:<9} {home.host.address:<14} NAT {home.nat}, seen at {home.publicAddress}"
+            )
         lines.append(f"mediator  {host.address}")
-        if alice.host.ping(bob.host.address, timeout=0.2) or alice.host.ping(bob.publicAddress, timeout=0.2):
-            raise LabError("the homes reach each other without vnet")
-        lines.append("alice cannot reach bob: neither at the private address nor at the public one")
-        cluster.startMediator(host=host, wait=False)
+        cluster.startMediator(*options, host=host, wait=False)
     return host, alice, bob
 
 
-def startPrograms(show: Show, cluster: Cluster, homes: list[Home]) -> tuple[Node, Node]:
+def checkApart(show: Show, alice: Home, bob: Home) -> None:
+    """
+    See that no packet gets from one home to the other without vnet.
+    """
+    with show.step(
+        "Without vnet alice cannot reach bob: neither at the private address nor at the public one"
+    ):
+        if alice.host.ping(bob.host.address, timeout=0.2) or alice.host.ping(bob.publicAddress, timeout=0.2):
+            raise LabError("the homes reach each other without vnet")
+
+
+def startPrograms(show: Show, cluster: Cluster, homes: Sequence[Home]) -> tuple[Node, Node]:
     """
     The mediator and the nodes.
     """
@@ -162,6 +182,7 @@ def perform(show: Show) -> None:
     """
     with Cluster("demo") as cluster:
         mediator, *homes = buildInternet(show, cluster)
+        checkApart(show, *homes)
         alice, bob = startPrograms(show, cluster, homes)
         _, address = join(show, alice, bob)
         connect(show, alice, bob, address)
