@@ -195,10 +195,16 @@ class Overlay:
     _pipes: list[tuple[str, Any, Any]] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.internet = MemoryNetwork(self.lab.clock, delay=0.02)
+        self.internet = self._makeInternet()
         self._world = RelayWorld(self.internet)
         if self.relayCount:
             self._startRelays()
+        self._startStun()
+
+    def _makeInternet(self) -> MemoryNetwork:
+        return MemoryNetwork(self.lab.clock, delay=0.02)
+
+    def _startStun(self) -> None:
         port = self.internet.port(_MEDIATOR_HOST, port=3478)
         port.open()
         server: Any = StunServer(self.lab.clock)
@@ -237,11 +243,13 @@ class Overlay:
         """Whether a host reaches the mediator."""
         return self.mediatorUp and host not in self.cut
 
-    def add(self, name: str, host: str, state: StateFile | None = None) -> TestNode:
+    def add(self, name: str, host: str, state: StateFile | None = None, **parts: Any) -> TestNode:
         """
         Start a node.
 
+        @param host: its address, as the mediator sees it.
         @param state: what it remembers, from an earlier life.
+        @param parts: what is not made as usual, by the names that L{NodeParts} has.
         """
         identity = Identity(hashlib.sha256(name.encode()).digest())
         if state is None:
@@ -251,14 +259,14 @@ class Overlay:
             state._path.with_name(f"{state._path.name}.timestamp"), self._nanoseconds, self.lab.clock.seconds
         )
         wall.load()
-        device, port = MemoryDevice(), self.internet.port(host)
+        device, port = MemoryDevice(), parts.pop("port", None) or self.internet.port(host)
         device.open()
         port.open()
 
         async def derive(password: str, realm: bytes, network: str) -> bytes:
             return hashlib.sha256(password.encode() + realm + network.encode()).digest()
 
-        parts = NodeParts(
+        made: dict[str, Any] = dict(
             clock=self.lab.clock,
             identity=identity,
             state=state,
@@ -272,7 +280,7 @@ class Overlay:
             identify=lambda transport: (MEDIATOR, EXPORTED),
             relayReach=self._world.reachFrom(host),
         )
-        core = Node(parts)
+        core = Node(NodeParts(**{**made, **parts}))
         node = TestNode(Verbs(core), core, device, port, state, self)
         self.nodes.append(node)
         core.start()
