@@ -6,12 +6,22 @@ Both can be used alone::
 
     reactor.listenUDP(3478, StunServer(reactor))
     reactor.listenUDP(0, StunClient(Bindings(servers, random=os.urandom), reactor, print))
+
+With two addresses the server does all of RFC 5780, so that clients learn what their NAT does::
+
+    server = StunServer(reactor)
+    server.origins.pairHosts("192.0.2.1", "192.0.2.2")
+    server.origins.pairPorts(3478, 3479)
+    for host in ("192.0.2.1", "192.0.2.2"):
+        for port in (3478, 3479):
+            reactor.listenUDP(port, server.sibling(), host)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv6Address
+from typing import Any
 
 from attrs import define
 from twisted.internet.error import InvalidAddressError
@@ -20,11 +30,12 @@ from twisted.internet.protocol import DatagramProtocol
 
 from vnet.driver import Driver
 from vnet.errors import DecodeError
-from vnet.protocols.codec.stun import decode, encode
+from vnet.protocols.codec.stun import Message, decode, encode
 from vnet.protocols.codec.stunattributes import FINGERPRINT
 from vnet.protocols.machine.binding import BindingEvent, Bindings
-from vnet.protocols.machine.bindingresponse import bindingResponse
+from vnet.protocols.machine.bindingresponse import bindingResponse, isBindingRequest
 from vnet.protocols.machine.ratelimit import KeyedQuota, sourceKey
+from vnet.protocols.machine.stunorigins import Origins
 from vnet.values import Address
 
 __all__ = ["StunClient", "StunCounters", "StunServer", "canonicalAddress"]
@@ -59,12 +70,14 @@ class StunCounters:
 
 class StunServer(DatagramProtocol):
     """
-    A STUN server for the Binding method, over IPv4 and IPv6.
+    A STUN server for the Binding method, over IPv4 and IPv6, on one socket; others of the same server are its L{sibling}s.
 
-    It answers a source (an IPv4 address, an IPv6 /64) at most C{rate} times a second.  Everything
+    It answers a source (an IPv4 address, an IPv6 /64) at most C{rate} times a second on all its sockets together.  Everything
     else gets silence, and is counted.
 
-    @ivar counters: what it has done.
+    @ivar counters: what it has done; its siblings have the same.
+    @ivar origins: where it is, itself and its siblings: with two addresses and two ports, which are to be named here, it
+        answers from where it is asked to.
     """
 
     noisy = False
@@ -78,10 +91,56 @@ class StunServer(DatagramProtocol):
         self._clock = clock
         self._quota = KeyedQuota(rate, 1.0, sources)
         self.counters = StunCounters()
+        self.origins: Origins[StunServer] = Origins()
+
+    def sibling(self) -> StunServer:
+        """
+        The same server, for another socket.
+        """
+        sibling = StunServer(self._clock)
+        sibling._quota = self._quota
+        sibling.counters = self.counters
+        sibling.origins = self.origins
+        return sibling
+
+    def startProtocol(self) -> None:
+        """
+        See L{DatagramProtocol.startProtocol}.
+        """
+        if self.transport is not None:
+            bound: Any = self.transport.getHost()
+            self.origins.add(canonicalAddress(bound.host, bound.port), self)
+
+    def stopProtocol(self) -> None:
+        """
+        See L{DatagramProtocol.stopProtocol}.
+        """
+        self.origins.remove(self)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        answer = self._answer(datagram, canonicalAddress(addr[0], addr[1]))
-        if answer is None or self.transport is None:
+        """
+        See L{DatagramProtocol.datagramReceived}.
+        """
+        source = canonicalAddress(addr[0], addr[1])
+        try:
+            request = decode(datagram)
+        except DecodeError:
+            self.counters.ignored += 1
+            return
+        if not isBindingRequest(request):
+            self.counters.ignored += 1
+        elif not self._quota.allow(sourceKey(source.host), self._clock.seconds()):
+            self.counters.limited += 1
+        else:
+            self._answer(request, source, addr)
+
+    def _answer(self, request: Message, source: Address, addr: tuple[str, int]) -> None:
+        response = bindingResponse(request, source, self.origins, self.origins.addressOf(self))
+        sender = self if response.origin is None else self.origins[response.origin]
+        sender._send(encode(response.message, fingerprint=FINGERPRINT in request), addr)
+
+    def _send(self, answer: bytes, addr: tuple[str, int]) -> None:
+        if self.transport is None:
             return
         try:
             self.transport.write(answer, addr)
@@ -90,21 +149,6 @@ class StunServer(DatagramProtocol):
             self.counters.unsendable += 1
         else:
             self.counters.answered += 1
-
-    def _answer(self, datagram: bytes, source: Address) -> bytes | None:
-        try:
-            request = decode(datagram)
-        except DecodeError:
-            self.counters.ignored += 1
-            return None
-        response = bindingResponse(request, source)
-        if response is None:
-            self.counters.ignored += 1
-            return None
-        if not self._quota.allow(sourceKey(source.host), self._clock.seconds()):
-            self.counters.limited += 1
-            return None
-        return encode(response, fingerprint=FINGERPRINT in request)
 
 
 class StunClient(DatagramProtocol):

@@ -9,7 +9,7 @@ A TURN server (RFC 8656) over UDP, TCP and TLS, which can be used alone::
     reactor.listenTCP(5349, server.streamFactory("tls", serverOptions(key, certificate)))
     server.start()
 
-Binding requests of STUN are answered as well.
+Binding requests of STUN are answered as well, as RFC 5780 has it where C{server.relaying.origins} knows of two addresses.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class TurnServer:
         socket = TrainSocket.bind(host, port, buffer=_LISTENER_BUFFER)
         listener = _Listener(f"udp{next(self._numbers)}", socket)
         self._listeners[listener.name] = listener
+        self.relaying.origins.add(socket.address, listener.name)
         self._poller.add(socket.fileno(), lambda: self._readClients(listener))
         return socket.address
 
@@ -152,6 +153,7 @@ class TurnServer:
                 self.relaying.gone(served.client)
             self._driver.wake()
             del self._listeners[listener.name]
+            self.relaying.origins.remove(listener.name)
             self._poller.remove(listener.socket.fileno())
             self.forwarding.retired.update(listener.socket.counters)
             listener.socket.close()

@@ -25,11 +25,15 @@ from vnet.fatal import startConditions
 from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.tls import ServerCreator, relayServerOptions, spkiHash
 from vnet.server.certificate import Identity, loadCertificateFiles, loadIdentity
+from vnet.server.everyaddress import ownAddresses
 from vnet.server.listening import whyNot
+from vnet.server.outward import outwardAddresses
 from vnet.server.relaymetrics import metricsSite
 from vnet.server.relaysecrets import SecretFile, makeSecret
 from vnet.server.relayserver import RelayChoice, RelayServer
+from vnet.server.stunplaces import publicPairs, serveSecond
 from vnet.statedir import StateDirectory
+from vnet.values import Address
 
 __all__ = ["RelayConfiguration", "RelayService"]
 
@@ -77,6 +81,7 @@ class RelayService(Service):
     _secrets: SecretFile | None = field(default=None, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _calls: list[LoopingCall] = field(factory=list, init=False)
+    _lines: tuple[str, ...] = field(default=(), init=False)
 
     def privilegedStartService(self) -> None:
         """
@@ -100,6 +105,8 @@ class RelayService(Service):
             self.relay.start()
         self._every(_REFRESH, self._secrets.refresh)
         self._every(_REPORT, self._report)
+        for line in self._lines:
+            self._log.info("{line}", line=line)
         self._log.info("the relay is {uris}", uris=" ".join(map(str, self.uris)))
 
     def _every(self, seconds: float, do: Callable[[], None]) -> None:
@@ -180,6 +187,7 @@ class RelayService(Service):
             except OSError as error:
                 raise ConfigurationError(_refused("--port", "UDP", each, port, error)) from error
             self._listenTcp(relay, each, port)
+        self._serveStun(relay, port)
         yield RelayUri(host, port, "udp")
         yield RelayUri(host, port, "tcp")
         if not chosen.tlsPort:
@@ -187,6 +195,11 @@ class RelayService(Service):
         for each in chosen.choice.listen or ("",):
             self._listenTcp(relay, each, chosen.tlsPort, creator)
         yield RelayUri(host, chosen.tlsPort, "tls", pin)
+
+    def _serveStun(self, relay: RelayServer, port: int) -> None:
+        served = [Address(each, port) for each in self._configuration.choice.listen or ("",)]
+        pairs = list(publicPairs(ownAddresses(), outwardAddresses()))
+        self._lines = serveSecond(relay, served, pairs, "--listen=IP").lines
 
     def _listenTcp(
         self, relay: RelayServer, host: str, port: int, creator: ServerCreator | None = None

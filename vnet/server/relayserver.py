@@ -5,7 +5,6 @@ A TURN server on this host: which of its addresses relay, and to which nothing m
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -17,16 +16,16 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from vnet.errors import ConfigurationError
-from vnet.interfaceaddresses import interfaceAddresses
 from vnet.linkwatcher import LinkWatcher
 from vnet.protocols.machine.peerpolicy import Network, PeerPolicy
 from vnet.protocols.machine.relaycredentials import CredentialSource
 from vnet.protocols.machine.relaysettings import EPHEMERAL, RelayLimits, RelaySettings, Service, usualServices
+from vnet.protocols.machine.stunorigins import Origins
 from vnet.protocols.tls import ServerCreator
 from vnet.protocols.turn import TurnServer
+from vnet.server.everyaddress import EveryAddress, ownAddresses
 from vnet.server.filelimit import raiseFileLimit
 from vnet.server.outward import outwardAddresses
-from vnet.values import Address
 
 __all__ = ["RelayChoice", "RelayServer", "chooseHosts"]
 
@@ -94,7 +93,7 @@ class RelayServer:
     server: TurnServer = field(init=False)
     hosts: dict[int, str] = field(init=False)
     _watcher: LinkWatcher = field(init=False)
-    _everywhere: dict[int, set[str]] = field(factory=dict, init=False)
+    _everywhere: EveryAddress = field(init=False)
 
     def open(self) -> None:
         """
@@ -114,6 +113,7 @@ class RelayServer:
             choice.services,
         )
         self.server = TurnServer(self._reactor, settings, self._credentials)
+        self._everywhere = EveryAddress(self.origins, self._listenOne, self.server.closeUdp)
         files = raiseFileLimit()
         if files < choice.limits.total + _SPARE_FILES:
             self._log.warn(
@@ -141,33 +141,24 @@ class RelayServer:
         return external
 
     def _interfaces(self) -> set[str]:
-        try:
-            return {each.address for each in interfaceAddresses()}
-        except OSError as error:
-            self._log.warn("the addresses of this host are not known: {error}", error=error)
-            return set()
+        return {each.address for each in ownAddresses()}
 
     def _learnOwn(self) -> None:
         found = self._interfaces()
         if not found:
             return
         self.server.relaying.policy.setOwn(found | set(self.hosts.values()) | set(self._choice.external))
-        for port in self._everywhere:
-            self._follow(port, found)
+        self._everywhere.follow(found)
 
-    def _follow(self, port: int, hosts: set[str]) -> None:
+    def _listenOne(self, host: str, port: int) -> int:
+        return self.server.listenUdp(host, port).port
+
+    @property
+    def origins(self) -> Origins[Any]:
         """
-        Serve a UDP port on the addresses that this host has now.
+        The sockets that are open, see L{vnet.server.stunplaces.StunHost}.
         """
-        served = self._everywhere[port]
-        for host in served - hosts:
-            served.discard(host)
-            self.server.closeUdp(Address(host, port))
-        for host in sorted(hosts - served):
-            # A link-local one needs the name of its interface, and one that is new may not be ready yet.
-            with contextlib.suppress(OSError):
-                self.server.listenUdp(host, port)
-                served.add(host)
+        return self.server.relaying.origins
 
     def listenUdp(self, host: str, port: int) -> int:
         """
@@ -179,13 +170,9 @@ class RelayServer:
         @raise OSError: it cannot be taken.
         """
         if host:
-            return self.server.listenUdp(host, port).port
+            return self._listenOne(host, port)
         found = self._interfaces() or set(self.hosts.values())
-        first = next(iter(self.hosts.values()))
-        port = self.server.listenUdp(first, port).port
-        self._everywhere[port] = {first}
-        self._follow(port, found)
-        return port
+        return self._everywhere.listen(next(iter(self.hosts.values())), found, port)
 
     def listenTcp(self, host: str, port: int, creator: ServerCreator | None = None) -> IListeningPort:
         """

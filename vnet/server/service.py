@@ -27,19 +27,21 @@ from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlserver import ControlServerFactory
 from vnet.protocols.machine.relaycredentials import SharedSecrets
-from vnet.protocols.stun import StunServer
 from vnet.protocols.tls import ServerCreator, exportedKey, localSpkiHash, serverOptions, spkiHash
 from vnet.server.addresses import Pool
 from vnet.server.certificate import loadIdentity
+from vnet.server.everyaddress import ownAddresses
 from vnet.server.filelimit import raiseFileLimit
 from vnet.server.listening import Listener, isAuthoritys
 from vnet.server.mediator import Mediator, Offer
-from vnet.server.outward import guessHost
+from vnet.server.outward import guessHost, outwardAddresses
 from vnet.server.relaysecrets import makeSecret, readSecrets
 from vnet.server.relayserver import RelayChoice, RelayServer
 from vnet.server.sharedport import SharedPort
 from vnet.server.store.schema import cause, openDatabase
 from vnet.server.store.worker import Store, threaded
+from vnet.server.stunplaces import ADVERTISED, StunHost, StunPlaces, publicPairs, serveSecond
+from vnet.server.stunsockets import StunSockets
 from vnet.server.tickets import Tickets
 from vnet.statedir import StateDirectory
 from vnet.values import Address
@@ -95,8 +97,10 @@ class MediatorService(Service):
     _store: Store | None = field(default=None, init=False)
     _pool: ThreadPool | None = field(default=None, init=False)
     _listeners: list[Listener] = field(factory=list, init=False)
-    _stun: list[Any] = field(factory=list, init=False)
+    _stun: StunSockets | None = field(default=None, init=False)
     _stunPorts: list[int] = field(factory=list, init=False)
+    _stunPlaces: StunPlaces = field(default=StunPlaces((), ()), init=False)
+    _turn: list[Any] = field(factory=list, init=False)
     _relay: RelayServer | None = field(default=None, init=False)
     _relayUris: list[str] = field(factory=list, init=False)
     _expiry: LoopingCall | None = field(default=None, init=False)
@@ -122,9 +126,14 @@ class MediatorService(Service):
         if self._relay is not None:
             with startConditions(self._options):
                 self._relay.start()
+        if self._stun is not None:
+            with startConditions(self._options):
+                self._stun.start()
         self._expiry = LoopingCall(self._expire)
         self._expiry.clock = self._reactor
         self._expiry.start(_EXPIRY_INTERVAL, now=False)
+        for line in self._stunPlaces.lines:
+            self._log.info("{line}", line=line)
         self._log.info("the mediator is {url}", url=self.url)
 
     def _expire(self) -> None:
@@ -154,10 +163,12 @@ class MediatorService(Service):
             self._mediator.stop()
         for listener in self._listeners:
             await listener.stop()
-        for port in self._stun:
+        for port in self._turn:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped
+        if self._stun is not None:
+            await self._stun.stop()
         if self._relay is not None:
             self._relay.stop()
         if self._pool is not None and self._pool.started:
@@ -223,8 +234,8 @@ class MediatorService(Service):
     def _openMediator(self) -> Mediator:
         if self._store is None:
             raise ConfigurationError("the database is not open")
-        advertised = tuple(self._advertised())
-        offer = Offer(self._configuration.pool, advertised, tuple(self._tickets()))
+        advertised = self._stunPlaces.advertised[:ADVERTISED]
+        offer = Offer(self._configuration.pool, tuple(map(str, advertised)), tuple(self._tickets()))
         mediator = Mediator(self._reactor, self._store, offer)
         try:
             self._store.runNow(mediator.load)
@@ -245,41 +256,29 @@ class MediatorService(Service):
             yield chosen.tickets
 
     def _openStun(self) -> None:
-        for address in self._configuration.stun:
-            if self._relay is None:
-                self._stun.append(self._bindStun(address))
-                self._stunPorts.append(self._stun[-1].getHost().port)
-            else:
-                self._stunPorts.append(self._openTurn(self._relay, address))
+        chosen = self._configuration.stun
+        server: StunHost | None = self._relay
+        if server is None:
+            server = self._stun = StunSockets(self._reactor)
+        for address in chosen:
+            self._stunPorts.append(self._openPort(server, address))
+        served = [Address(address.host, port) for address, port in zip(chosen, self._stunPorts, strict=True)]
+        pairs = list(publicPairs(ownAddresses(), outwardAddresses()))
+        self._stunPlaces = serveSecond(server, served, pairs, "--stun=IP:PORT")
 
-    def _openTurn(self, relay: RelayServer, address: Address) -> int:
+    def _openPort(self, server: StunHost, address: Address) -> int:
         """
-        Serve STUN and TURN on one port of UDP and TCP.
+        Serve STUN, and TURN if there is a relay, which takes TCP, too.
         """
         try:
-            port = relay.listenUdp(address.host, address.port)
-            self._stun.append(relay.listenTcp(address.host, port))
+            port = server.listenUdp(address.host, address.port)
+            if self._relay is not None:
+                self._turn.append(self._relay.listenTcp(address.host, port))
         except OSError as error:
             raise ConfigurationError(_stunRefused(address, error)) from error
         except CannotListenError as error:
             raise ConfigurationError(_stunRefused(address, error.socketError)) from error
         return port
-
-    def _bindStun(self, address: Address) -> Any:
-        # One socket for both families where IPv6 exists: IPv4 sources are mapped.
-        hosts = [address.host] if address.host else ["::", "0.0.0.0"]
-        for host in hosts:
-            try:
-                return self._reactor.listenUDP(address.port, StunServer(self._reactor), host, 2048)
-            except CannotListenError as error:
-                code = getattr(error.socketError, "errno", None)
-                if host != "::" or code == errno.EADDRINUSE:
-                    raise ConfigurationError(_stunRefused(address, error.socketError)) from error
-        raise ConfigurationError(f"--stun: cannot serve STUN on {address}/udp")
-
-    def _advertised(self) -> Iterator[str]:
-        for address, port in zip(self._configuration.stun, self._stunPorts, strict=True):
-            yield str(Address(address.host, port))
 
 
 def _stunRefused(address: Address, error: object) -> str:

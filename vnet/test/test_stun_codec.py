@@ -251,6 +251,35 @@ class DecodeTests(SynchronousTestCase):
         for value in (b"\x12\x34", b"\x12\x34\x00\x00"):
             self.assertEqual(decode(raw((0x27, value))).get(attr.RESPONSE_PORT), 0x1234)
 
+    def test_behaviorDiscovery(self) -> None:
+        """The attributes of RFC 5780 section 7 are written and read as these bytes, which were worked out by hand."""
+        for attribute, expected in (
+            (attr.CHANGE_REQUEST(attr.ChangeRequest()), "0003000400000000"),
+            (attr.CHANGE_REQUEST(attr.ChangeRequest(port=True)), "0003000400000002"),
+            (attr.CHANGE_REQUEST(attr.ChangeRequest(address=True)), "0003000400000004"),
+            (attr.CHANGE_REQUEST(attr.ChangeRequest(True, True)), "0003000400000006"),
+            (attr.PADDING(b"abcde"), "002600056162636465000000"),
+            (attr.RESPONSE_PORT(3479), "002700020d970000"),
+            (attr.RESPONSE_ORIGIN(Address("192.0.2.1", 3478)), "802b000800010d96c0000201"),
+            (
+                attr.RESPONSE_ORIGIN(Address("2001:db8::1", 3478)),
+                "802b001400020d9620010db8000000000000000000000001",
+            ),
+            (attr.OTHER_ADDRESS(Address("198.51.100.7", 3479)), "802c000800010d97c6336407"),
+            (
+                attr.OTHER_ADDRESS(Address("2001:db8::2", 3479)),
+                "802c001400020d9720010db8000000000000000000000002",
+            ),
+        ):
+            data = encode(message(attribute))
+            self.assertEqual(data[20:].hex(), expected)
+            self.assertEqual(decode(data).attributes, (attribute,))
+
+    def test_changeRequestBits(self) -> None:
+        """Of a CHANGE-REQUEST the two flags count, and no other bit."""
+        got = decode(raw((0x03, b"\xff\xff\xff\xf9"))).get(attr.CHANGE_REQUEST)
+        self.assertEqual(got, attr.ChangeRequest())
+
     @given(st.binary(max_size=200))
     def test_anyBytes(self, data: bytes) -> None:
         """Whatever arrives, decoding raises nothing but DecodeError."""

@@ -4,6 +4,7 @@ Tests for L{vnet.protocols.stun}.
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -20,6 +21,7 @@ from vnet.protocols.codec import stunattributes as attr
 from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
 from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped
 from vnet.protocols.stun import StunClient, StunServer, canonicalAddress
+from vnet.test.relaycallers import Relay
 from vnet.values import Address
 
 TID = bytes(range(12))
@@ -33,7 +35,8 @@ class Wire:
     A UDP transport that keeps what is written, or fails.
     """
 
-    def __init__(self, fault: Exception | None = None) -> None:
+    def __init__(self, fault: Exception | None = None, place: tuple[str, int] = ("192.0.2.1", 3478)) -> None:
+        self.place = place
         self.written: list[tuple[bytes, tuple[str, int]]] = []
         self.fault = fault
 
@@ -45,7 +48,7 @@ class Wire:
     def connect(self, host: str, port: int) -> None: ...
 
     def getHost(self) -> IPv4Address:
-        return IPv4Address("UDP", "192.0.2.1", 3478)
+        return IPv4Address("UDP", *self.place)
 
     def stopListening(self) -> None: ...
 
@@ -201,6 +204,197 @@ class StunServerTests(SynchronousTestCase):
         self.assertIsNone(self.ask(request(), (ME[0], 0)))
         self.assertEqual(self.server.counters.unsendable, 1)
         self.assertEqual(self.server.counters.answered, 0)
+
+
+A1, A2, B1, B2 = ("192.0.2.1", 3478), ("192.0.2.1", 3479), ("192.0.2.2", 3478), ("192.0.2.2", 3479)
+A61, A62 = ("2001:db8::a", 3478), ("2001:db8::a", 3479)
+B61, B62 = ("2001:db8::b", 3478), ("2001:db8::b", 3479)
+EVERY = ((A1, B2), (A2, B1), (B1, A2), (B2, A1))
+Place = tuple[str, int]
+
+
+def change(address: bool, port: bool) -> attr.Attribute[attr.ChangeRequest]:
+    return attr.CHANGE_REQUEST(attr.ChangeRequest(address, port))
+
+
+class OriginsTests(SynchronousTestCase):
+    """
+    A server on several sockets (RFC 5780).
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.serve(A1, A2, B1, B2)
+
+    def serve(self, *places: Place) -> None:
+        self.main = StunServer(self.clock)
+        self.main.origins.pairPorts(3478, 3479)
+        self.main.origins.pairHosts("192.0.2.1", "192.0.2.2")
+        self.main.origins.pairHosts("2001:db8::a", "2001:db8::b")
+        self.sockets: dict[Place, StunServer] = {}
+        self.wires: dict[Place, Wire] = {}
+        for place in places:
+            self.sockets[place] = self.main.sibling()
+            self.wires[place] = Wire(place=place)
+            self.sockets[place].makeConnection(self.wires[place])
+
+    def ask(self, to: Place, *attributes: attr.Attribute[Any], me: Place = ME) -> tuple[Message, Place]:
+        """
+        What the server answers to a request, and from where.
+        """
+        return self.send(to, request(*attributes), me)
+
+    def send(self, to: Place, data: bytes, me: Place = ME) -> tuple[Message, Place]:
+        for wire in self.wires.values():
+            wire.written.clear()
+        self.sockets[to].datagramReceived(data, me)
+        [(place, answer, addr)] = [(p, *w) for p, wire in self.wires.items() for w in wire.written]
+        self.assertEqual(addr, me)
+        self.assertTrue(len(answer) <= 3 * len(data), (len(answer), len(data)))
+        return decode(answer), place
+
+    def test_bytes(self) -> None:
+        """
+        The answer of a server at 192.0.2.1 and .2 is the mapped address, RESPONSE-ORIGIN and OTHER-ADDRESS, 56 bytes.
+        """
+        self.sockets[A1].datagramReceived(request(), ME)
+        expected = (
+            "010100242112a442000102030405060708090a0b"
+            "0020000800013375ea12d54b"  # 4711 ^ 0x2112, 203.0.113.9 ^ 0x2112a442
+            "802b000800010d96c0000201"
+            "802c000800010d97c0000202"
+        )
+        self.assertEqual(self.wires[A1].written, [(bytes.fromhex(expected), ME)])
+
+    def test_every(self) -> None:
+        """Each of the four is answered from where the request asks, and names the one that differs in both."""
+        for host, port in (A1, A2, B1, B2):
+            otherHost = "192.0.2.2" if host == "192.0.2.1" else "192.0.2.1"
+            otherPort = 6957 - port
+            for address, number in itertools.product((False, True), repeat=2):
+                answer, place = self.ask((host, port), change(address, number))
+                self.assertEqual(place, (otherHost if address else host, otherPort if number else port))
+                self.assertEqual(answer.get(attr.RESPONSE_ORIGIN), Address(*place))
+                self.assertEqual(answer.get(attr.OTHER_ADDRESS), Address(otherHost, otherPort))
+                self.assertEqual(answer.get(attr.XOR_MAPPED_ADDRESS), Address(*ME))
+
+    def test_oneAddress(self) -> None:
+        """
+        With one address and two ports there is no OTHER-ADDRESS, the port can be changed, and the address cannot: 420.
+        """
+        self.serve(A1, A2)
+        plain, place = self.ask(A2)
+        self.assertEqual((len(plain.attributes), place), (1, A2))
+        answer, place = self.ask(A1, change(False, True))
+        self.assertEqual((answer.klass, place), (Class.SUCCESS, A2))
+        for both in (False, True):
+            refusal, place = self.ask(A1, change(True, both))
+            self.assertEqual((refusal.get(attr.ERROR_CODE), place), (attr.ErrorCode(420), A1))
+            self.assertEqual(refusal.get(attr.UNKNOWN_ATTRIBUTES), (3,))
+
+    def test_incomplete(self) -> None:
+        """A socket that could not be opened, or is closed again, is neither named nor used."""
+        self.sockets[B1].stopProtocol()
+        del self.sockets[B1], self.wires[B1]
+        for place in (A1, A2, B2):
+            self.assertNotIn(attr.OTHER_ADDRESS, self.ask(place)[0])
+        self.assertEqual(self.ask(A1, change(True, True))[1], B2)
+        self.assertEqual(self.ask(A1, change(True, False))[0].klass, Class.ERROR)
+
+    def test_refused(self) -> None:
+        """RESPONSE-PORT and PADDING get 420, wherever the answer was to come from."""
+        for forbidden, code in ((attr.RESPONSE_PORT(53), 0x27), (attr.PADDING(bytes(1400)), 0x26)):
+            for more in ((), (change(True, True),)):
+                answer, place = self.ask(A1, forbidden, *more)
+                self.assertEqual(place, A1)
+                self.assertEqual(answer.get(attr.ERROR_CODE), attr.ErrorCode(420))
+                self.assertEqual(answer.get(attr.UNKNOWN_ATTRIBUTES), (code,))
+
+    def test_unspecified(self) -> None:
+        """A socket of all addresses answers plainly: it does not know which one was asked."""
+        self.serve(("0.0.0.0", 3478), A2)
+        answer, place = self.ask(("0.0.0.0", 3478))
+        self.assertEqual((len(answer.attributes), place), (1, ("0.0.0.0", 3478)))
+        self.assertEqual(self.ask(("0.0.0.0", 3478), change(False, True))[0].klass, Class.ERROR)
+
+    def test_ipv6(self) -> None:
+        """
+        Over IPv6 an answer to a plain request would be too long with more than the mapped address: OTHER-ADDRESS is for
+        requests of 28 bytes, both for 36, as CHANGE-REQUEST and FINGERPRINT make them.
+        """
+        self.serve(A61, A62, B61, B62)
+        for asked, fingerprint, size, others in (
+            ((), False, 20, 0),
+            ((change(False, False),), False, 28, 1),
+            ((change(False, False),), True, 36, 2),
+        ):
+            data = request(*asked, fingerprint=fingerprint)
+            answer, place = self.send(A61, data, ME6)
+            self.assertEqual((len(data), place), (size, A61))
+            kinds = {attr.RESPONSE_ORIGIN, attr.OTHER_ADDRESS}
+            self.assertEqual(sum(each.kind in kinds for each in answer.attributes), others)
+            self.assertEqual(attr.OTHER_ADDRESS in answer, others > 0)
+
+    def test_rate(self) -> None:
+        """A source gets 100 answers a second of all sockets together."""
+        for i in range(400):
+            self.sockets[EVERY[i % 4][0]].datagramReceived(request(), ME)
+        self.assertEqual(sum(len(wire.written) for wire in self.wires.values()), 100)
+        self.assertEqual((self.main.counters.answered, self.main.counters.limited), (100, 300))
+
+    @given(st.binary(max_size=120), st.booleans(), st.booleans())
+    def test_amplification(self, tail: bytes, v6: bool, typed: bool) -> None:
+        """Whatever is asked, an answer is at most 3 times as long."""
+        self.clock.advance(1.0)
+        self.serve(A1, A2, B1, B2, A61, A62, B61, B62)
+        tail = (b"\x00\x03\x00\x04" if typed else b"") + tail
+        tail += bytes(-len(tail) % 4)
+        data = b"\x00\x01" + len(tail).to_bytes(2, "big") + request()[4:] + tail
+        self.sockets[A61 if v6 else A1].datagramReceived(data, ME6 if v6 else ME)
+        for wire in self.wires.values():
+            for answer, _addr in wire.written:
+                self.assertTrue(len(answer) <= 3 * len(data), (answer, data))
+
+
+class RelayOriginsTests(SynchronousTestCase):
+    """
+    The same on the sockets of a relay, which have names.
+    """
+
+    def ask(self, via: str, *attributes: attr.Attribute[Any]) -> tuple[Message, str]:
+        """
+        What is answered to a client, and through which socket.
+        """
+        machine = Relay().machine
+        machine.origins.pairHosts(A1[0], B1[0])
+        machine.origins.pairPorts(3478, 3479)
+        for name, place in (("udp1", A1), ("udp2", A2), ("udp3", B1), ("udp4", B2)):
+            machine.origins.add(Address(*place), name)
+        client = Address(*ME, via)
+        machine.receive(request(*attributes), client, 0.0)
+        [(answer, to)] = machine.datagramsToSend(0.0)
+        self.assertEqual(to._replace(via=via), client)
+        return decode(answer), to.via
+
+    def test_udp(self) -> None:
+        """A client over UDP is answered through the socket that it asks for, and told the other address."""
+        for via, address, port, through in (
+            ("udp1", True, True, "udp4"),
+            ("udp1", False, True, "udp2"),
+            ("udp4", True, False, "udp2"),
+            ("udp3", False, False, "udp3"),
+        ):
+            answer, found = self.ask(via, change(address, port))
+            self.assertEqual(found, through)
+            self.assertIn(attr.RESPONSE_ORIGIN, answer)
+        self.assertEqual(self.ask("udp2")[0].get(attr.OTHER_ADDRESS), Address(*B1))
+
+    def test_connection(self) -> None:
+        """A client over TCP or TLS is answered there, and can change nothing."""
+        plain, through = self.ask("tcp7")
+        self.assertEqual((len(plain.attributes), through), (1, "tcp7"))
+        self.assertEqual(self.ask("tls7", change(False, False))[0].klass, Class.SUCCESS)
+        self.assertEqual(self.ask("tls7", change(False, True))[0].klass, Class.ERROR)
 
 
 class StunClientTests(SynchronousTestCase):

@@ -63,6 +63,7 @@ from vnet.protocols.machine.relaycredentials import CredentialSource
 from vnet.protocols.machine.relayingevents import Allocated, Ended, RelayingEvent, SendToPeer
 from vnet.protocols.machine.relaysettings import RelayLimits, RelaySettings, Service
 from vnet.protocols.machine.served import Served, familyOf
+from vnet.protocols.machine.stunorigins import Origins
 from vnet.protocols.machine.turnauth import Admitted, Refusal, TurnAuth
 from vnet.protocols.machine.turnnonce import Nonces
 from vnet.values import Address
@@ -101,6 +102,7 @@ class Relaying:
 
     @ivar clients: the allocations, by client.
     @ivar policy: who may be a peer.
+    @ivar origins: the sockets of STUN by what clients' addresses have as C{via}; who opens them says so here.
     @ivar counters: what was done and what was not, by reason.
     """
 
@@ -125,6 +127,7 @@ class Relaying:
         """
         self.settings = settings
         self.policy = settings.policy
+        self.origins: Origins[str] = Origins()
         self.policy.setOwn({*self.policy.own, *settings.hosts.values(), *settings.external.values()})
         self.counters: Counter[str] = Counter()
         self._random = random
@@ -228,11 +231,13 @@ class Relaying:
     # Requests
 
     def _bindingRequested(self, message: Message, client: Address, now: float) -> None:
-        response = bindingResponse(message, client)
-        if response is None or not self._bindings.allow(self._sourceOf(client), now):
+        if not self._bindings.allow(self._sourceOf(client), now):
             self.counters["limited"] += 1
             return
-        self._outbox.append((encode(response, fingerprint=FINGERPRINT in message), client))
+        response = bindingResponse(message, client, self.origins, self.origins.addressOf(client.via))
+        via = client.via if response.origin is None else self.origins[response.origin]
+        answer = encode(response.message, fingerprint=FINGERPRINT in message)
+        self._outbox.append((answer, client._replace(via=via)))
 
     def _requested(self, message: Message, client: Address, now: float) -> None:
         served = self.clients.get(client)

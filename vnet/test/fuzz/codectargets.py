@@ -4,6 +4,7 @@ Targets: the codecs that are pure functions.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
@@ -45,7 +46,8 @@ from vnet.protocols.codec.ndp import (
 from vnet.protocols.codec.transport import decodeTransport, encodeTransport
 from vnet.protocols.codec.url import Invite, MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.demux import Kind, classify
-from vnet.protocols.machine.bindingresponse import bindingResponse
+from vnet.protocols.machine.bindingresponse import GROWTH, bindingResponse, isBindingRequest
+from vnet.protocols.machine.stunorigins import Origins
 from vnet.test.fuzz.target import Target, accepting, require
 from vnet.test.hostile import HARM, hostileTexts
 from vnet.values import Address, Candidate
@@ -83,13 +85,28 @@ def _stun(data: bytes) -> None:
     authentic = stun.authenticate(message, _KEY)
     if authentic is not None:
         require(set(authentic.attributes) <= set(message.attributes), "what is authentic was in the message")
-    for source in _SOURCES:
-        response = bindingResponse(message, source)
-        if response is not None:
-            answer = stun.encode(response, fingerprint=attributes.FINGERPRINT in message)
-            require(len(answer) <= 2.2 * len(data), "an answer is at most 2.2 times the request")
+    if isBindingRequest(message):
+        for source, own in itertools.product(_SOURCES, (None, *_OWN)):
+            response = bindingResponse(message, source, _ORIGINS, own)
+            answer = stun.encode(response.message, fingerprint=attributes.FINGERPRINT in message)
+            require(len(answer) <= GROWTH * len(data), "an answer is at most 3 times the request")
+            require(response.origin is None or response.origin in _ORIGINS, "there is what answers")
             with accepting("an answer is a STUN message"):
                 stun.decode(answer)
+
+
+def _origins() -> Origins[Address]:
+    origins: Origins[Address] = Origins()
+    for host, other in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
+        origins.pairHosts(host, other)
+        for each in itertools.product((host, other), (3478, 3479)):
+            origins.add(Address(*each), Address(*each))
+    origins.pairPorts(3478, 3479)
+    return origins
+
+
+_ORIGINS = _origins()
+_OWN = (Address("192.0.2.1", 3478), Address("2001:db8::2", 3479), Address("192.0.2.9", 3478))
 
 
 def _stunSeeds() -> Sequence[bytes]:
