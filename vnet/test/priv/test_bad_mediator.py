@@ -230,7 +230,7 @@ class AuthorityTests(SynchronousTestCase):
                 host=host,
                 wait=False,
             )
-            options = ("--listen=tcp:7444", "--stun=127.0.0.1:3479", "--pool=100.80.7.0/24")
+            options = ("--listen=tcp:7444", "--stun=127.0.0.1:3481", "--pool=100.80.7.0/24")
             cls.small = cluster.startMediator(*options, host=host, name="small", wait=False)
             os.environ["SSL_CERT_FILE"] = str(authority.root)
             try:
