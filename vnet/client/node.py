@@ -46,7 +46,7 @@ from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
 from vnet.protocols.tls import identify
-from vnet.values import Address
+from vnet.values import Address, NatReport
 
 __all__ = ["Node", "NodeParts"]
 
@@ -86,10 +86,12 @@ class Node:
     One node.
 
     @ivar whenChanged: called, without arguments, when something changed that a user may see.
+    @ivar onNatReport: called with what is known of the NAT, when that has changed.
     """
 
     parts: NodeParts
     whenChanged: Callable[[], None] = field(default=lambda: None)
+    onNatReport: Callable[[NatReport], None] = field(default=lambda report: None)
     _log: Logger = field(factory=Logger)
     view: NetworkView = field(factory=NetworkView, init=False)
     welcome: Welcome | None = field(default=None, init=False)
@@ -114,9 +116,23 @@ class Node:
         if parts.openPort is not None:
             self.sockets = SpareSockets(parts.openPort, self._paths)
         self.puncher = Puncher(
-            parts.clock, self._paths.send, parts.random, onMapped=self._mapped, accepts=self._outside
+            parts.clock,
+            self._paths.send,
+            parts.random,
+            onMapped=self._mapped,
+            accepts=self._outside,
+            sockets=self.sockets,
+            sendLimited=self._paths.sendLimited,
         )
-        self.nat = NatDiscovery(parts.clock, self.puncher)
+        self.nat = NatDiscovery(
+            parts.clock,
+            self.puncher,
+            self._paths.send,
+            parts.random,
+            self.sockets,
+            self._outside,
+            onReport=self._natReported,
+        )
         self.forwarder = Forwarder(
             parts.device,
             self._handover,
@@ -198,6 +214,7 @@ class Node:
         self._traffic.stop()
         if self.relays is not None:
             self.relays.clear()
+        self.nat.close()
         self.puncher.close()
         if self.sockets is not None:
             self.sockets.closeAll()
@@ -290,11 +307,11 @@ class Node:
             self.memberships.forget(network)
             self.reconcile()
 
-    def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
+    def rendezvous(self, peer: bytes, start: int, startAt: float, host: str) -> None:
         """
         Connect to a peer.
         """
-        self.peers.rendezvous(peer, start, startAt)
+        self.peers.rendezvous(peer, start, startAt, host)
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
         """
@@ -348,7 +365,12 @@ class Node:
         return checkable(address) and (self.welcome is None or not self.welcome.holds(address.host))
 
     def _mapped(self) -> None:
+        self.nat.mappingsChanged()
         self.peers.candidatesChanged()
+
+    def _natReported(self, report: NatReport) -> None:
+        self.onNatReport(report)
+        self._changed()
 
     # Relays.
 

@@ -22,6 +22,7 @@ __all__ = ["Peer"]
 
 _FALLBACK = 1.0
 _SEARCH = 15.0
+_LONGER = 3.0
 _FIRST_RETRY = 0.75
 _LONGEST_RETRY = 60.0
 _FIRST_ALONE, _LONGEST_ALONE = 6.25, 50.0
@@ -240,14 +241,17 @@ class Peer:
         if self.path is not None:
             if not self._confirmed:
                 self._setEndpoint(Selected(self.path), True)
+        elif self._attempt is not None and self._attempt.isBusy:
+            self._schedule(_LONGER)
         elif self.member.state == "online":
             self._ask()
 
-    def rendezvous(self, start: int, startAt: float) -> None:
+    def rendezvous(self, start: int, startAt: float, host: str = "") -> None:
         """
         The mediator gave both sides a start time.
 
         @param start: as the mediator wrote it, for the signals; C{startAt} the same on this node's clock.
+        @param host: where the mediator sees the peer.
         """
         if self.refused or start == self._start:
             return
@@ -255,7 +259,7 @@ class Peer:
         self._start = start
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
-        self._attempt = self._connect(startAt)
+        self._attempt = self._connect(startAt, host)
         self.sendSignal()
         self._schedule(_SEARCH)
 
@@ -276,7 +280,7 @@ class Peer:
             # A peer that began anew does not know this path any more.
             self._previous.check()
 
-    def _connect(self, startAt: float) -> Attempt | None:
+    def _connect(self, startAt: float, host: str) -> Attempt | None:
         attempt: Attempt | None = None
 
         def happened(event: object) -> None:
@@ -285,7 +289,12 @@ class Peer:
 
         try:
             attempt = self.context.connect(
-                self.key, controlling=self.controlling, startAt=startAt, onEvent=happened
+                self.key,
+                controlling=self.controlling,
+                startAt=startAt,
+                onEvent=happened,
+                observed=host,
+                onSignal=self.sendSignal,
             )
         except Refused as error:
             self.failure = str(error)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
+from vnet.protocols.traversal import Story
 from vnet.values import Address
 
 __all__ = ["Attempt", "PeerContext", "Tunnels"]
@@ -30,6 +31,10 @@ class Attempt(Protocol):
     def tried(self) -> tuple[Address, ...]: ...
     @property
     def heard(self) -> tuple[Address, ...]: ...
+    @property
+    def isBusy(self) -> bool: ...
+    @property
+    def story(self) -> Story: ...
     def signal(self, start: int, final: bool = False) -> signals.Signal: ...
     def remoteSignal(self, signal: signals.Signal) -> None: ...
     def search(self) -> None: ...
@@ -57,7 +62,8 @@ class PeerContext:
     What all peers of a node share.
 
     @ivar ownKey: this node's Ed25519 key.
-    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=)}.
+    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=, observed=, onSignal=)}, see
+        L{vnet.protocols.punch.Puncher.connect}.
     @ivar askRendezvous: ask the mediator for a start time with a peer.
     @ivar sendSignal: seal and send the plaintext of a signal to a peer.
     @ivar reachable: whether the mediator is connected.

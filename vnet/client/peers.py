@@ -57,7 +57,7 @@ class _Early:
     """
 
     expires: float
-    rendezvous: tuple[int, float] | None = None
+    rendezvous: tuple[int, float, str] | None = None
     signals: list[bytes] = field(factory=list)
 
 
@@ -231,15 +231,17 @@ class Peers:
                     self._owners.pop(address, None)
                 self._table.remove(peer.tunnelKey)
 
-    def rendezvous(self, key: bytes, start: int, startAt: float) -> None:
+    def rendezvous(self, key: bytes, start: int, startAt: float, host: str = "") -> None:
         """
         The mediator calls a rendezvous, perhaps with a peer of which this node hears only next.
+
+        @param host: where the mediator sees the peer.
         """
         peer = self._peers.get(key)
         if peer is not None:
-            peer.rendezvous(start, startAt)
+            peer.rendezvous(start, startAt, host)
         else:
-            self._earlyFor(key).rendezvous = (start, startAt)
+            self._earlyFor(key).rendezvous = (start, startAt, host)
 
     def signal(self, key: bytes, plaintext: bytes) -> None:
         """

@@ -82,7 +82,7 @@ class SessionOwner(Protocol):
     def networkGone(self, network: bytes) -> None:
         """See L{control.NetworkGone}."""
 
-    def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
+    def rendezvous(self, peer: bytes, start: int, startAt: float, host: str) -> None:
         """Connect to this peer, beginning at C{startAt} of this node's clock, which is C{start} of the mediator's."""
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
@@ -371,12 +371,12 @@ class Session:
         if self._heard:
             self._owner.networkGone(network)
 
-    def rendezvous(self, peer: bytes, start: int, now: int) -> None:
+    def rendezvous(self, peer: bytes, start: int, now: int, host: str = "") -> None:
         """Hand on a rendezvous, in time of our own clock."""
         current = self._clock.seconds()
         latest = current + max(0.0, min((start - now) / 1e6, 5.0))
         if self._heard:
-            self._owner.rendezvous(peer, start, self._mediatorClock.local(start, latest))
+            self._owner.rendezvous(peer, start, self._mediatorClock.local(start, latest), host)
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
         """Hand on a signal."""

@@ -370,10 +370,15 @@ class NetworkGone(amp.Command):
 class Rendezvous(amp.Command):
     """
     Mediator to client: connect to this peer, beginning at C{start} (microseconds of the mediator's clock; C{now} is
-    its clock at sending).
+    its clock at sending).  C{host} is the IP address that the peer's control connection comes from.
     """
 
-    arguments = [(b"peer", amp.String()), (b"start", _Time()), (b"now", _Time())]
+    arguments = [
+        (b"peer", amp.String()),
+        (b"start", _Time()),
+        (b"now", _Time()),
+        (b"host", amp.Unicode(optional=True)),
+    ]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
 
 

@@ -14,6 +14,7 @@ The client's side of the control protocol, which can be embedded alone::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -74,7 +75,7 @@ class ControlHandler(Protocol):
     def networkGone(self, network: bytes) -> None:
         """This node is no member any more."""
 
-    def rendezvous(self, peer: bytes, start: int, now: int) -> None:
+    def rendezvous(self, peer: bytes, start: int, now: int, host: str) -> None:
         """Connect to this peer at that time of the mediator's clock."""
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
@@ -100,6 +101,16 @@ class Credentials:
     sign: Callable[[bytes], bytes] = field(repr=False)
     nick: str
     software: str
+
+
+def _host(text: str | None) -> str:
+    """
+    An IP literal in canonical form; empty for none.
+    """
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise DecodeError("the mediator sent an address that is none") from None
 
 
 def _key(value: bytes, length: int = 32) -> bytes:
@@ -254,8 +265,8 @@ class ControlClient(QuietAMP):
     def _networkGone(self, network: bytes) -> None:
         self._handler.networkGone(_key(network, 16))
 
-    def _rendezvous(self, peer: bytes, start: int, now: int) -> None:
-        self._handler.rendezvous(_key(peer), start, now)
+    def _rendezvous(self, peer: bytes, start: int, now: int, host: str | None = None) -> None:
+        self._handler.rendezvous(_key(peer), start, now, _host(host))
 
     def _signal(self, peer: bytes, sealed: bytes) -> None:
         self._handler.signal(_key(peer), sealed)

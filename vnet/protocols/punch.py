@@ -44,20 +44,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from vnet.driver import Driver
 from vnet.errors import DecodeError, Refused
+from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.codec.signal import Credentials, Signal
 from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.codec.stunattributes import USERNAME
 from vnet.protocols.machine.agent import Agent
-from vnet.protocols.machine.agentevents import AgentEvent
+from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
 from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, ServerSilent
 from vnet.protocols.machine.candidates import checkable, gather
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.traversal import Means, Sockets, Story, Traversal
 from vnet.values import Address, Candidate
 
 __all__ = ["MAXIMUM_ATTEMPTS", "Asker", "Attempt", "Puncher"]
@@ -76,14 +78,14 @@ Datagrams = list[tuple[bytes, Address]]
 
 class Asker(Protocol):
     """
-    Who asks STUN servers something, and gets the answers.
+    Who asks STUN servers something, and gets the answers; or sends a request to this node itself, and gets that.
     """
 
     def expects(self, transactionId: bytes, addr: Address) -> bool:
-        """Whether an answer from this address with this id belongs to it."""
+        """Whether an answer, or a request, from this address with this id belongs to it."""
 
     def datagramReceived(self, data: bytes, addr: Address) -> None:
-        """Take such an answer."""
+        """Take such an answer or request."""
 
 
 @define(eq=False)
@@ -103,6 +105,7 @@ class Attempt:
     _puncher: Puncher
     _agent: Agent
     _driver: Driver[AgentEvent]
+    _traversal: Traversal = field(init=False)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -145,7 +148,8 @@ class Attempt:
 
         @param start: the rendezvous that this answers.
         """
-        return Signal(start, self.credentials, self.candidates, final)
+        traits, prediction = self._puncher.traits, self._traversal.prediction
+        return Signal(start, self.credentials, self.candidates, final, traits, prediction)
 
     def remoteSignal(self, signal: Signal) -> None:
         """
@@ -158,7 +162,22 @@ class Attempt:
         for candidate in signal.candidates:
             if self._puncher.accepts(candidate.address):
                 self._agent.addRemoteCandidate(candidate, now)
+        self._traversal.signalled(signal)
         self._driver.wake()
+
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether ports of the peer's NAT are being guessed, so that a path may still be found.
+        """
+        return self._traversal.isBusy
+
+    @property
+    def story(self) -> Story:
+        """
+        What was done about the NATs between.
+        """
+        return self._traversal.story
 
     def search(self) -> None:
         """
@@ -217,6 +236,7 @@ class Attempt:
         Forget this peer.  No event follows.  May be called twice.
         """
         self._driver.stop()
+        self._traversal.close()
         self._puncher.forget(self)
 
     def received(self, data: bytes, addr: Address) -> None:
@@ -230,6 +250,38 @@ class Attempt:
         Know this side's allocations.
         """
         self._agent.setRelays(relays, self._puncher.seconds())
+        self._driver.wake()
+
+    def traverse(self, means: Means, startAt: float, observed: str, onSignal: Callable[[], None]) -> None:
+        """
+        Be ready for NATs that need more than checks.
+        """
+        self._traversal = Traversal(
+            means,
+            self.peer,
+            self._agent,
+            self._agent.controlling,
+            startAt,
+            observed,
+            onSignal,
+            self._found,
+            self._dropped,
+        )
+        self._traversal.begin()
+
+    def pathChanged(self) -> None:
+        """
+        The agent has selected a path, or lost it.
+        """
+        self._traversal.pathChanged()
+
+    def _found(self, candidate: Candidate) -> None:
+        if self._puncher.accepts(candidate.address):
+            self._agent.addRemoteCandidate(candidate, self._puncher.seconds())
+            self._driver.wake()
+
+    def _dropped(self, names: frozenset[str]) -> None:
+        self._agent.dropSpares(names, self._puncher.seconds())
         self._driver.wake()
 
     def learnLocal(self, candidates: Iterable[Candidate]) -> None:
@@ -246,6 +298,7 @@ class Puncher:
 
     @ivar reflexive: the addresses that STUN servers see, without repetition.
     @ivar candidates: this side's candidates, the best first.
+    @ivar traits: the NAT in front of the socket, as far as it is known.
     @ivar askers: who else asks STUN servers through the socket, or through spare ones.
     @ivar ignored: how many datagrams belonged to no agent.
     """
@@ -258,6 +311,8 @@ class Puncher:
         *,
         onMapped: Callable[[], None] = lambda: None,
         accepts: Callable[[Address], bool] = checkable,
+        sockets: Sockets | None = None,
+        sendLimited: Callable[[Datagrams, int], None] = lambda datagrams, hopLimit: None,
     ) -> None:
         """
         @param clock: whose C{seconds} never goes back.
@@ -265,6 +320,9 @@ class Puncher:
         @param random: returns so many unpredictable bytes.
         @param onMapped: called when L{candidates} has changed: time to tell the peers.
         @param accepts: whether checks may be sent to an address that a peer names.
+        @param sockets: opens spare sockets, for NATs that need more than checks; what comes to one has its name as C{via}
+            of the source, and C{send} sends from it where the destination has.
+        @param sendLimited: as C{send}, with a hop limit.
         """
         self._clock = clock
         self._send = send
@@ -281,7 +339,8 @@ class Puncher:
         self._port = 0
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
-        self.askers: list[Asker] = []
+        self._means = Means(clock, send, sendLimited, random, sockets)
+        self.askers: list[Asker] = [self._means.sampler]
         self.ignored = 0
 
     def __len__(self) -> int:
@@ -292,6 +351,24 @@ class Puncher:
         Now.
         """
         return self._clock.seconds()
+
+    @property
+    def traits(self) -> Traits | None:
+        """
+        The NAT in front of the socket; L{None}: nothing is known.
+        """
+        return None if self._means.traits == Traits() else self._means.traits
+
+    def setTraits(self, traits: Traits, noise: float = 0.0) -> None:
+        """
+        Say what is known of the NAT in front of the socket.
+
+        @param noise: of a sequential one, mappings of others a second.
+        """
+        self._means.noise = noise
+        if traits != self._means.traits:
+            self._means.traits = traits
+            self._onMapped()
 
     def setLocal(self, hosts: Sequence[str], port: int) -> None:
         """
@@ -326,7 +403,14 @@ class Puncher:
             attempt.learnRelays(self._relays)
 
     def connect(
-        self, peer: bytes, *, controlling: bool, startAt: float, onEvent: Callable[[AgentEvent], None]
+        self,
+        peer: bytes,
+        *,
+        controlling: bool,
+        startAt: float,
+        onEvent: Callable[[AgentEvent], None],
+        observed: str = "",
+        onSignal: Callable[[], None] = lambda: None,
     ) -> Attempt:
         """
         Search for a path to a peer.
@@ -335,6 +419,9 @@ class Puncher:
         @param controlling: whether this side decides.
         @param startAt: when both sides begin, in seconds of the clock.
         @param onEvent: called with each event of L{vnet.protocols.machine.agentevents}.
+        @param observed: the IP address that the peer has been seen at by someone else than itself: ports of its NAT are
+            guessed only there; empty: not at all.
+        @param onSignal: called when the peer has to be told C{Attempt.signal} again.
         @raise Refused: there are L{MAXIMUM_ATTEMPTS} already, and none of them has failed.
         """
         if len(self._attempts) >= MAXIMUM_ATTEMPTS and not self._evict():
@@ -348,10 +435,20 @@ class Puncher:
             random=self._random,
             pace=self._pace,
         )
+
+        def happened(event: AgentEvent) -> None:
+            if isinstance(event, Selected | ConsentLost):
+                attempt.pathChanged()
+            elif isinstance(event, Failed) and attempt.isBusy:
+                agent.search(self.seconds())
+                return
+            onEvent(event)
+
         driver: Driver[AgentEvent] = Driver(
-            agent, self._clock, lambda batch: self._sendFor(ufrag, batch), onEvent
+            agent, self._clock, lambda batch: self._sendFor(ufrag, batch), happened
         )
         attempt = self._attempts[ufrag] = Attempt(peer, credentials, self, agent, driver)
+        attempt.traverse(self._means, startAt, observed, onSignal)
         attempt.learnLocal(self.candidates)
         attempt.learnRelays(self._relays)
         return attempt
@@ -379,6 +476,7 @@ class Puncher:
         Close all attempts, and ask no server any more.
         """
         self._discovery.stop()
+        self._means.sampler.close()
         for attempt in list(self._attempts.values()):
             attempt.close()
 
@@ -395,18 +493,18 @@ class Puncher:
             if self._bindings.expects(message.transactionId, addr):
                 self._discovery.datagramReceived(data, addr)
                 return
-            for asker in self.askers:
-                if asker.expects(message.transactionId, addr):
-                    asker.datagramReceived(data, addr)
-                    return
             ufrag = self._transactions.get(message.transactionId, "")
         else:
             ufrag = (message.get(USERNAME) or "").partition(":")[0]
         attempt = self._attempts.get(ufrag)
-        if attempt is None:
-            self.ignored += 1
-        else:
+        if attempt is not None:
             attempt.received(data, addr)
+            return
+        for asker in self.askers:
+            if asker.expects(message.transactionId, addr):
+                asker.datagramReceived(data, addr)
+                return
+        self.ignored += 1
 
     def _sendFor(self, ufrag: str, batch: Datagrams) -> None:
         for data, _ in batch:
@@ -430,7 +528,10 @@ class Puncher:
 
     def _remap(self) -> None:
         # A server that is silent for a while does not take the candidate away: the mapping may well be there.
-        seen = tuple(dict.fromkeys(self._bindings.mappings.values()))
+        mappings = self._bindings.mappings
+        # Guesses are for IPv4 only: IPv6 has no NATs.
+        self._means.server = next((server for server in mappings if ":" not in server.host), None)
+        seen = tuple(dict.fromkeys(mappings.values()))
         if seen and seen != self.reflexive:
             self.reflexive = seen
             self._update()

@@ -311,8 +311,8 @@ class Mediator:
         start = self._rendezvous.ask(session.key, peer, now)
         if start is not None:
             when = {"start": int(start * 1e6), "now": int(now * 1e6)}
-            session.push(control.Rendezvous, peer=peer, **when)
-            other.push(control.Rendezvous, peer=session.key, **when)
+            session.push(control.Rendezvous, peer=peer, host=other.host, **when)
+            other.push(control.Rendezvous, peer=session.key, host=session.host, **when)
         return {}
 
     async def forwardSignal(self, session: ControlServer, peer: bytes, sealed: bytes) -> dict[str, Any]:

@@ -24,9 +24,11 @@ from vnet.client.welcome import Welcome
 from vnet.errors import StateError
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.codec.address6 import address6Of
+from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected, Suspect
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
+from vnet.protocols.traversal import Story
 from vnet.values import Address, Candidate
 
 KEYS = sorted(bytes(SigningKey(bytes([n]) * 32).verify_key) for n in range(1, 6))
@@ -41,6 +43,9 @@ PREFIX6 = bytes.fromhex("fd0000010002")
 WELCOME = Welcome(
     b"r" * 16, b"e" * 8, "100.64.0.1", "100.64.0.0/10", str(address6Of(PREFIX6, OWN)), "fd00:1:2::/48", (), ()
 )
+
+
+NO_STORY = Story(Traits(), None, "", 0, 0, 0, False)
 
 
 @define(eq=False)
@@ -60,6 +65,10 @@ class FakeAttempt:
     searches: int = 0
     doubts: int = 0
     ready: tuple[Address, ...] = ()
+    observed: str = ""
+    onSignal: Callable[[], None] = lambda: None
+    isBusy: bool = False
+    story: Story = NO_STORY
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)

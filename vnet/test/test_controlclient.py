@@ -35,8 +35,8 @@ class Handler:
     def networkGone(self, network: bytes) -> None:
         self.told.append(("networkGone", network))
 
-    def rendezvous(self, peer: bytes, start: int, now: int) -> None:
-        self.told.append(("rendezvous", peer, start, now))
+    def rendezvous(self, peer: bytes, start: int, now: int, host: str) -> None:
+        self.told.append(("rendezvous", peer, start, now, host))
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
         self.told.append(("signal", peer, sealed))
@@ -57,7 +57,7 @@ def box(command: type[amp.Command], **arguments: object) -> amp.Box:
     return made
 
 
-RENDEZVOUS = box(control.Rendezvous, peer=PEER, start=2, now=1)
+RENDEZVOUS = box(control.Rendezvous, peer=PEER, start=2, now=1, host="192.0.2.1")
 
 
 class HostileMediatorTests(SynchronousTestCase):
@@ -114,7 +114,7 @@ class HostileMediatorTests(SynchronousTestCase):
         without = amp.Box(RENDEZVOUS)
         del without[b"peer"]
         self.assertDropped(without)
-        for name, value in ((b"peer", b"short"), (b"start", b"-1"), (b"start", b"1" * 400), (b"now", b"x")):
+        for name, value in ((b"peer", b"short"), (b"start", b"-1"), (b"start", b"1" * 400), (b"now", b"x"), (b"host", b"x.y")):
             self.assertDropped(amp.Box({**RENDEZVOUS, name: value}))
 
     def test_othersCommands(self) -> None:

@@ -5,13 +5,13 @@ The plaintext of a sealed signal: the ICE credentials and candidates that one pe
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-    |  Version = 1  |    Flags    |F|     Count     | Ufrag length  |
+    |  Version = 1  |  Flags  |P|T|F|     Count     | Ufrag length  |
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
     |                                                               |
     +                        Start (64 bits)                        +
     |                                                               |
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-    | Password len. |  Ufrag, password, then Count candidates      ...
+    | Password len. |  Ufrag, password, then Count candidates, traits, a prediction ...
 
     A candidate:
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -21,7 +21,8 @@ The plaintext of a sealed signal: the ICE credentials and candidates that one pe
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
     |  Address, 4 bytes (family 4) or 16 (family 6), then foundation...
 
-All numbers are big-endian.  Flag F (value 1) says that no more candidates follow for this start; the other
+All numbers are big-endian.  Flag F (value 1) says that no more candidates follow for this start, T (value 2) that the
+traits of the sender's NAT are there, P (value 4) that a prediction is, see L{vnet.protocols.codec.natsignal}; the other
 flags are zero when sent and ignored when read.  Type is 1 host, 2 server-reflexive, 3 peer-reflexive, 4
 relay.  Start is the C{start} of the rendezvous that the signal answers, so that the candidates of an older
 attempt are told from those of this one; each signal of one start holds the same credentials, and candidates
@@ -39,6 +40,16 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import attrs
 
 from vnet.errors import DecodeError
+from vnet.protocols.codec.natsignal import (
+    PREDICTION_SIZE,
+    TRAITS_SIZE,
+    Prediction,
+    Traits,
+    decodePrediction,
+    decodeTraits,
+    encodePrediction,
+    encodeTraits,
+)
 from vnet.values import Address, Candidate
 
 __all__ = ["MAXIMUM_CANDIDATES", "MAXIMUM_SIZE", "Credentials", "Signal", "decode", "encode"]
@@ -50,7 +61,7 @@ MAXIMUM_SIZE = 1500
 """Bytes of one signal before it is sealed."""
 
 _VERSION = 1
-_FINAL = 1
+_FINAL, _TRAITS, _PREDICTION = 1, 2, 4
 _HEAD = struct.Struct("!BBBBQB")
 _CANDIDATE = struct.Struct("!BBHI")
 _KINDS = ("host", "srflx", "prflx", "relay")
@@ -86,26 +97,36 @@ class Signal:
     @ivar start: microseconds of the mediator's clock, 0 to 2**64 - 1.
     @ivar candidates: at most L{MAXIMUM_CANDIDATES}.
     @ivar final: whether these are the last candidates for this start.
+    @ivar traits: the NAT in front of the sender, if it knows; C{prediction} the ports of its mappings there.
     """
 
     start: int
     credentials: Credentials
     candidates: tuple[Candidate, ...] = ()
     final: bool = False
+    traits: Traits | None = None
+    prediction: Prediction | None = None
 
 
 def encode(signal: Signal) -> bytes:
     """
     Write a signal.
 
-    @raise ValueError: it has too many candidates, or does not fit L{MAXIMUM_SIZE}.
+    @raise ValueError: it has too many candidates, does not fit L{MAXIMUM_SIZE}, or holds what is out of range.
     """
     if len(signal.candidates) > MAXIMUM_CANDIDATES or not 0 <= signal.start < 1 << 64:
         raise ValueError("too many candidates in a signal, or a start out of range")
     ufrag, password = signal.credentials.ufrag.encode(), signal.credentials.password.encode()
     flags = _FINAL if signal.final else 0
+    tail = b""
+    if signal.traits is not None:
+        flags |= _TRAITS
+        tail += encodeTraits(signal.traits)
+    if signal.prediction is not None:
+        flags |= _PREDICTION
+        tail += encodePrediction(signal.prediction)
     head = _HEAD.pack(_VERSION, flags, len(signal.candidates), len(ufrag), signal.start, len(password))
-    data = head + ufrag + password + b"".join(map(_encodeCandidate, signal.candidates))
+    data = head + ufrag + password + b"".join(map(_encodeCandidate, signal.candidates)) + tail
     if len(data) > MAXIMUM_SIZE:
         raise ValueError(f"a signal of {len(data)} bytes, above {MAXIMUM_SIZE}")
     return data
@@ -130,9 +151,11 @@ def decode(data: bytes) -> Signal:
     except ValueError as error:
         raise DecodeError("malformed ICE credentials") from error
     candidates = tuple(_decodeCandidate(reader) for _ in range(count))
+    traits = decodeTraits(reader.take(TRAITS_SIZE)) if flags & _TRAITS else None
+    prediction = decodePrediction(reader.take(PREDICTION_SIZE)) if flags & _PREDICTION else None
     if reader.offset != len(data):
         raise DecodeError("a signal with bytes after its end")
-    return Signal(start, credentials, candidates, bool(flags & _FINAL))
+    return Signal(start, credentials, candidates, bool(flags & _FINAL), traits, prediction)
 
 
 @attrs.define

@@ -104,6 +104,44 @@ class Agent:
         """
         return tuple(self._core.heard)
 
+    @property
+    def isDirect(self) -> bool:
+        """
+        Whether there is a path without a relay.
+        """
+        pair = self._core.election.selected
+        return pair is not None and not pair.hops
+
+    @property
+    def sparesInUse(self) -> frozenset[str]:
+        """
+        The spare sockets from which something was heard that leads, or may lead, to a path.
+        """
+        return frozenset(
+            pair.address.spare
+            for pair in self._core.checklist
+            if pair.address.spare and pair.state is not State.FAILED
+        )
+
+    def dropSpares(self, names: frozenset[str], now: float) -> None:
+        """
+        These spare sockets are closed.
+        """
+        self._drop([pair for pair in self._core.checklist if pair.address.spare in names], now)
+
+    def probe(self) -> bytes | None:
+        """
+        A check to somewhere where the peer may be: if it is, it answers with a check of its own.
+
+        @return: L{None} when the peer's credentials are not known yet.
+        """
+        signer = self._core.signer
+        return (
+            None
+            if signer.remote is None
+            else signer.request(self._core.transactionId(), priority(_PEER_REFLEXIVE), False)
+        )
+
     def addLocalCandidate(self, candidate: Candidate) -> None:
         """
         Know one of this side's candidates, to tell by which one the peer sees it.
@@ -144,7 +182,24 @@ class Agent:
         """
         core = self._core
         known, core.relays = core.relays, {name: tuple(each) for name, each in relays.items()}
-        gone = [pair for pair in core.checklist if pair.address.allocation and pair.address.via not in core.relays]
+        self._drop(
+            [
+                pair
+                for pair in core.checklist
+                if pair.address.allocation and pair.address.via not in core.relays
+            ],
+            now,
+        )
+        if set(core.relays) - set(known):
+            for pair in list(core.checklist):
+                if not pair.address.allocation:
+                    self._relay(pair.remote, now)
+
+    def _drop(self, gone: Sequence[Pair], now: float) -> None:
+        """
+        The ways of these pairs are gone.
+        """
+        core = self._core
         for pair in gone:
             core.checklist.remove(pair)
         if core.election.selected in gone:
@@ -154,10 +209,6 @@ class Agent:
                 self._lifecycle.validated(standby, now)
             else:
                 self._lifecycle.lost(now)
-        if set(core.relays) - set(known):
-            for pair in list(core.checklist):
-                if not pair.address.allocation:
-                    self._relay(pair.remote, now)
 
     def _relay(self, candidate: Candidate, now: float) -> None:
         """

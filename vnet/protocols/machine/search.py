@@ -101,6 +101,12 @@ class Search:
         """
         return 0.0 if self.election.selected is None else self.election.selected.rtt or 0.0
 
+    def transactionId(self) -> bytes:
+        """
+        A new one.
+        """
+        return self._random(12)
+
     def deadline(self) -> float | None:
         """
         When one of the times here is reached.

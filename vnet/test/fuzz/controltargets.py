@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field
@@ -278,7 +279,8 @@ class _Owner:
     def networkGone(self, network: bytes) -> None:
         self.view.networks.pop(network, None)
 
-    def rendezvous(self, peer: bytes, start: int, startAt: float) -> None:
+    def rendezvous(self, peer: bytes, start: int, startAt: float, host: str) -> None:
+        require(not host or str(ip_address(host)) == host, "a host is an address")
         require(len(peer) == 32 and startAt <= 5.0, "a rendezvous is with somebody and soon")
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
@@ -356,7 +358,7 @@ def _clientSeeds() -> Sequence[bytes]:
     pushes = [
         change,
         _command(control.NetworkGone, network=_NETWORK),
-        _command(control.Rendezvous, peer=_PEER_KEY, start=2_000_000, now=1_000_000),
+        _command(control.Rendezvous, peer=_PEER_KEY, start=2_000_000, now=1_000_000, host="192.0.2.1"),
         _command(control.Signal, peer=_PEER_KEY, sealed=_sealed(_signals()[0])),
         _command(control.Replaced, byYou=True),
         _command(control.Replaced, byYou=False),

@@ -1,0 +1,32 @@
+# -*- test-case-name: vnet.test.test_client_traits -*-
+"""
+What peers are told of the NAT in front of this node.
+"""
+
+from __future__ import annotations
+
+from vnet.protocols.codec.natsignal import Traits
+from vnet.values import NatReport
+
+__all__ = ["traitsOf"]
+
+_LARGEST_STEP = 32767
+
+
+def traitsOf(report: NatReport) -> Traits:
+    """
+    The part of a report that peers have to know.
+    """
+    public = report.publicAddress
+    step = report.step or 0
+    low, high = report.ports or (0, 0)
+    return Traits(
+        mapping=report.mapping or "",
+        filtering=report.filtering or "",
+        allocation=report.allocation or "",
+        limited=bool(report.shared),
+        step=step if abs(step) <= _LARGEST_STEP else 0,
+        low=low,
+        high=high,
+        host="" if public is None or ":" in public.host else public.host,
+    )
