@@ -148,6 +148,7 @@ class Lab:
     clock: Clock = field(factory=Clock)
     admission: Admission = field(factory=Admission)
     tickets: Tickets | None = None
+    stun: tuple[str, ...] = (":3478",)
     mediator: Mediator = field(init=False)
     factory: ControlServerFactory = field(init=False)
     store: Store = field(init=False)
@@ -162,7 +163,7 @@ class Lab:
         Start the mediator, again if it ran.
         """
         self.store = Store(self.engine, self.submit)
-        offer = Offer(parsePool(self.pool), (":3478",), () if self.tickets is None else (self.tickets,))
+        offer = Offer(parsePool(self.pool), self.stun, () if self.tickets is None else (self.tickets,))
         self.mediator = Mediator(self.clock, self.store, offer)
         self.store.runNow(self.mediator.load)
         self.factory = ControlServerFactory(

@@ -4,6 +4,7 @@ Computers and their UDP ports.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -56,10 +57,12 @@ class NatHost:
 
     @ivar addresses: as of L{Host}.
     @ivar up: whether its network works at all.
+    @ivar sentTo: how many datagrams it has sent to each address.
     """
 
     addresses: dict[str, Realm]
     up: bool = True
+    sentTo: Counter[str] = attrs.field(factory=Counter, init=False)
     _ports: dict[int, SimPort] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -113,6 +116,7 @@ class NatHost:
         host = _sourceTowards(self.addresses, destination)
         if host is None or not self.up:
             return
+        self.sentTo[destination.host] += 1
         realm, source = self.addresses[host], Address(host, port)
         realm.packets.note("sent", data, source, destination, host)
         if destination.host in self.addresses:
