@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -50,10 +51,11 @@ def stop(*processes: subprocess.Popen[str], timeout: float = 3.0) -> None:
 @attrs.define
 class Processes:
     """
-    The processes of one lab; each is the leader of its own group.
+    The processes of one lab, which several threads may start; each is the leader of its own group.
     """
 
     _running: list[subprocess.Popen[str]] = attrs.field(factory=list)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def start(self, argv: Iterable[str], **options: Any) -> subprocess.Popen[str]:
         """
@@ -62,8 +64,9 @@ class Processes:
         options = {"stdin": subprocess.DEVNULL, "text": True, **options}
         with deferred():
             process = subprocess.Popen(list(argv), start_new_session=True, **options)
-            self._running = [each for each in self._running if each.poll() is None]
-            self._running.append(process)
+            with self._lock:
+                self._running = [each for each in self._running if each.poll() is None]
+                self._running.append(process)
         return process
 
     def stopAll(self) -> None:
