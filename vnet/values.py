@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import attrs
 
-__all__ = ["Address", "Candidate", "NatReport"]
+__all__ = ["Address", "Candidate", "NatReport", "PortMapping"]
 
 
 class Address(NamedTuple):
@@ -97,3 +97,23 @@ class NatReport:
     hairpin: bool | None = None
     lifetime: float | None = None
     shared: bool | None = None
+
+
+@attrs.frozen
+class PortMapping:
+    """
+    What the router in front of this node does for the node's UDP port.
+
+    @ivar protocol: by which protocol it does: C{"pcp"}, C{"nat-pmp"} or C{"upnp"}; empty when it does nothing.
+    @ivar external: where the router takes datagrams for the node, if it does.
+    @ivar lifetime: seconds for which it has promised that; 0: until it is asked to end it.
+    @ivar reason: why it does nothing, one line; empty when it does.
+    @ivar behindCarrier: whether there is another NAT outside of the router, so that nobody on the Internet reaches
+        C{external}.
+    """
+
+    protocol: str = ""
+    external: Address | None = None
+    lifetime: int = 0
+    reason: str = ""
+    behindCarrier: bool = False

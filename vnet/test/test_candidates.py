@@ -39,6 +39,15 @@ class GatherTests(SynchronousTestCase):
         self.assertEqual([each.address.port for each in found], [5000, 40000, 5000])
         self.assertEqual(found[-1].address, Address("203.0.113.9", 5000))
 
+    def test_opened(self) -> None:
+        """
+        Where a router takes datagrams because it was asked comes before what STUN servers see; two such places count.
+        """
+        opened = [Address("203.0.113.9", port) for port in (6000, 40000, 6001)]
+        found = gather(["192.168.1.2"], 5000, [MAPPED], opened=[Address("224.0.0.1", 1), *opened])
+        self.assertEqual([each.address.port for each in found], [5000, 6000, 40000, 5000])
+        self.assertEqual([each.kind for each in found], ["host", "srflx", "srflx", "srflx"])
+
     def test_noDuplicates(self) -> None:
         """
         A public host has no server-reflexive candidate beside its host candidate.

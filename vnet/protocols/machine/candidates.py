@@ -15,13 +15,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from vnet.values import Address, Candidate
 
-__all__ = ["LIMIT", "checkable", "gather", "pairPriority", "priority", "relayable"]
+__all__ = ["LIMIT", "checkable", "gather", "isPublic", "pairPriority", "priority", "relayable"]
 
 LIMIT = 32
 """Candidates of one node."""
 
 _HOSTS = 24
 _REFLEXIVE = 4
+_OPENED = 2
 
 _TYPE_PREFERENCE = {"host": 126, "prflx": 110, "srflx": 100, "relay": 0}
 _HIGHEST = 65535
@@ -72,9 +73,14 @@ def relayable(candidate: Candidate) -> bool:
     """
     Whether a relay may reach a candidate of a peer: not one inside of a home or a carrier's network.
     """
-    host = ip_address(candidate.address.host)
-    if candidate.kind == "relay":
-        return True
+    return candidate.kind == "relay" or isPublic(candidate.address.host)
+
+
+def isPublic(text: str) -> bool:
+    """
+    Whether an IP literal, of a host that can be reached at all, is none inside of a home or a carrier's network.
+    """
+    host = ip_address(text)
     if isinstance(host, IPv6Address):
         return host not in _UNIQUE_LOCAL
     return host not in _CARRIER and not any(host in network for network in _INSIDE)
@@ -85,6 +91,7 @@ def gather(
     port: int,
     mapped: Iterable[Address] = (),
     relayed: Iterable[Address] = (),
+    opened: Iterable[Address] = (),
 ) -> tuple[Candidate, ...]:
     """
     Make the candidates of a node, the best first.
@@ -96,6 +103,7 @@ def gather(
     @param port: the port of the socket.
     @param mapped: what STUN servers saw.
     @param relayed: where relays relay for us.
+    @param opened: where a router takes datagrams for the socket because it was asked to (PCP, NAT-PMP, UPnP).
     @return: at most L{LIMIT}, no address twice.
     """
     known = sorted({ip_address(host) for host in hosts}, key=_rank)
@@ -105,7 +113,8 @@ def gather(
         _add(found, "host", Address(host, port), _HIGHEST - index, host)
     seen = [each for each in dict.fromkeys(mapped) if checkable(each)][:_REFLEXIVE]
     forwarded = dict.fromkeys(Address(each.host, port) for each in seen)
-    for index, address in enumerate([*seen, *forwarded]):
+    ours = [each for each in dict.fromkeys(opened) if checkable(each)][:_OPENED]
+    for index, address in enumerate(dict.fromkeys([*ours, *seen, *forwarded])):
         _add(found, "srflx", address, _HIGHEST - index, _baseOf(address, bases))
     relays = [each for each in dict.fromkeys(relayed) if checkable(each)][:_RELAYED]
     for index, address in enumerate(relays):

@@ -14,6 +14,7 @@ from vnet.test.fuzz import (
     proxytargets,
     punchtargets,
     relaytargets,
+    routertargets,
     tunneltargets,
     turntargets,
 )
@@ -32,6 +33,7 @@ TARGETS: Mapping[str, Target] = {
         clienttargets,
         proxytargets,
         turntargets,
+        routertargets,
     )
     for target in module.TARGETS
 }
