@@ -52,7 +52,9 @@ _ROUNDS = {Strategy.REPAIR: 3, Strategy.PREDICT: 4, Strategy.BIRTHDAY: 1, Strate
 _DELAYS = {Strategy.REPAIR: 1.5, Strategy.PREDICT: 0.3, Strategy.BIRTHDAY: 1.0, Strategy.MEET: 0.4}
 _PATIENCE = {Strategy.REPAIR: 2.0, Strategy.PREDICT: 2.5, Strategy.BIRTHDAY: 26.0, Strategy.MEET: 2.5}
 _SECOND_PASS = 8.0
-_SOON = 0.3
+_SOON = 0.2
+# A sum of floats may be less than it should be.
+_SLACK = 0.001
 _MEMORY = 4096
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 _LIMITED_FOR = 120.0
@@ -269,7 +271,7 @@ class Traversal:
             return
         age = self._now() - self._startAt
         if age < _DELAYS[chosen]:
-            self._schedule(_DELAYS[chosen] - age)
+            self._schedule(_DELAYS[chosen] - age + _SLACK)
         elif self._tries >= (1 if self._means.traits.limited else _ROUNDS[chosen]):
             self._tries = 0
             self._closeUnused()
@@ -457,7 +459,7 @@ class Traversal:
             self.prediction = evolve(own, at=at)
             self._tell()
         self._met = own.round
-        ports = meetings(theirs, self._controlling, at, self._means.take(_MEETINGS))
+        ports = meetings(own, theirs, self._controlling, at, self._means.take(_MEETINGS))
         name = next(iter(self._current), "")
         delay = max(0.0, at / 1000 - (self._now() - self._startAt))
         for repeat in (0.0, 0.4, 0.8):

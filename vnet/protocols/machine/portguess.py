@@ -21,7 +21,7 @@ LOWEST, HIGHEST = 1024, 65535
 """Where ports are expected of a NAT that draws them at random."""
 
 _WIDEST = 64
-_HYPOTHESES = 8
+_LEAST, _MOST = 3, 20
 
 
 def stepOf(ports: Sequence[int]) -> int:
@@ -81,7 +81,7 @@ def guesses(prediction: Prediction, random: Callable[[int], bytes], limit: int) 
     return ports[:limit]
 
 
-def meetings(peer: Prediction, controlling: bool, at: int, count: int) -> list[int]:
+def meetings(own: Prediction, peer: Prediction, controlling: bool, at: int, count: int) -> list[int]:
     """
     Where to send, one datagram to each port in this order, when both NATs are sequential.
 
@@ -90,27 +90,31 @@ def meetings(peer: Prediction, controlling: bool, at: int, count: int) -> list[i
     C{j} of the controlling side goes from C{e1 + j} to C{j}, and datagram C{n} of the other one from C{e2 + n} to C{d}:
     they meet for C{d - n = e1 + e2}.  So the other one tries all sums that are likely, in turn.
 
-    @param peer: the other side's prediction.
+    @param own: this side's prediction, C{peer} the other one's.
     @param at: when both begin, milliseconds after the start.
     @param count: how many.
     """
     base = _expected(peer, at)
-    places = range(count) if controlling else _shifted(count)
+    others = _others(own, at) + _others(peer, at)
+    places = range(count) if controlling else _shifted(count, min(_MOST, ceil(3 * sqrt(others)) + _LEAST))
     ports = (base + place * peer.step for place in places)
     return [port for port in ports if 1 <= port <= 65535]
 
 
 def _expected(prediction: Prediction, at: int) -> int:
-    others = max(0, at - prediction.sampledAt) / 1000 * prediction.others / 10
     first = prediction.low if prediction.step > 0 else prediction.high
-    return first + round(others) * prediction.step
+    return first + round(_others(prediction, at)) * prediction.step
 
 
-def _shifted(count: int) -> list[int]:
+def _others(prediction: Prediction, at: int) -> float:
+    return max(0, at - prediction.sampledAt) / 1000 * prediction.others / 10
+
+
+def _shifted(count: int, most: int) -> list[int]:
     """
     Places, each once, of which place C{n} minus C{n} goes through all hypotheses.
     """
-    hypotheses = deque([0, *(sign * size for size in range(1, _HYPOTHESES + 1) for sign in (1, -1))])
+    hypotheses = deque([0, *(sign * size for size in range(1, most + 1) for sign in (1, -1))])
     places: dict[int, None] = {}
     for index in range(count):
         for _ in range(len(hypotheses)):
