@@ -158,8 +158,8 @@ class Options(OneLineOptions):
 
     def opt_stun(self, text: str) -> None:
         """
-        Where to serve STUN, IP:PORT; nodes are told so. May be repeated. (default: port 3478 of all
-        addresses)
+        Where to serve STUN, IP:PORT; nodes are told so. May be repeated: two addresses of one family do for
+        RFC 5780. (default: port 3478 of all addresses)
         """
         try:
             self.stun.append(parseStun(text))

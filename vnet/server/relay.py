@@ -199,7 +199,7 @@ class RelayService(Service):
     def _serveStun(self, relay: RelayServer, port: int) -> None:
         served = [Address(each, port) for each in self._configuration.choice.listen or ("",)]
         pairs = list(publicPairs(ownAddresses(), outwardAddresses()))
-        self._lines = serveSecond(relay, served, pairs, "--listen=IP").lines
+        self._lines = serveSecond(relay, served, pairs, "--listen=IP", relay.translated).lines
 
     def _listenTcp(
         self, relay: RelayServer, host: str, port: int, creator: ServerCreator | None = None

@@ -160,6 +160,13 @@ class RelayServer:
         """
         return self.server.relaying.origins
 
+    @property
+    def translated(self) -> frozenset[str]:
+        """
+        Those of the addresses that relay which others see as another one.
+        """
+        return frozenset(self.server.relaying.settings.external)
+
     def listenUdp(self, host: str, port: int) -> int:
         """
         Serve clients on a UDP port.

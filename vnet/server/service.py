@@ -264,7 +264,8 @@ class MediatorService(Service):
             self._stunPorts.append(self._openPort(server, address))
         served = [Address(address.host, port) for address, port in zip(chosen, self._stunPorts, strict=True)]
         pairs = list(publicPairs(ownAddresses(), outwardAddresses()))
-        self._stunPlaces = serveSecond(server, served, pairs, "--stun=IP:PORT")
+        translated = () if self._relay is None else self._relay.translated
+        self._stunPlaces = serveSecond(server, served, pairs, "--stun=IP:PORT", translated)
 
     def _openPort(self, server: StunHost, address: Address) -> int:
         """

@@ -7,7 +7,7 @@ what RFC 5780 needs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
@@ -96,7 +96,11 @@ def publicPairs(found: Sequence[InterfaceAddress], outward: Mapping[int, str]) -
 
 
 def serveSecond(
-    server: StunHost, served: Sequence[Address], detected: Sequence[tuple[str, str]], option: str
+    server: StunHost,
+    served: Sequence[Address],
+    detected: Sequence[tuple[str, str]],
+    option: str,
+    translated: Collection[str] = (),
 ) -> StunPlaces:
     """
     Serve the second port, and let the two addresses stand in for each other.
@@ -104,8 +108,9 @@ def serveSecond(
     @param served: where it is served by now, at least one; an empty host is all addresses of this host.
     @param detected: pairs of addresses of this host, which count where all of them are served.
     @param option: what names addresses.
+    @param translated: addresses that others see as another one: these are in no pair, for others could not use it.
     """
-    return _Second(server, served, detected, option).serve()
+    return _Second(server, served, detected, option, translated).serve()
 
 
 @define(eq=False)
@@ -114,6 +119,7 @@ class _Second:
     _served: Sequence[Address]
     _detected: Sequence[tuple[str, str]]
     _option: str
+    _translated: Collection[str]
     _open: list[Address] = field(init=False)
     _lines: list[str] = field(factory=list, init=False)
 
@@ -121,7 +127,8 @@ class _Second:
         self._open = list(self._served)
         hosts = list(dict.fromkeys(each.host for each in self._served))
         ports = self._ports()
-        pairs = [*self._detected] if "" in hosts else [*_named(hosts)]
+        found = self._detected if "" in hosts else list(_named(hosts))
+        pairs = [pair for pair in found if not set(pair).intersection(self._translated)]
         for one, other in pairs:
             self._server.origins.pairHosts(one, other)
         if len(ports) > 1:

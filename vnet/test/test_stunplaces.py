@@ -131,6 +131,14 @@ class SecondTests(SynchronousTestCase):
         self.assertEqual(told, ["10.0.0.1:3478", "10.0.0.1:3479", "10.0.0.2:3478", "10.0.0.2:3479"])
         self.assertIn("on two addresses: 10.0.0.1 and 10.0.0.2", lines[0])
 
+    def test_translated(self) -> None:
+        """An address that others see as another one is in no pair: its partner's other name is not known."""
+        host = Host()
+        served = host.open(("10.0.0.1", 3478), ("10.0.0.2", 3478))
+        found = serveSecond(host, served, (), "--listen=IP", {"10.0.0.1"})
+        self.assertIn("STUN on one address", found.lines[0])
+        self.assertIsNone(host.origins.other(Address("10.0.0.2", 3478)))
+
     def test_namedPorts(self) -> None:
         """Two ports that were named are the two, on each address."""
         host = Host()
