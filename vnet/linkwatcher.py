@@ -19,7 +19,7 @@ from vnet.errors import ConfigurationError
 
 __all__ = ["DEBOUNCE", "LinkWatcher"]
 
-DEBOUNCE = 0.2
+DEBOUNCE = 0.1
 """Seconds from the first of a burst of changes to the call."""
 
 #: Links, IPv4 and IPv6 addresses and routes (linux/rtnetlink.h).
@@ -31,7 +31,7 @@ _MESSAGES = 64
 @attrs.define(eq=False)
 class LinkWatcher:
     """
-    Calls C{changed} when an interface, an address or a route has come, gone or changed: once, 200 ms after the first
+    Calls C{changed} when an interface, an address or a route has come, gone or changed: once, 100 ms after the first
     of a burst of changes.
     """
 

@@ -14,11 +14,12 @@ from pyroute2 import IPRoute
 
 from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses, netlinkAttributes, withNetlink
 
-__all__ = ["Overlap", "overlappingRoute", "reachable"]
+__all__ = ["Overlap", "hasLeft", "overlappingRoute", "reachable"]
 
 _UNICAST, _TABLE_LOCAL = 1, 255
 #: Halves of everything are how some tunnels replace the default route.
 _AS_GOOD_AS_DEFAULT = 1
+_DISCARD = 9
 
 _Network = IPv4Network | IPv6Network
 
@@ -63,6 +64,33 @@ def reachable(
         each.address for each in candidates if each.temporary or (each.interface, each.prefix) not in private
     ]
     return list(dict.fromkeys(found))
+
+
+def hasLeft(own: str, far: str) -> bool:
+    """
+    Whether a connection will never carry anything again: the computer has not its address any more, or would use another
+    one towards the other end now.  What leaves by a new interface with an old address gets no answer.
+
+    @param own: the connection's IP address at this end.
+    @param far: at the other end; empty where that is not known.
+    """
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+        try:
+            asked.bind((own, 0))
+        except OSError:
+            return True
+    # Of several IPv6 addresses on one link another may be preferred each day.
+    if not far or family == socket.AF_INET6 or ":" in far:
+        return False
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
+        try:
+            # Nothing is sent.
+            asked.connect((far, _DISCARD))
+        except OSError:
+            # There is no network now: it may come back as it was.
+            return False
+        return bool(asked.getsockname()[0] != own)
 
 
 def _isRoutable(text: str, excluded: Iterable[_Network]) -> bool:

@@ -27,11 +27,13 @@ from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.reach import RelayReach
 from vnet.client.relays import Relays
+from vnet.client.roaming import Roaming
 from vnet.client.session import Session
 from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.traffic import TrafficWatch
+from vnet.client.traits import traitsOf
 from vnet.client.tunnels import TunnelTable
 from vnet.client.welcome import Welcome, checkPool, parseTickets
 from vnet.client.wording import directObstacle
@@ -86,12 +88,10 @@ class Node:
     One node.
 
     @ivar whenChanged: called, without arguments, when something changed that a user may see.
-    @ivar onNatReport: called with what is known of the NAT, when that has changed.
     """
 
     parts: NodeParts
     whenChanged: Callable[[], None] = field(default=lambda: None)
-    onNatReport: Callable[[NatReport], None] = field(default=lambda report: None)
     _log: Logger = field(factory=Logger)
     view: NetworkView = field(factory=NetworkView, init=False)
     welcome: Welcome | None = field(default=None, init=False)
@@ -108,6 +108,7 @@ class Node:
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
+    _roaming: Roaming = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
@@ -167,9 +168,13 @@ class Node:
             describeVia=self._describeVia,
             obstacle=lambda: directObstacle(self.nat.report()),
             relayProblem=lambda: self.relayProblem,
+            suspected=lambda: self._roaming.suspected(),
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
         self._traffic = TrafficWatch(parts.clock, self.peers.all)
+        self._roaming = Roaming(
+            parts.clock, parts.port, self.puncher, self.nat, self.peers, self.logins, lambda: self.relays
+        )
         if parts.relayReach is not None:
             self.relays = Relays(
                 parts.clock,
@@ -189,6 +194,8 @@ class Node:
         Begin: device and port are open.  Log in if the user wanted that when the node last ran.
         """
         self.forwarder.start()
+        # What a path loses while a NAT changes its mapping is sent again when it works again.
+        self._handover.keep(True)
         self.linksChanged()
         self._traffic.start()
         self.logins.resume()
@@ -197,12 +204,7 @@ class Node:
         """
         An address of this computer has come or gone.
         """
-        self.nat.setLocal(self.parts.port.localAddresses(), self.parts.port.port)
-        self.peers.checkAll()
-        if self.relays is not None:
-            self.relays.linksChanged()
-        if self.logins.session is not None:
-            self.logins.session.linksChanged()
+        self._roaming.linksChanged()
 
     async def stop(self) -> None:
         """
@@ -369,13 +371,12 @@ class Node:
         self.peers.candidatesChanged()
 
     def _natReported(self, report: NatReport) -> None:
-        self.onNatReport(report)
+        self.puncher.setTraits(traitsOf(report), report.noise or 0.0)
         self._changed()
 
     # Relays.
 
     def _relaysChanged(self, relayed: Mapping[str, Sequence[Address]]) -> None:
-        self._handover.keep(bool(relayed))
         self.puncher.setRelays(relayed)
         self._changed()
 

@@ -29,6 +29,8 @@ _FIRST_ALONE, _LONGEST_ALONE = 6.25, 50.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
+_DOUBT_SOON = 0.3
+_SUSPICION_PAUSE = 5.0
 _FRESH = 1.0
 _CONFIRMED = 3.0
 _DOUBLED = 5.0
@@ -71,6 +73,8 @@ class Peer:
     _searchedAt: float = field(default=float("-inf"), init=False)
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
+    _silentSince: float = field(default=0.0, init=False)
+    _suspectedAt: float = field(default=float("-inf"), init=False)
     _previousAnswers: bool = field(default=False, init=False)
     _endpoint: Address | None = field(default=None, init=False)
     _doubledAt: float = field(default=float("-inf"), init=False)
@@ -137,26 +141,67 @@ class Peer:
             self._seekAnew()
         self.context.changed()
 
-    def check(self) -> None:
+    def check(self, patience: float = _DOUBT) -> None:
         """
         Is the path alive?  The answer comes as an event; while it is late, another path is sought, too.  Where there is none,
         search again.
+
+        @param patience: seconds until it is late.
         """
         used = self._used
         if used is not None:
             used.check()
-            if self._doubt is None:
-                self._doubt = self.context.clock.callLater(_DOUBT, self._doubted)
+            self._doubtIn(patience)
         elif self._attempt is not None and self.member.state == "online":
             self._attempt.search()
             if not self.context.reachable():
                 self._alone = 0
                 self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
 
+    def moved(self) -> None:
+        """
+        The network of this computer has changed.
+        """
+        used = self._used
+        if used is not None and used.selected is not None:
+            used.doubt()
+            self.check(_DOUBT_SOON + 2 * used.selected.rtt)
+        else:
+            self.check()
+
+    def _suspected(self) -> None:
+        """
+        What is sent on the path gets no answer, and neither do the checks of it and of all others.
+        """
+        self.context.suspected()
+        now, path = self.context.clock.seconds(), self.path
+        if path is not None and now - self._suspectedAt >= _SUSPICION_PAUSE:
+            self._suspectedAt = now
+            self.check(_DOUBT_SOON + 2 * path.rtt)
+
+    def _doubtIn(self, patience: float) -> None:
+        now, doubt = self.context.clock.seconds(), self._doubt
+        if doubt is None or not doubt.active():
+            if not self._doubtful:
+                self._silentSince = now
+            self._doubt = self.context.clock.callLater(patience, self._doubted)
+        elif doubt.getTime() > now + patience:
+            doubt.reset(patience)
+
     def _doubted(self) -> None:
         self._doubt, self._doubtful = None, True
         if self.member.state == "online" and self._previous is None and self.path is not None:
             self._ask()
+
+    def _alive(self) -> None:
+        """
+        The path in use answers.  If it was silent, what was sent meanwhile is lost.
+        """
+        path, now = self.path, self.context.clock.seconds()
+        if self._doubtful and path is not None and path.address == self._endpoint:
+            since = max(self._silentSince - _DOUBT_SOON, now - _LONGEST_RESENT)
+            self.context.handover(path.address, path.address, since)
+        self._trust()
 
     def _trust(self) -> None:
         doubt, self._doubt, self._doubtful = self._doubt, None, False
@@ -325,6 +370,8 @@ class Peer:
         if isinstance(event, Suspect):
             if event.path.allocation:
                 self.context.doubtRelay(event.path.allocation)
+            if attempt is self._used:
+                self._suspected()
         elif attempt is self._previous:
             self._previousEvent(attempt, event)
         elif attempt is not self._attempt:
@@ -333,7 +380,7 @@ class Peer:
             self._selected(event)
         elif isinstance(event, Alive):
             self.failure = ""
-            self._trust()
+            self._alive()
         elif isinstance(event, Dead | ConsentLost):
             self._pathLost()
         elif isinstance(event, Failed):
@@ -344,7 +391,7 @@ class Peer:
         reason = "lost"
         if isinstance(event, Alive):
             self._previousAnswers = True
-            self._trust()
+            self._alive()
         elif isinstance(event, Selected):
             reason = event.reason
             if self._used is attempt:

@@ -76,6 +76,7 @@ class PeerContext:
     @ivar describeVia: what users are told of an allocation of this name: the relay, and over what it is reached.
     @ivar obstacle: why this node has no direct paths, as far as it knows its NAT; empty when nothing is in the way.
     @ivar relayProblem: why no relay can be used; empty when one can.
+    @ivar suspected: a path has fallen silent: this node itself may have moved.
     """
 
     clock: IReactorTime
@@ -92,3 +93,4 @@ class PeerContext:
     describeVia: Callable[[str], tuple[str, str] | None]
     obstacle: Callable[[], str]
     relayProblem: Callable[[], str]
+    suspected: Callable[[], None] = lambda: None

@@ -287,6 +287,13 @@ class Peers:
         for peer in self._peers.values():
             peer.sendSignal()
 
+    def moved(self) -> None:
+        """
+        The network of this computer has changed.
+        """
+        for peer in self._peers.values():
+            peer.moved()
+
     def checkAll(self) -> None:
         """
         The mediator is lost: keep all tunnels, and see which of them are alive.

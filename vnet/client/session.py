@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.application.internet import ClientService
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -24,6 +25,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.client.links import hasLeft
 from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import Refused, Unreachable, VnetError
 from vnet.protocols import control
@@ -37,7 +39,8 @@ _SHORTEST_RETRY = 0.8
 _RETRY_GROWTH = 1.6
 _LONGEST_RETRY = 30.0
 _ATTEMPT_TIMEOUT = 20.0
-_PROBE_TIMEOUT = 3.0
+_PROBE_TIMEOUT = 1.0
+_STALE_ATTEMPT = 0.5
 _LOGOUT_TIMEOUT = 2.0
 _STEADY = 10.0
 
@@ -107,6 +110,11 @@ class MediatorClock:
         if received - sent <= self._roundTrip:
             self._roundTrip = received - sent
             self._offset = (sent + received) / 2 - mediator / 1e6
+
+    @property
+    def roundTrip(self) -> float:
+        """Seconds of the shortest round trip, at most a second."""
+        return min(self._roundTrip, 1.0)
 
     def local(self, mediator: int, latest: float) -> float:
         """
@@ -194,6 +202,9 @@ class Session:
     _mediatorClock: MediatorClock = field(factory=MediatorClock, init=False)
     _waiting: list[Deferred[Welcome]] = field(factory=list, init=False)
     _pausing: bool = field(default=False, init=False)
+    _hurrying: bool = field(default=False, init=False)
+    _probing: bool = field(default=False, init=False)
+    _attemptedAt: float = field(default=0.0, init=False)
     _left: bool = field(default=False, init=False)
     _onlineAt: float = field(default=0.0, init=False)
     _short: int = field(default=0, init=False)
@@ -217,29 +228,58 @@ class Session:
 
     def _attempting(self) -> None:
         self._pausing = False
+        self._attemptedAt = self._clock.seconds()
 
     def _pause(self, failures: int) -> float:
         self._pausing = True
+        hurrying, self._hurrying = self._hurrying, False
+        if hurrying:
+            return 0.0
         return retryDelay(failures + self._short)
 
     def linksChanged(self) -> None:
         """
         The network has changed: see at once whether the mediator is still there; if it was not, do not wait to try again.
         """
-        if self.online:
-            Deferred.fromCoroutine(self._probe())
-        elif self._pausing and self._service is not None:
+        protocol = self._protocol
+        if self.online and protocol is not None:
+            if _isLost(protocol.transport):
+                self._renew(protocol)
+            else:
+                self.check()
+        elif self._service is not None and (
+            self._pausing or self._clock.seconds() - self._attemptedAt >= _STALE_ATTEMPT
+        ):
             self._service.stopService()
             self.start()
 
+    def check(self) -> None:
+        """
+        There is doubt whether the mediator is reached: connect anew if it does not answer.
+        """
+        if self.online and not self._probing:
+            self._probing = True
+            Deferred.fromCoroutine(self._probe())
+
     async def _probe(self) -> None:
         protocol = self._protocol
-        answer = Deferred.fromCoroutine(self.call(control.Ping)).addTimeout(_PROBE_TIMEOUT, self._clock)
+        patience = _PROBE_TIMEOUT + 2 * self._mediatorClock.roundTrip
+        answer = Deferred.fromCoroutine(self.call(control.Ping)).addTimeout(patience, self._clock)
         try:
             await answer
         except Exception:
-            if protocol is self._protocol and protocol is not None and protocol.transport is not None:
-                protocol.transport.abortConnection()
+            if protocol is self._protocol and protocol is not None:
+                self._renew(protocol)
+        finally:
+            self._probing = False
+
+    def _renew(self, protocol: ControlClient) -> None:
+        """
+        Give a connection up, and make the next without delay.
+        """
+        if protocol.transport is not None:
+            self._hurrying = True
+            protocol.transport.abortConnection()
 
     async def leave(self) -> None:
         """
@@ -405,6 +445,16 @@ def _placeOf(peer: Any) -> tuple[str, bool]:
     if not isinstance(peer, FarEnd):
         return peer.host, True
     return peer.host if isIPAddress(peer.host) or isIPv6Address(peer.host) else "", False
+
+
+def _isLost(transport: Any) -> bool:
+    """
+    Whether a connection leaves from an address that is not this computer's any more, or is not used towards that end.
+    """
+    own, far = transport.getHost(), transport.getPeer()
+    if not isinstance(own, IPv4Address | IPv6Address):
+        return False
+    return hasLeft(own.host, far.host if isinstance(far, IPv4Address | IPv6Address) else "")
 
 
 def _deliver(waiting: Sequence[Deferred[Welcome]], result: Welcome | Failure) -> None:

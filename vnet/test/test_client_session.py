@@ -86,14 +86,14 @@ class SessionTests(SynchronousTestCase):
 
     def test_silentMediator(self) -> None:
         """
-        A mediator that is silent after the network has changed is given up within 4 s.
+        A mediator that is silent after the network has changed is given up within 2 s.
         """
         self.overlay.cut.add(HOST)
         self.overlay.advance(2)
         self.assertEqual(self.state(), "online")
         transport = self.protocol().transport
         self.ann.core.linksChanged()
-        self.overlay.advance(2.5)
+        self.overlay.advance(0.9)
         self.assertFalse(transport.disconnecting)
         self.overlay.advance(1)
         self.assertTrue(transport.disconnecting)

@@ -33,6 +33,8 @@ from vnet.values import Address, Candidate
 __all__ = ["Agent"]
 
 _RETRY = 1.0
+_ASK_AGAIN = 0.1
+_ONCE = (1.0,)
 _INTAKE_RATE = 0.5
 _PEER_REFLEXIVE = "prflx"
 
@@ -270,6 +272,8 @@ class Agent:
         elif core.liveness is None:
             core.liveness = Liveness.asked(now)
             core.prober.begin(core.election.selected, LIVENESS, now)
+        elif now - (core.election.selected.triedAt or 0.0) >= _ASK_AGAIN:
+            core.prober.begin(core.election.selected, _ONCE, now)
 
     def noteTraffic(self, now: float) -> bool:
         """
@@ -348,12 +352,16 @@ class Agent:
         self._note(addr)
         core.prober.reply(answer.data, addr)
         request = answer.request
+        isNew = core.checklist.find(addr) is None
         pair = None if request is None else self._pairAt(addr, request.priority, now)
         if request is None or pair is None:
             return True
         self._lifecycle.heard(now)
         core.extend(now)
         self._trigger(pair, now)
+        if isNew:
+            # The peer may have moved.
+            core.doubt(now)
         if request.nominates and request.controlling:
             core.election.nominate(pair, core.checklist)
             self._elect(pair, now)

@@ -1,0 +1,1 @@
+A node that gets another address, network or NAT mapping is back with its peers within a second: it connects to the mediator anew at once, asks for a rendezvous as soon as a path falls silent, and sends again what was lost meanwhile.
