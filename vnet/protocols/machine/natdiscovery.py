@@ -133,7 +133,6 @@ class BehaviourDiscovery:
         @param accepts: whether something may be sent to an address that a server names.
         """
         self._hosts = frozenset(hosts)
-        self._accepts = accepts
         self._probes = Probes(random, BUDGET)
         self._mapping = MappingTest(servers, self._probes, accepts, now)
         self._asking = False
@@ -193,10 +192,13 @@ class BehaviourDiscovery:
             probe.mapped = _mappedIn(message, probe.target)
         self._probes.end(probe)
         self._mapping.answered(probe, message, now)
+        self._mapping.tryLast(now)
         self._conclude()
 
     def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
         if self._probes.fire(now):
+            self._mapping.tryLast(now)
+            self._probes.fire(now)
             self._conclude()
         return self._probes.take()
 
@@ -227,12 +229,13 @@ class BehaviourDiscovery:
         return None if public is None else public.host not in self._hosts
 
     def _startHairpin(self, now: float) -> None:
-        own = self._mapping.public
-        for name, each in self._samples.items():
-            if own is not None and each.mapped is not None:
-                if self._natted and self._accepts(own) and self._accepts(each.mapped):
-                    self._hairpin = HairpinTest(own, name, each.mapped, self._probes, now)
-                return
+        server, own = self._mapping.server, self._mapping.public
+        found = next(((name, each.mapped) for name, each in self._samples.items() if each.mapped), None)
+        if server is None or own is None or found is None or not self._natted:
+            return
+        name, mapped = found
+        if self._mapping.mayName(server, own) and self._mapping.mayName(server, mapped):
+            self._hairpin = HairpinTest(own, name, mapped, self._probes, now)
 
     # What it all says.
 

@@ -130,16 +130,19 @@ class MappingTest:
             return self._asked[place].mapped is not None
         return any(each.port == place.port for each in self.seen)
 
+    def mayName(self, server: Address, address: Address) -> bool:
+        """
+        Whether something may be sent to an address that a server names: it is no less public than the server.
+        """
+        return self._accepts(address) and (inside(server.host) or not inside(address.host))
+
     def _mayBe(self, server: Address, other: Address) -> bool:
         """
-        Whether a server may name this as its other address: one that was given to us as a server, or one that is no less public
-        than the server.
+        Whether a server may name this as its other address, which may have been given to us as a server.
         """
         if other.host == server.host or other.port == server.port or ":" in other.host + server.host:
             return False
-        if other in self.servers:
-            return True
-        return self._accepts(other) and (inside(server.host) or not inside(other.host))
+        return other in self.servers or self.mayName(server, other)
 
 
 def _targets(servers: Sequence[Address]) -> tuple[Address, ...]:
