@@ -1,5 +1,7 @@
 # Each target makes ready what it needs (see tools/bootstrap) and then does its job.
 # To choose: make PYTHON=/opt/python3.13/bin/python3 ...; make test PYTESTFLAGS="-k stun -x"
+# make lab A=port-restricted B=symmetric-random
+# make natmatrix MATRIXFLAGS="--namespaces --runs 5"
 # make fuzz FUZZFLAGS="--target stun --seconds 60"
 
 BIN := .venv/bin
@@ -7,8 +9,9 @@ BIN := .venv/bin
 TWICE ?= --numprocesses=2 --dist=loadfile
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
+MATRIXFLAGS ?=
 
-.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay soak fuzz docs clean
+.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay natmatrix soak fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
@@ -51,6 +54,9 @@ bench: ready-bench ## throughput and latency beside the bare link and wireguard-
 bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
 	@$(BIN)/python bench/relay.py
 
+natmatrix: ready-natmatrix$(if $(PEERS),-peers) ## which pairs of NATs get a direct path; PEERS=1: other programs too
+	@$(BIN)/python bench/natmatrix.py $(if $(PEERS),--namespaces --peers) $(MATRIXFLAGS)
+
 soak: ready-test ## ten minutes of traffic between two homes, with no lost connection
 	@$(BIN)/python -m vnet.test.soak
 
@@ -65,6 +71,6 @@ clean: ## all that was made here, but not the state of a node
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
-.PHONY: $(addprefix ready-,run demo lab test units check bench bench-relay fuzz docs)
-$(addprefix ready-,run demo lab test units check bench bench-relay fuzz docs):
+.PHONY: $(addprefix ready-,run demo lab test units check bench bench-relay natmatrix natmatrix-peers fuzz docs)
+$(addprefix ready-,run demo lab test units check bench bench-relay natmatrix natmatrix-peers fuzz docs):
 	@tools/bootstrap $(@:ready-%=%)

@@ -23,7 +23,7 @@ from vnet.test.natcells import Cell, figure
 from vnet.test.netlab import Host, stop
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 
-__all__ = ["LONG", "SHORT", "FirstPing", "GivenUp", "Meeting", "Outcome", "cellOf", "inTurn", "measure"]
+__all__ = ["LONG", "SHORT", "GivenUp", "Meeting", "Outcome", "Pinging", "cellOf", "inTurn", "measure"]
 
 NETWORK = "pair"
 
@@ -33,7 +33,6 @@ ONLINE = 30.0
 #: Seconds after which two nodes that are online and have no path at all have failed.
 CONNECTED = 20.0
 POLL = 0.02
-PING_INTERVAL = "0.05"
 
 T = TypeVar("T")
 
@@ -64,37 +63,34 @@ class Outcome:
 
 
 @attrs.define(eq=False)
-class FirstPing:
+class Pinging:
     """
-    C{ping} in a host, until there is an answer.
+    C{ping} in a host, and how many answers there are.
+
+    @ivar interval: seconds from one to the next.
     """
 
     _host: Host
     _address: str
+    interval: float = 0.05
     _process: subprocess.Popen[str] | None = None
-    _seen: str = ""
-    answered: bool = False
+    answers: int = 0
 
-    def look(self) -> bool:
+    def look(self) -> int:
         """
-        @return: whether there is an answer.
+        @return: how many answers there were.
         """
-        if self.answered:
-            return True
         if self._process is None or self._process.poll() is not None:
             # It ends where there is no route yet.
             self._start()
         if self._process is not None and self._process.stdout is not None:
             with suppress(BlockingIOError):
-                self._seen += os.read(self._process.stdout.fileno(), 65536).decode()
-        self.answered = " bytes from " in self._seen
-        if self.answered:
-            self.end()
-        return self.answered
+                self.answers += os.read(self._process.stdout.fileno(), 65536).count(b" bytes from ")
+        return self.answers
 
     def _start(self) -> None:
         self.end()
-        argv = ["ping", "-n", "-i", PING_INTERVAL, self._address]
+        argv = ["ping", "-n", "-i", str(self.interval), self._address]
         self._process = self._host.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         if self._process is not None and self._process.stdout is not None:
             os.set_blocking(self._process.stdout.fileno(), False)
@@ -169,7 +165,7 @@ class Meeting:
 
     def _watch(self, clients: list[LocalClient], online: float, begin: float, patience: float) -> Outcome:
         addresses = [str(client.call("status")["address"]) for client in clients]
-        ping = FirstPing(self.one.host, addresses[1])
+        ping = Pinging(self.one.host, addresses[1])
         direct: float | None = None
         pinged: float | None = None
         seen: dict[str, Any] = {}
@@ -180,6 +176,7 @@ class Meeting:
                     break
                 if pinged is None and ping.look():
                     pinged = time.monotonic() - begin
+                    ping.end()
                 if direct is None:
                     seen = _peer(clients[0], addresses[1])
                     if seen["path"] == "direct" == _peer(clients[1], addresses[0])["path"]:
