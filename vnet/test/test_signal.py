@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import DecodeError
+from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.codec.signal import MAXIMUM_SIZE, Credentials, Signal, decode, encode
 from vnet.values import Address, Candidate
 
@@ -34,12 +35,49 @@ candidates = st.builds(
     st.integers(1, 2**31 - 1),
     iceText(1, 8),
 )
+ports = st.tuples(st.integers(1, 65535), st.integers(1, 65535)).map(sorted)
+hosts4 = st.integers(0x01000000, 0xDFFFFFFF).map(lambda number: str(IPv4Address(number)))
+dependence = st.sampled_from(["", "endpoint-independent", "address-dependent", "address-and-port-dependent"])
+
+
+@st.composite
+def someTraits(draw: st.DrawFn) -> Traits:
+    """Traits of any NAT."""
+    low, high = draw(ports)
+    allocation = draw(st.sampled_from(["", "preserving", "sequential", "random", "block"]))
+    step = draw(st.integers(-32768, 32767))
+    return Traits(
+        draw(dependence), draw(dependence), allocation, draw(st.booleans()), step, low, high, draw(hosts4)
+    )
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> Prediction:
+    """Any prediction."""
+    low, high = draw(ports)
+    step = draw(st.integers(1, 32767)) * draw(st.sampled_from([1, -1]))
+    number = st.integers(0, 2**32 - 1)
+    return Prediction(
+        draw(st.integers(1, 255)),
+        draw(st.sampled_from(["exact", "ports", "next"])),
+        draw(hosts4),
+        low,
+        high,
+        step,
+        draw(st.integers(0, 65535)),
+        draw(number),
+        draw(number),
+    )
+
+
 signals = st.builds(
     Signal,
     st.integers(0, 2**64 - 1),
     st.builds(Credentials, iceText(4, 32), iceText(22, 64)),
     st.lists(candidates, max_size=32).map(tuple),
     st.booleans(),
+    st.none() | someTraits(),
+    st.none() | predictions(),
 )
 
 SIGNAL = Signal(
@@ -67,6 +105,50 @@ class SignalTests(SynchronousTestCase):
         expected += b"\x26\x02\x00\x02\x00\x00\x00\x03" + IPv6Address("2001:db8::1").packed + b"+/"
         self.assertEqual(encode(SIGNAL), expected)
         self.assertEqual(decode(expected), SIGNAL)
+
+    def test_natLayout(self) -> None:
+        """
+        So are those about the NAT, which follow the candidates.
+        """
+        traits = Traits(
+            "endpoint-independent",
+            "address-and-port-dependent",
+            "sequential",
+            True,
+            -2,
+            0x0102,
+            0x0304,
+            "192.0.2.1",
+        )
+        prediction = Prediction(7, "ports", "192.0.2.2", 5, 9, -4, 0x0A0B, 0x01020304, 0x05060708)
+        bare = Signal(1, SIGNAL.credentials)
+        head = encode(bare)
+        both = encode(attrs.evolve(bare, traits=traits, prediction=prediction))
+        self.assertEqual(both[1], 6)
+        expected = bytes([1, 3, 2, 1]) + b"\xff\xfe\x01\x02\x03\x04" + bytes([192, 0, 2, 1])
+        expected += bytes([7, 2]) + b"\xff\xfc\x00\x05\x00\x09\x0a\x0b\x01\x02\x03\x04\x05\x06\x07\x08"
+        self.assertEqual(both[len(head) :], expected + bytes([192, 0, 2, 2]))
+        self.assertEqual(encode(attrs.evolve(bare, prediction=prediction))[len(head) :], both[-22:])
+
+    def test_natRefused(self) -> None:
+        """
+        Traits and predictions that make no sense are refused, read or to be written.
+        """
+        good = Prediction(1, "exact", "192.0.2.2", 5, 5)
+        data = encode(attrs.evolve(SIGNAL, traits=Traits(), prediction=good))
+        start = len(encode(SIGNAL))
+        for at, value in ((0, 4), (1, 9), (2, 5), (7, 1), (14, 0), (15, 0), (15, 4), (17, 0), (19, 6)):
+            bad = bytearray(data)
+            bad[start + at] = value
+            self.assertRaises(DecodeError, decode, bytes(bad))
+        for wrong in (
+            attrs.evolve(good, round=256),
+            attrs.evolve(good, kind="else"),
+            attrs.evolve(good, step=40000),
+            attrs.evolve(good, host="2001:db8::1"),
+        ):
+            self.assertRaises(ValueError, encode, attrs.evolve(SIGNAL, prediction=wrong))
+        self.assertRaises(ValueError, encode, attrs.evolve(SIGNAL, traits=Traits("unheard of")))
 
     @given(signals)
     def test_roundTrip(self, signal: Signal) -> None:

@@ -8,7 +8,7 @@ measurements go, so a window of C{m + 3 * sqrt(m) + 2} steps, where C{m} are exp
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil, sqrt
@@ -112,15 +112,14 @@ def _others(prediction: Prediction, at: int) -> float:
 
 def _shifted(count: int, most: int) -> list[int]:
     """
-    Places, each once, of which place C{n} minus C{n} goes through all hypotheses.
+    Places, each once, so that place C{n} less C{n} is each hypothesis about equally often.
     """
-    hypotheses = deque([0, *(sign * size for size in range(1, most + 1) for sign in (1, -1))])
+    tried = dict.fromkeys([0, *(sign * size for size in range(1, most + 1) for sign in (1, -1))], 0)
     places: dict[int, None] = {}
     for index in range(count):
-        for _ in range(len(hypotheses)):
-            place = index + hypotheses[0]
-            hypotheses.rotate(-1)
-            if place >= 0 and place not in places:
-                places[place] = None
-                break
+        free = [each for each in tried if index + each >= 0 and index + each not in places]
+        if free:
+            shift = min(free, key=lambda each: tried[each])
+            tried[shift] += 1
+            places[index + shift] = None
     return list(places)
