@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from vnet.test import natfigures
+
 __all__ = ["KINDS", "Cell", "asJson", "figure", "pairs"]
 
 #: From the easiest to the hardest.
@@ -46,10 +48,13 @@ _CHANCE, _MANY = 0.05, 100
 
 def figure(one: str, other: str) -> float:
     """
-    The share of attempts that has to end in a direct path, 0 to 1; in either order.
+    The share of attempts that has to end in a direct path, 0 to 1; in either order.  The kinds may also be two of
+    L{vnet.test.natkinds}.
 
     @raise KeyError: no figure is set for one of these kinds.
     """
+    if one in natfigures.CLASS and other in natfigures.CLASS:
+        return natfigures.figure(one, other)
     for kind in (one, other):
         if kind not in _FIGURES:
             raise KeyError(kind)

@@ -22,12 +22,13 @@ from typing import Any
 
 import attrs
 
+from vnet.test import natcells
 from vnet.test.natfigures import KINDS_IN_MATRIX, figure
 from vnet.test.natkinds import KINDS
 from vnet.test.nattrace import Trace
 from vnet.test.nattrial import Outcome, Setting, runTrial
 
-__all__ = ["Cell", "main", "pairs", "runCell", "runMatrix", "runTrial"]
+__all__ = ["Cell", "main", "measure", "pairs", "runCell", "runMatrix", "runTrial"]
 
 _PORTION = 10
 
@@ -60,11 +61,28 @@ class Cell:
         """Whether it is less than the figure, or someone was not connected."""
         return self.connected < 1.0 or self.direct < figure(self.a, self.b)
 
+    def asCounts(self) -> natcells.Cell:
+        """
+        What is common to the measurements in memory and in namespaces.
+        """
+        direct = [each for each in self.outcomes if each.connected and each.direct]
+        connected = [each for each in self.outcomes if each.connected]
+        return natcells.Cell(
+            self.a,
+            self.b,
+            direct=len(direct),
+            relayed=len(connected) - len(direct),
+            failed=len(self.outcomes) - len(connected),
+            directSeconds=tuple(each.directAfter for each in direct if each.directAfter is not None),
+            pingSeconds=tuple(each.connectedAfter for each in connected if each.connectedAfter is not None),
+        )
+
     def asJson(self) -> dict[str, Any]:
         """
         For other programs: shares from 0 to 1, times in seconds, L{None} where there are none.  C{failed} and C{relayed}
         name the seeds, for a look at them.
         """
+        path = [each.pathAfter for each in self.outcomes if each.pathAfter is not None]
         connected = [each.connectedAfter for each in self.outcomes if each.connectedAfter is not None]
         direct = [each.directAfter for each in self.outcomes if each.directAfter is not None and each.direct]
         return {
@@ -75,6 +93,8 @@ class Cell:
             "direct": round(self.direct, 4),
             "connected": round(self.connected, 4),
             "below": self.below,
+            "pathP50": _percentile(path, 0.5),
+            "pathP95": _percentile(path, 0.95),
             "connectedP50": _percentile(connected, 0.5),
             "connectedP95": _percentile(connected, 0.95),
             "directP50": _percentile(direct, 0.5),
@@ -133,6 +153,22 @@ def runMatrix(
             while len(outcomes) < trials:
                 outcomes += next(done)
             yield Cell(a, b, tuple(outcomes))
+
+
+def measure(
+    trials: int,
+    progress: Callable[[str], None],
+    kinds: Sequence[str] = KINDS_IN_MATRIX,
+    jobs: int | None = None,
+) -> Iterator[natcells.Cell]:
+    """
+    Run the whole matrix.
+
+    @param progress: gets a line after each cell.
+    """
+    for cell in runMatrix(pairs(kinds), trials, jobs=jobs):
+        progress(_line(cell))
+        yield cell.asCounts()
 
 
 def _runPortion(portion: tuple[tuple[str, str], range, Setting | None]) -> list[Outcome]:

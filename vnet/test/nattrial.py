@@ -30,6 +30,7 @@ __all__ = ["Outcome", "Pair", "Setting", "runTrial"]
 
 _BEFORE = 5.0
 _AFTER = 2.0
+_DOUBT = 15.0
 _LOGIN = 30.0
 
 
@@ -66,8 +67,8 @@ class Outcome:
     @ivar seed: of the trial.
     @ivar connected: whether each side reaches the other through the tunnel in the end.
     @ivar direct: whether by a direct path, for both sides.
-    @ivar connectedAfter: seconds from when both were online in the network until the tunnel was up; C{directAfter}: until both
-        sides had the direct path.
+    @ivar pathAfter: seconds from when both were online in the network until both had some path; C{connectedAfter}: until the
+        tunnel was up, too; C{directAfter}: until both had a direct path.
     @ivar changes: how often a side's path was another, once both had a direct one.
     @ivar probes: datagrams that each side had sent towards the other until the verdict, or until the direct path.
     @ivar peaks: for each side and each NAT of it, from the nearest, the most mappings that one computer had at once.
@@ -78,6 +79,7 @@ class Outcome:
     seed: int
     connected: bool
     direct: bool
+    pathAfter: float | None
     connectedAfter: float | None
     directAfter: float | None
     changes: int
@@ -267,11 +269,13 @@ def _measure(pair: Pair) -> Outcome:
         pair.sides[1].sentTo(pair.sides[0]) - seen.sentBefore[1],
     )
     pair.run(max(_AFTER if found else 0.0, setting.watch), seen.watch)
-    direct = pair.direct
+    # What a lost packet makes a side doubt for a moment is a change, but not the end.
+    direct = pair.direct or (seen.directAfter is not None and pair.run(_DOUBT, lambda: pair.direct))
     return Outcome(
         seed=pair.seed,
         connected=pair.reaches(),
         direct=direct,
+        pathAfter=seen.pathAfter,
         connectedAfter=seen.connectedAfter,
         directAfter=seen.directAfter,
         changes=seen.changes,
@@ -288,6 +292,7 @@ class _Seen:
     """
 
     pair: Pair
+    pathAfter: float | None = None
     connectedAfter: float | None = None
     directAfter: float | None = None
     changes: int = 0
@@ -305,19 +310,20 @@ class _Seen:
         """
         @return: whether all is reached.
         """
-        if self.connectedAfter is None and self.pair.connected:
-            self.connectedAfter = self.pair.seconds - self._since
-        if self.connectedAfter is None or not self.pair.direct:
-            return False
-        self.directAfter = self.pair.seconds - self._since
-        return True
+        pair, after = self.pair, self.pair.seconds - self._since
+        if self.pathAfter is None and all(side.path is not None for side in pair.sides):
+            self.pathAfter = after
+        if self.connectedAfter is None and pair.connected:
+            self.connectedAfter = after
+        if self.directAfter is None and pair.direct:
+            self.directAfter = after
+        return self.connectedAfter is not None and self.directAfter is not None
 
     def watch(self) -> bool:
         """
         Count changes of the paths; a second after they were found each side may have taken the better of several.
         """
-        if self.connectedAfter is None and self.pair.connected:
-            self.connectedAfter = self.pair.seconds - self._since
+        self.look()
         paths = [side.path and side.path.address for side in self.pair.sides]
         if self._paths and paths != self._paths:
             self.changes += sum(one != other for one, other in zip(paths, self._paths, strict=True))
