@@ -29,7 +29,7 @@ STYLE = """
 text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1c2329 }
 .title { font-size: 16px; font-weight: 600 } .small { font-size: 11px } .mid { text-anchor: middle } .end { text-anchor: end }
 .page { fill: #ffffff }
-.s0 { fill: #e6e9ec } .s1 { fill: #cfe2f4 } .s2 { fill: #94c1e8 } .s3 { fill: #4c94d0 } .s4 { fill: #15609f }
+.s0 { fill: #e6e9ec } .s1 { fill: #cfe2f4 } .s2 { fill: #94c1e8 } .s3 { fill: #2f7cbd } .s4 { fill: #15609f }
 .none { fill: #f6c7c2 } .t3, .t4 { fill: #ffffff }
 .below { stroke: #c5221f; stroke-width: 3 }
 @media (prefers-color-scheme: dark) {
