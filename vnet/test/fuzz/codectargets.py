@@ -13,7 +13,6 @@ from typing import Any
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec import signal, stun
-from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.codec import stunattributes as attributes
 from vnet.protocols.codec.arp import REPLY, REQUEST, ArpPacket, decodeArp, encodeArp
 from vnet.protocols.codec.handshake import (
@@ -33,6 +32,7 @@ from vnet.protocols.codec.ip import (
     upperLayer6,
 )
 from vnet.protocols.codec.names import displayable, validateName, validateNick
+from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.codec.ndp import (
     UNSPECIFIED,
     NeighbourAdvertisement,
@@ -333,13 +333,15 @@ def signalSeeds() -> Sequence[bytes]:
         Candidate("relay", Address("198.51.100.4", 3478), 16777215, "4"),
     ]
     traits = Traits("endpoint-independent", "address-dependent", "block", True, 1, 2000, 2511, "203.0.113.4")
-    predictions = [Prediction(9, kind, "203.0.113.4", 4000, 4010, -2, 3) for kind in ("exact", "ports", "next")]
+    predictions = [
+        Prediction(9, kind, "203.0.113.4", 4000, 4010, -2, 3) for kind in ("exact", "ports", "next")
+    ]
     return [
-        signal.encode(signal.Signal(start, credentials, tuple(candidates[:count]), final, *nat))
+        signal.encode(signal.Signal(start, credentials, tuple(candidates[:count]), final, nat[0], nat[1]))
         for start in (0, 1 << 63)
         for count in range(5)
         for final in (False, True)
-        for nat in ((), (traits,), *((traits, each) for each in predictions))
+        for nat in ((None, None), *((traits, each) for each in (None, *predictions)))
     ]
 
 
