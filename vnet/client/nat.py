@@ -93,11 +93,15 @@ class NatDiscovery:
 
     def setServers(self, servers: Sequence[Address]) -> None:
         """
-        See L{Puncher.setServers}.
+        See L{Puncher.setServers}.  Of each host the first one is kept mapped: behind an APD mapping each server that is makes one
+        more reflexive candidate, which helps nobody.
         """
         changed = tuple(servers) != self._servers
         self._servers = tuple(servers)
-        self._puncher.setServers(servers)
+        kept: dict[str, Address] = {}
+        for each in servers:
+            kept.setdefault(each.host, each)
+        self._puncher.setServers(tuple(kept.values()))
         if changed:
             self._restart()
 

@@ -119,6 +119,16 @@ class NatDiscoveryTests(SynchronousTestCase):
         lab.discovery.whenSettled(1.0).addCallback(done.append)
         self.assertEqual(done, [None])
 
+    def test_keptMapped(self) -> None:
+        """When all is found out, the first server of each host goes on being asked, and no other."""
+        lab, site = self.online(mapping=APD)
+        lab.settle()
+        lab.run(5.0)
+        lab.internet.log.clear()
+        lab.run(100.0)
+        asked = {destination for _, destination, _ in lab.internet.log if destination in site.addresses}
+        self.assertEqual(asked, {site.addresses[0], site.addresses[2]})
+
     def test_publicHost(self) -> None:
         """A public address that was not seen before makes a discovery; a port that was not, or a known address, makes none."""
         lab, _ = self.online()
