@@ -16,30 +16,17 @@ from vnet.test import natfigures
 
 __all__ = ["KINDS", "Cell", "asJson", "figure", "pairs"]
 
-#: From the easiest to the hardest.
-KINDS = (
-    "public",
-    "full-cone",
-    "address-restricted",
-    "port-restricted",
-    "double",
-    "symmetric-sequential",
-    "symmetric-block",
-    "symmetric-random",
-    "udp-blocked",
-)
-
-# The least share of direct paths, in percent, of each kind with itself and with the kinds after it in KINDS.
-_FIGURES = {
-    "public": (99, 99, 99, 99, 99, 99, 99, 99, 0),
-    "full-cone": (99, 99, 99, 99, 99, 99, 99, 0),
-    "address-restricted": (99, 99, 99, 98, 97, 97, 0),
-    "port-restricted": (98, 98, 95, 97, 90, 0),
-    "double": (98, 95, 97, 90, 0),
-    "symmetric-sequential": (75, 50, 30, 0),
-    "symmetric-block": (0, 0, 0),
-    "symmetric-random": (0, 0),
-    "udp-blocked": (0,),
+#: Those in namespaces, from the easiest to the hardest, and what each is called in memory.
+KINDS = {
+    "public": "P",
+    "full-cone": "F",
+    "address-restricted": "A",
+    "port-restricted": "R",
+    "double": "D",
+    "symmetric-sequential": "S1",
+    "symmetric-block": "B",
+    "symmetric-random": "X",
+    "udp-blocked": "T",
 }
 
 #: So unlikely a result is none that chance has made; with so many attempts there is no such excuse.
@@ -53,13 +40,10 @@ def figure(one: str, other: str) -> float:
 
     @raise KeyError: no figure is set for one of these kinds.
     """
-    if one in natfigures.CLASS and other in natfigures.CLASS:
-        return natfigures.figure(one, other)
     for kind in (one, other):
-        if kind not in _FIGURES:
+        if kind not in KINDS and kind not in natfigures.CLASS:
             raise KeyError(kind)
-    first, second = sorted((KINDS.index(one), KINDS.index(other)))
-    return _FIGURES[KINDS[first]][second - first] / 100
+    return natfigures.figure(KINDS.get(one, one), KINDS.get(other, other))
 
 
 def pairs(kinds: Iterable[str] = KINDS) -> list[tuple[str, str]]:

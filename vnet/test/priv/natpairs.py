@@ -20,7 +20,7 @@ from vnet.client.localclient import LocalClient
 from vnet.errors import Refused, Unreachable, VnetError
 from vnet.test.lab import MEDIATOR
 from vnet.test.natcells import Cell, figure
-from vnet.test.netlab import Host, stop
+from vnet.test.netlab import Host, LabError, stop
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 
 __all__ = ["LONG", "SHORT", "GivenUp", "Meeting", "Outcome", "Pinging", "cellOf", "inTurn", "measure"]
@@ -144,19 +144,25 @@ class Meeting:
         @param patience: seconds to wait for a direct path.
         """
         nodes = (self.one, self.other)
-        stop(*(node.process for node in nodes if node.process is not None), timeout=10.0)
+        self.end()
         start = time.monotonic()
         for node in nodes:
             node.spawn()
-        waitUntil(
-            lambda: self._online(nodes), ONLINE, f"{self.one.name} and {self.other.name} are online", POLL / 2
-        )
+        try:
+            what = f"{self.one.name} and {self.other.name} are online"
+            waitUntil(lambda: self._online(nodes), ONLINE, what, POLL / 2)
+        except LabError as error:
+            # The others go on: it is one failure among many attempts.
+            return Outcome("none", time.monotonic() - start, why=str(error))
         begin = time.monotonic()
         with _clients(nodes) as clients:
             return self._watch(clients, begin - start, begin, patience)
 
     def _online(self, nodes: Iterable[Node]) -> bool:
         self._check()
+        for node in nodes:
+            if not node.running:
+                raise LabError(f"{node.name} ended: {node.tail(1)}")
         return all(node.ask("status")["state"] == "online" for node in nodes)
 
     def _check(self) -> None:
