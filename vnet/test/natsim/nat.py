@@ -41,7 +41,7 @@ class _Mapping:
     key: object
     internal: Address
     external: Address
-    expires: float = float("-inf")
+    expires: float
     permitted: dict[object, float] = attrs.field(factory=dict)
     answered: set[object] = attrs.field(factory=set)
 
@@ -207,7 +207,7 @@ class Nat:
         if port is None:
             self._used[source.host] -= self.counts == "mappings"
             return None
-        mapping = _Mapping(key, source, Address(host, port))
+        mapping = _Mapping(key, source, Address(host, port), expires=now)
         self._mappings[key] = self._byExternal[mapping.external] = mapping
         self.counters["made"] += 1
         return mapping
