@@ -175,7 +175,8 @@ class NatOverlay(Overlay):
 
     def __attrs_post_init__(self) -> None:
         self._random.seed(self.seed)
-        self.lab.stun = (":3478", f"[{_MEDIATOR6[0]}]:3478")
+        second = MEDIATOR_HOSTS[1]
+        self.lab.stun = (":3478", ":3479", f"{second}:3478", f"{second}:3479", f"[{_MEDIATOR6[0]}]:3478")
         self.lab.start()
         super().__attrs_post_init__()
 
