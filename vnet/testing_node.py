@@ -51,6 +51,18 @@ def _status() -> dict[str, Any]:
             "publicAddress6": None,
             "natted": True,
             "mappingVaries": False,
+            "mapping": "endpoint-independent",
+            "filtering": "address-and-port-dependent",
+            "allocation": "preserving",
+            "step": None,
+            "noise": None,
+            "ports": None,
+            "hosts": ["203.0.113.7"],
+            "hairpin": False,
+            "lifetime": 120.0,
+            "shared": None,
+            "portMapping": None,
+            "forwardedPort": None,
         },
         "relays": [
             {

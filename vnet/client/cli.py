@@ -283,7 +283,7 @@ def ping(session: Session, name: str, count: int) -> None:
 @click.pass_obj
 def netcheck(session: Session) -> None:
     """Show what NAT is in front of this computer. And what it means."""
-    from vnet.client.wording import natSummary
+    from vnet.client.natwording import natSummary
 
     answer = session.ask("netcheck")
     if not isinstance(answer.get("summary"), str):

@@ -23,6 +23,7 @@ from vnet.client.identity import Identity
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
+from vnet.client.natwording import directObstacle
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.reach import RelayReach
@@ -36,7 +37,6 @@ from vnet.client.traffic import TrafficWatch
 from vnet.client.traits import traitsOf
 from vnet.client.tunnels import TunnelTable
 from vnet.client.welcome import Welcome, checkPool, parseTickets
-from vnet.client.wording import directObstacle
 from vnet.errors import DecodeError, StateError, VnetError
 from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols import control

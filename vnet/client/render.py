@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from vnet.client.natwording import natLines, natSummary
 from vnet.client.wording import (
     age,
     amount,
-    ipv6Summary,
     latency,
-    natSummary,
     relayName,
     relaySummary,
     shown,
@@ -154,16 +153,10 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
 
 def renderNatReport(report: Mapping[str, Any], style: Style) -> str:
     """
-    The report on the NAT, with what it means.
+    The report on the NAT, and what it means.
     """
-    varies = {True: "another for each destination", False: "the same for all destinations"}
-    lines = [
-        ("UDP", {True: "gets out", False: "is blocked"}.get(report.get("udp"), "not known")),  # type: ignore[arg-type]
-        ("IPv4", f"seen as {udpAddress(report.get('publicAddress')) or 'nothing'}"),
-        ("IPv6", ipv6Summary(report)),
-        ("port", varies.get(report.get("mappingVaries"), "not known")),  # type: ignore[arg-type]
-    ]
-    return _block(shown(report.get("summary") or natSummary(report)), lines, style)
+    meaning = shown(report.get("summary") or natSummary(report))
+    return _block("Between this computer and the Internet", natLines(report), style, meaning)
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
@@ -230,7 +223,7 @@ def _line(cells: Sequence[Text], widths: Sequence[int]) -> Text:
     return line
 
 
-def _block(title: str, lines: Iterable[tuple[str, str]], style: Style) -> str:
+def _block(title: str, lines: Iterable[tuple[str, str]], style: Style, end: str = "") -> str:
     from rich.table import Table
     from rich.text import Text
 
@@ -239,7 +232,7 @@ def _block(title: str, lines: Iterable[tuple[str, str]], style: Style) -> str:
     table.add_column(overflow="fold")
     for name, value in lines:
         table.add_row(Text(f"  {name}", "bright_black"), Text(value))
-    return _print([Text(title, "bold"), table], style)
+    return _print([Text(title, "bold"), table, *([Text(end)] if end else [])], style)
 
 
 def _print(renderables: Iterable[RenderableType], style: Style, whole: bool = True) -> str:

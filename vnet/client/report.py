@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vnet.client.natwording import natSummary
 from vnet.client.peerreport import describe
 from vnet.client.peers import Peers
 from vnet.client.relays import Relays
 from vnet.client.state import RememberedNetwork
 from vnet.client.sync import Network, NetworkView
-from vnet.client.wording import natSummary
-from vnet.values import Address, NatReport
+from vnet.values import Address, NatReport, PortMapping
 
 __all__ = ["describeNat", "describeNetworks", "describeRelays"]
 
@@ -65,16 +65,33 @@ def _describe(name: str, network: Network, peers: Peers, online: bool) -> dict[s
     }
 
 
-def describeNat(report: NatReport) -> dict[str, Any]:
+def describeNat(
+    report: NatReport, portMapping: PortMapping | None = None, forwardedPort: str | None = None
+) -> dict[str, Any]:
     """
+    @param portMapping: what the router does for this node, when it was asked.
+    @param forwardedPort: C{"open"} or C{"closed"}, when the port that the user named was tested from outside.
     @return: the JSON value of C{vnet netcheck}.
     """
+    mapped = portMapping if portMapping is not None and portMapping.external is not None else None
     described = {
         "udp": report.udp,
         "publicAddress": _text(report.publicAddress),
         "publicAddress6": _text(report.publicAddress6),
         "natted": report.natted,
         "mappingVaries": report.mappingVaries,
+        "mapping": report.mapping,
+        "filtering": report.filtering,
+        "allocation": report.allocation,
+        "step": report.step,
+        "noise": report.noise,
+        "ports": None if report.ports is None else list(report.ports),
+        "hosts": list(report.hosts),
+        "hairpin": report.hairpin,
+        "lifetime": report.lifetime,
+        "shared": True if mapped is not None and mapped.behindCarrier else report.shared,
+        "portMapping": mapped and {"protocol": mapped.protocol, "address": _text(mapped.external)},
+        "forwardedPort": forwardedPort,
     }
     return {**described, "summary": natSummary(described)}
 

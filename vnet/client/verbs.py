@@ -26,6 +26,9 @@ __all__ = ["Verbs"]
 
 T = TypeVar("T")
 
+# How long a discovery of the NAT that is under way is waited for, seconds.
+_PATIENCE = 3.0
+
 _CUT = "The link holds no secret: put it in quotes, the shell cuts it at '&'"
 
 
@@ -80,7 +83,7 @@ class Verbs:
             "address6": welcome.address6 if welcome else None,
             "mediator": node.parts.state.remembered.mediator or None,
             "udpPort": node.parts.port.port,
-            "nat": describeNat(self._node.nat.report()),
+            "nat": self._nat(),
             "relays": describeRelays(node.relays),
             "relayError": node.relayProblem or None,
             "error": node.logins.error or None,
@@ -174,6 +177,10 @@ class Verbs:
     @_deferred
     async def netcheck(self) -> dict[str, Any]:
         """See L{INode}."""
+        await self._node.nat.whenSettled(_PATIENCE)
+        return self._nat()
+
+    def _nat(self) -> dict[str, Any]:
         return describeNat(self._node.nat.report())
 
     @_deferred

@@ -9,15 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from vnet.protocols.codec.names import displayable
-from vnet.values import NatReport
 
 __all__ = [
     "age",
     "amount",
-    "directObstacle",
-    "ipv6Summary",
     "latency",
-    "natSummary",
     "relayName",
     "relaySummary",
     "shown",
@@ -119,57 +115,6 @@ def udpAddress(value: object) -> str | None:
         host, port = shown(value[0]), shown(value[1])
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return shown(value) if value else None
-
-
-def natSummary(report: Mapping[str, Any]) -> str:
-    """
-    What the NAT in front of this computer means for its user.
-
-    @param report: the fields of L{vnet.values.NatReport}.
-    """
-    public = udpAddress(report.get("publicAddress"))
-    if report.get("udp") is None:
-        return "Not known yet: it is seen some seconds after this computer has gone online."
-    if not report["udp"]:
-        return (
-            "UDP does not get out: a firewall here seems to block it, so there are no direct paths to peers "
-            "outside this local network. Allow outgoing UDP."
-        )
-    if public is None:
-        return "UDP gets out over IPv6 only: peers that have IPv6 can connect directly."
-    if report.get("natted") is False:
-        return f"No NAT: this computer is on the Internet itself, at {public}. Direct paths should work."
-    if report.get("mappingVaries") is None:
-        return f"Behind a NAT, seen as {public}. Direct paths work with most peers."
-    if report["mappingVaries"]:
-        return (
-            f"Behind a NAT that gives each destination another port (seen as {public}): direct paths work "
-            "only with peers whose NAT is easier, or when the router forwards a UDP port to this computer "
-            "(vnet-client --port)."
-        )
-    return f"Behind a NAT that keeps one port for all destinations: {public}. Direct paths should work."
-
-
-def directObstacle(report: NatReport) -> str:
-    """
-    What keeps this node from direct paths, as far as it knows; empty when nothing does.
-    """
-    if report.udp is False:
-        return "no UDP gets out of this computer's network: allow outgoing UDP in its firewall"
-    if report.mappingVaries:
-        return (
-            "the NAT in front of this computer gives each destination another port, and the other side's is no easier: let a "
-            "router forward a UDP port (vnet-client --port), or use IPv6 on both sides"
-        )
-    return ""
-
-
-def ipv6Summary(report: Mapping[str, Any]) -> str:
-    """
-    Whether there is IPv6 to the Internet.
-    """
-    public = udpAddress(report.get("publicAddress6"))
-    return f"seen as {public}" if public else "not available"
 
 
 def stateSentence(status: Mapping[str, Any]) -> str:

@@ -135,7 +135,7 @@ class BlockTests(SynchronousTestCase):
             "online: connected",
             "100.64.0.1, fd00:1::1",
             "41641",
-            "Direct paths should work",
+            "Direct links work with nearly everyone",
             "relays    relay.example:3478 over UDP (20.5 ms)\n",
         ):
             self.assertIn(part, text)

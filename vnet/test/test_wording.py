@@ -9,16 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet.client.wording import (
     age,
     amount,
-    directObstacle,
     latency,
-    natSummary,
     relayName,
     relaySummary,
     shown,
     stateSentence,
     udpAddress,
 )
-from vnet.values import NatReport
 
 
 class QuantityTests(SynchronousTestCase):
@@ -80,30 +77,6 @@ class SentenceTests(SynchronousTestCase):
     """
     Sentences that say what a state means.
     """
-
-    def test_natSummary(self) -> None:
-        """Each kind of NAT has its own sentence, which names the public address where there is one."""
-        public = "203.0.113.7:1"
-        base = {"udp": True, "publicAddress": public, "natted": True}
-        reports: list[dict[str, object]] = [
-            {"udp": None},
-            {"udp": False},
-            {"udp": True, "publicAddress": None, "publicAddress6": "[2001:db8::1]:1"},
-            {**base, "natted": False},
-            {**base, "mappingVaries": None},
-            {**base, "mappingVaries": True},
-            {**base, "mappingVaries": False},
-        ]
-        sentences = [natSummary(report) for report in reports]
-        self.assertEqual(len(set(sentences)), len(sentences))
-        self.assertTrue(all(public in sentence for sentence in sentences[3:]))
-
-    def test_directObstacle(self) -> None:
-        """What keeps this node from direct paths is said, with what helps; where nothing does, nothing is said."""
-        self.assertIn("allow outgoing UDP", directObstacle(NatReport(udp=False)))
-        self.assertIn("--port", directObstacle(NatReport(udp=True, mappingVaries=True)))
-        for report in (NatReport(), NatReport(udp=True), NatReport(udp=True, mappingVaries=False)):
-            self.assertEqual(directObstacle(report), "")
 
     def test_relays(self) -> None:
         """A relay is named with what it is reached over; where there is none it is said why."""
