@@ -31,6 +31,7 @@ from vnet.client.keptclock import KeptClock
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
 from vnet.client.node import Node, NodeParts
+from vnet.client.portmapping.network import ReactorNetwork
 from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
 from vnet.client.reach import reachRelays, resolveHost
 from vnet.client.state import StateFile
@@ -105,6 +106,9 @@ class Options(OneLineOptions):
             None,
             "File with the proxy's password in its first line; nobody else should be able to read it (0600).",
         ],
+    ]
+    optFlags = [
+        ["no-port-mapping", None, "Do not ask the router to forward the UDP port (PCP, NAT-PMP, UPnP)."]
     ]
     compData = None
     proxies = ProxyChoice()
@@ -235,6 +239,7 @@ class ClientService(MultiService):
                 acceptedPools=self._options["accept-pool"],
                 relayReach=reachRelays(self._reactor, dialer),
                 openPort=lambda: UdpPort(self._reactor),
+                routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)

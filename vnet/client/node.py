@@ -6,10 +6,11 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -26,6 +27,8 @@ from vnet.client.nat import NatDiscovery
 from vnet.client.natwording import directObstacle
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
+from vnet.client.portmapping.mapper import PortMapper, RouterNetwork
+from vnet.client.portmapping.pcp import nonceOf
 from vnet.client.reach import RelayReach
 from vnet.client.relays import Relays
 from vnet.client.roaming import Roaming
@@ -48,7 +51,7 @@ from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
 from vnet.protocols.tls import identify
-from vnet.values import Address, NatReport
+from vnet.values import Address, NatReport, PortMapping
 
 __all__ = ["Node", "NodeParts"]
 
@@ -63,6 +66,7 @@ class NodeParts:
     @ivar deriveMaster: Argon2id off the reactor thread.
     @ivar acceptedPools: see L{checkPool}.
     @ivar relayReach: how relays are reached; L{None}: this node uses none.
+    @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     """
 
@@ -80,6 +84,7 @@ class NodeParts:
     acceptedPools: Sequence[IPv4Network] = ()
     relayReach: RelayReach | None = None
     openPort: Callable[[], IDatagramPort] | None = None
+    routerNetwork: RouterNetwork | None = None
 
 
 @define(eq=False, repr=False)
@@ -105,6 +110,7 @@ class Node:
     peers: Peers = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     sockets: SpareSockets | None = field(default=None, init=False)
+    portMapper: PortMapper | None = field(default=None, init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
@@ -187,6 +193,15 @@ class Node:
                 accepts=self._mayBeRelay,
             )
 
+        if parts.routerNetwork is not None:
+            self.portMapper = PortMapper(
+                parts.clock,
+                parts.routerNetwork,
+                partial(nonceOf, parts.identity.seed),
+                parts.random,
+                self._portMapped,
+            )
+
     # The life of the node.
 
     def start(self) -> None:
@@ -205,12 +220,18 @@ class Node:
         An address of this computer has come or gone.
         """
         self._roaming.linksChanged()
+        if self.portMapper is not None:
+            self.portMapper.update(self.parts.port.port)
+            self._portMapped()
 
     async def stop(self) -> None:
         """
         Log out, so that peers know at once, and close everything.
         """
+        unmapped = None if self.portMapper is None else Deferred.fromCoroutine(self.portMapper.close())
         await self.logins.close()
+        if unmapped is not None:
+            await unmapped
         self.peers.close()
         self.synchroniser.stop()
         self._traffic.stop()
@@ -373,6 +394,25 @@ class Node:
     def _natReported(self, report: NatReport) -> None:
         self.puncher.setTraits(traitsOf(report), report.noise or 0.0)
         self._changed()
+
+    def _portMapped(self) -> None:
+        if self.portMapper is not None:
+            external = self.portMapper.status.external
+            self.puncher.setMapped(self.portMapper.addresses)
+            self.nat.learnRouter(None if external is None else external.host)
+            self._changed()
+
+    @property
+    def portMapping(self) -> PortMapping:
+        """
+        What the router does for this node's port.
+        """
+        if self.portMapper is None:
+            return PortMapping(reason="turned off by --no-port-mapping")
+        status = self.portMapper.status
+        if status.external is not None and self.puncher.contradicts(status.external):
+            return evolve(status, behindCarrier=True)
+        return status
 
     # Relays.
 

@@ -336,6 +336,7 @@ class Puncher:
         self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
         self._hosts: tuple[str, ...] = ()
         self._relays: dict[str, tuple[Address, ...]] = {}
+        self._opened: tuple[Address, ...] = ()
         self._port = 0
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
@@ -389,6 +390,20 @@ class Puncher:
         self._bindings.setServers(servers)
         self._discovery.wake()
         self._remap()
+
+    def setMapped(self, addresses: Sequence[Address]) -> None:
+        """
+        Say where routers take datagrams for the socket because they were asked to; again when that has changed.
+        """
+        self._opened = tuple(addresses)
+        self._update()
+
+    def contradicts(self, address: Address) -> bool:
+        """
+        Whether STUN servers see other hosts of the same family than an address, that a router has named.
+        """
+        seen = {each.host for each in self.reflexive if (":" in each.host) == (":" in address.host)}
+        return bool(seen) and address.host not in seen
 
     def setRelays(self, relays: Mapping[str, Sequence[Address]]) -> None:
         """
@@ -538,7 +553,8 @@ class Puncher:
 
     def _update(self) -> None:
         relayed = [address for addresses in self._relays.values() for address in addresses]
-        candidates = gather(self._hosts, self._port, self.reflexive, relayed)
+        opened = [each for each in self._opened if not self.contradicts(each)]
+        candidates = gather(self._hosts, self._port, self.reflexive, relayed, opened)
         if candidates == self.candidates:
             return
         self.candidates = candidates

@@ -8,18 +8,31 @@ the external address.  So that is all that is ever sent, and the epoch tells not
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from vnet.client.portmapping.asking import Asker
 from vnet.client.portmapping.way import LIFETIME, Grant, NoMapping, Silent, believe
-from vnet.protocols.codec.pcp import RESULTS, SUCCESS, Answer, decodeAnswer, encodeMap
+from vnet.protocols.codec.pcp import NONCE, RESULTS, SUCCESS, Answer, decodeAnswer, encodeMap
 from vnet.protocols.machine.routerquery import SENDS
 
-__all__ = ["Pcp"]
+__all__ = ["Pcp", "nonceOf"]
 
 _SENDS_TO_KEEP = 5
 _VERSION_UNKNOWN = 1
+
+
+def nonceOf(secret: bytes, router: str, port: int) -> bytes:
+    """
+    The nonce of a node for a router and its UDP port: who started again after it was killed gets its mapping back.
+
+    @param secret: of the node, 32 bytes.
+    """
+    return blake2b(
+        f"{router} {port}".encode(), key=secret, digest_size=NONCE, person=b"vnet PCP nonce"
+    ).digest()
 
 
 @define(eq=False, repr=False)
