@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.priv.test_nat_discovery_server -*-
+# -*- test-case-name: vnet.test.test_stunplaces -*-
 """
 The STUN server of a mediator that is no relay.
 """

@@ -1,5 +1,5 @@
 """
-Tests for L{vnet.server.stunplaces} and L{vnet.server.everyaddress}.
+Tests for L{vnet.server.stunplaces}, L{vnet.server.everyaddress} and L{vnet.server.stunsockets}.
 """
 
 from __future__ import annotations
@@ -8,12 +8,18 @@ import errno
 import os
 from typing import Any
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.interfaceaddresses import InterfaceAddress
 from vnet.protocols.machine.stunorigins import Origins
+from vnet.server import stunsockets
 from vnet.server.everyaddress import EveryAddress
 from vnet.server.stunplaces import publicPairs, serveSecond
+from vnet.server.stunsockets import StunSockets
 from vnet.values import Address
 
 
@@ -217,3 +223,78 @@ class EveryAddressTests(SynchronousTestCase):
         self.assertNotIn(Address("198.51.100.1", 3478), host.origins)
         self.assertFalse(host.everywhere)
         self.assertEqual(host.open(("", 0)), [Address("", 40000)])
+
+
+class UdpReactor(Clock):
+    """
+    A reactor that opens UDP ports, some of which it cannot.
+    """
+
+    def __init__(self, **failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+        self.open: list[tuple[str, int]] = []
+
+    def listenUDP(self, port: int, protocol: Any, interface: str, maxPacketSize: int) -> Any:
+        code = self.failures.get(interface)
+        if code is not None:
+            raise CannotListenError(interface, port, OSError(code, os.strerror(code)))
+        place = (interface, port)
+        self.open.append(place)
+        return UdpPort(self.open, place)
+
+
+class UdpPort:
+    def __init__(self, opened: list[tuple[str, int]], place: tuple[str, int]) -> None:
+        self._open = opened
+        self._place = place
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("UDP", *self._place)
+
+    def stopListening(self) -> None:
+        self._open.remove(self._place)
+
+
+class SocketsTests(SynchronousTestCase):
+    """
+    L{StunSockets}.
+    """
+
+    def found(self, *addresses: str) -> None:
+        """
+        This host has these addresses; none: the system does not tell.
+        """
+        self.patch(stunsockets, "ownAddresses", lambda: _at(*addresses))
+        self.patch(stunsockets, "outwardAddresses", dict)
+
+    def test_everywhere(self) -> None:
+        """Each address has a socket, one that is named has one, and at the end there is none."""
+        self.found("198.51.100.1", "127.0.0.1", "::1")
+        reactor = UdpReactor()
+        sockets = StunSockets(reactor)
+        self.assertEqual(sockets.listenUdp("", 3478), 3478)
+        self.assertEqual(sockets.listenUdp("198.51.100.1", 5000), 5000)
+        hosts = ["127.0.0.1", "198.51.100.1", "::1"]
+        self.assertEqual(
+            sorted(reactor.open), sorted([*((host, 3478) for host in hosts), ("198.51.100.1", 5000)])
+        )
+        self.successResultOf(Deferred.fromCoroutine(sockets.stop()))
+        self.assertEqual(reactor.open, [])
+
+    def test_unknown(self) -> None:
+        """
+        Where the system does not tell its addresses there is one socket of all, of both families if there are two.
+        """
+        self.found()
+        for reactor, host in ((UdpReactor(), "::"), (UdpReactor(**{"::": errno.EAFNOSUPPORT}), "0.0.0.0")):
+            self.assertEqual(StunSockets(reactor).listenUdp("", 3478), 3478)
+            self.assertEqual(reactor.open, [(host, 3478)])
+
+    def test_inUse(self) -> None:
+        """A port that is in use is an error of the system, in both cases."""
+        for addresses, busy in (((), "::"), (("198.51.100.1", "127.0.0.1"), "127.0.0.1")):
+            self.found(*addresses)
+            reactor = UdpReactor(**{busy: errno.EADDRINUSE})
+            error: Any = self.assertRaises(OSError, StunSockets(reactor).listenUdp, "", 3478)
+            self.assertEqual((error.errno, reactor.open), (errno.EADDRINUSE, []))
