@@ -55,7 +55,7 @@ bench-relay: ready-bench-relay ## the relay's throughput, latency and memory bes
 	@$(BIN)/python bench/relay.py
 
 natmatrix: ready-natmatrix$(if $(PEERS),-peers) ## which pairs of NATs get a direct path; PEERS=1: other programs too
-	@$(BIN)/python bench/natmatrix.py $(if $(PEERS),--namespaces --peers) $(MATRIXFLAGS)
+	@PYTHONHASHSEED=0 $(BIN)/python bench/natmatrix.py $(if $(PEERS),--namespaces --peers) $(MATRIXFLAGS)
 
 soak: ready-test ## ten minutes of traffic between two homes, with no lost connection
 	@$(BIN)/python -m vnet.test.soak
