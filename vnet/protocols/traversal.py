@@ -356,14 +356,15 @@ class Traversal:
         self._current = names[2:3]
         if len(names) < 5 or self._endpoint is None:
             return
-        answers: dict[str, Address] = {}
+        halves: list[dict[str, Address]] = []
 
         def sampled(found: dict[str, Address]) -> None:
-            answers.update(found)
-            self._predicted(names, answers)
+            halves.append(found)
+            if len(halves) == 2:
+                self._predicted(names, {**halves[0], **halves[1]})
 
         # The order on the wire is that of these calls.
-        self._sample(server, names[:2], lambda found: answers.update(found))
+        self._sample(server, names[:2], sampled)
         self._open(names[2], self._endpoint)
         self._sample(server, names[3:], sampled)
 
