@@ -8,8 +8,6 @@ What comes from another address is dropped unread.
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,9 +15,10 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import CannotListenError, MulticastJoinError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.interfaces import IReadDescriptor, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from vnet.client.portmapping.asking import Channel
 from vnet.client.portmapping.gateway import defaultGateway
@@ -33,49 +32,91 @@ _CONTROL = 5351
 _ANNOUNCED = (("224.0.0.1", 5350), (GROUP, PORT))
 _CONNECT = 3.0
 _LONGEST = 2049
+_AT_ONCE = 16
 
 
-class RouterSocket(DatagramProtocol):
+@implementer(IReadDescriptor)
+@define(eq=False, repr=False)
+class RouterSocket:
     """
     A UDP socket that hears one host only.
+
+    Twisted's own UDP ports are not used: they write a line to the log whenever one is opened or closed.
+
+    @ivar _router: whom to hear.
+    @ivar _destinations: where each datagram is sent.
     """
 
-    noisy = False
+    _reactor: Any
+    _socket: socket.socket
+    _router: str
+    _destinations: Sequence[tuple[str, int]]
+    _received: Callable[[bytes], None]
+    _open: bool = field(default=True, init=False)
+    _log = Logger()
 
-    def __init__(
-        self, host: str, destinations: Sequence[tuple[str, int]], received: Callable[[bytes], None]
-    ) -> None:
-        """
-        @param host: whom to hear.
-        @param destinations: where each datagram is sent.
-        """
-        self._host = host
-        self._destinations = destinations
-        self._received = received
+    def __attrs_post_init__(self) -> None:
+        self._reactor.addReader(self)
 
     def send(self, data: bytes) -> None:
         """
         Send; what cannot be sent is dropped.
         """
-        for destination in self._destinations:
-            if self.transport is not None:
-                with suppress(OSError):
-                    self.transport.write(data, destination)
+        for destination in self._destinations if self._open else ():
+            with suppress(OSError):
+                self._socket.sendto(data, destination)
 
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """
-        See L{DatagramProtocol}.
-        """
-        if addr[0] == self._host:
-            self._received(datagram)
+    def fileno(self) -> int:
+        """See L{IReadDescriptor}."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See L{IReadDescriptor}."""
+        return "router"
+
+    def doRead(self) -> None:
+        """See L{IReadDescriptor}."""
+        for _ in range(_AT_ONCE):
+            if not self._open:
+                return
+            try:
+                data, source = self._socket.recvfrom(_LONGEST)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An error that an earlier datagram met on its way; reading it has cleared it.
+                continue
+            if source[0] == self._router:
+                with self._log.failuresHandled("while the router is heard"):
+                    self._received(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{IReadDescriptor}."""
+        self.close()
 
     def close(self) -> None:
         """
-        Close it.
+        Close it.  May be called twice.
         """
-        transport, self.transport = self.transport, None
-        if transport is not None:
-            transport.stopListening()
+        if self._open:
+            self._open = False
+            self._reactor.removeReader(self)
+            self._socket.close()
+
+
+def _bound(address: tuple[str, int], *options: tuple[int, int, int | bytes]) -> socket.socket:
+    """
+    @raise OSError: the system refuses.
+    """
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        for option in options:
+            opened.setsockopt(*option)
+        opened.bind(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 @define(eq=False, repr=False)
@@ -84,7 +125,7 @@ class Announcements:
     What a router says to all, in the groups of NAT-PMP, PCP and SSDP.
     """
 
-    _sockets: list[RouterSocket] = field(factory=list)
+    _sockets: list[RouterSocket]
 
     def close(self) -> None:
         """
@@ -92,14 +133,6 @@ class Announcements:
         """
         for each in self._sockets:
             each.close()
-
-
-def _listen(listen: Callable[..., Any], port: int, protocol: RouterSocket, **options: Any) -> Any:
-    try:
-        return listen(port, protocol, maxPacketSize=_LONGEST, **options)
-    except CannotListenError as error:
-        number = getattr(error.socketError, "errno", None) or errno.EADDRNOTAVAIL
-        raise OSError(number, os.strerror(number)) from error
 
 
 @define(eq=False, repr=False)
@@ -126,33 +159,34 @@ class ReactorNetwork:
 
     def openControl(self, uplink: Uplink, received: Callable[[bytes], None]) -> Channel:
         """See L{vnet.client.portmapping.mapper.RouterNetwork}."""
-        control = RouterSocket(uplink.router, [(uplink.router, _CONTROL)], received)
-        _listen(self._reactor.listenUDP, 0, control, interface=uplink.local)
-        return control
+        opened = _bound((uplink.local, 0))
+        return RouterSocket(self._reactor, opened, uplink.router, [(uplink.router, _CONTROL)], received)
 
     def openSearch(self, uplink: Uplink, received: Callable[[bytes], None]) -> Channel:
         """See L{vnet.client.portmapping.mapper.RouterNetwork}: some routers answer to one of the two only."""
-        search = RouterSocket(uplink.router, [(uplink.router, PORT), (GROUP, PORT)], received)
-        port = _listen(self._reactor.listenMulticast, 0, search, interface=uplink.local)
-        port.setTTL(1)
-        port.setLoopbackMode(False)
-        port.setOutgoingInterface(uplink.local).addErrback(lambda failure: failure.trap(OSError))
-        return search
+        opened = _bound(
+            (uplink.local, 0),
+            (socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(uplink.local)),
+            (socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1),
+            (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0),
+        )
+        places = [(uplink.router, PORT), (GROUP, PORT)]
+        return RouterSocket(self._reactor, opened, uplink.router, places, received)
 
     def openAnnouncements(self, uplink: Uplink, heard: Callable[[], None]) -> Closeable:
         """See L{vnet.client.portmapping.mapper.RouterNetwork}."""
-        opened = Announcements()
+        found = []
         for group, port in _ANNOUNCED:
-            listener = RouterSocket(uplink.router, [], lambda datagram: heard())
+            member = socket.inet_aton(group) + socket.inet_aton(uplink.local)
             # Bound to the group, it takes nothing that another program on this computer waits for.
             with suppress(OSError):
-                transport = _listen(
-                    self._reactor.listenMulticast, port, listener, interface=group, listenMultiple=True
+                opened = _bound(
+                    (group, port),
+                    (socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+                    (socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member),
                 )
-                opened._sockets.append(listener)
-                joined = transport.joinGroup(group, uplink.local)
-                joined.addErrback(lambda failure: failure.trap(MulticastJoinError))
-        return opened
+                found.append(RouterSocket(self._reactor, opened, uplink.router, (), lambda data: heard()))
+        return Announcements(found)
 
     def endpoint(self, uplink: Uplink, port: int) -> IStreamClientEndpoint:
         """See L{vnet.client.portmapping.mapper.RouterNetwork}."""
