@@ -78,7 +78,11 @@ def memory(chosen: argparse.Namespace, console: Console) -> list[Cell]:
     The half in memory.
     """
     module = importlib.import_module("vnet.test.natmatrix")
-    cells = list(module.measure(chosen.trials, lambda line: console.print(line, style="dim", markup=False)))
+    cells = list(
+        module.measure(
+            chosen.trials, lambda line: console.print(line, style="dim", markup=False, soft_wrap=True)
+        )
+    )
     notes = [f"In memory, {chosen.trials} trials of each pair."]
     say(console, write(chosen.out, "memory", "Direct paths, in memory", cells, machineFacts(), notes))
     return cells
@@ -104,6 +108,7 @@ def namespaces(chosen: argparse.Namespace, console: Console) -> list[Cell]:
             f"{done}/{len(wanted) * chosen.runs} {cell.one} - {cell.other}: {last.path}; {times}",
             style="dim",
             markup=False,
+            soft_wrap=True,
         )
 
     found = measure(wanted, chosen.runs, chosen.jobs, progress)

@@ -363,6 +363,7 @@ def measureRivals(
                     f"{next(done)}/{len(chosen) * len(rivals)} {name}: {' - '.join(kinds)}: {_said(outcome)}",
                     style="dim",
                     markup=False,
+                    soft_wrap=True,
                 )
 
         inTurn(jobs, list(enumerate(chosen)), one)

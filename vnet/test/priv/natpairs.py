@@ -128,14 +128,16 @@ class Meeting:
         """
         homes = [cluster.lab.addHome(name, nat=kind) for name, kind in zip(names, kinds, strict=True)]
         one, other = (cluster.addNode(home.name, where=home, wait=False) for home in homes)
+        meeting = cls(one, other, ended)
         for node in (one, other):
+            meeting.check()
             node.waitReady()
             node.ask("login", url=node.mediator.url if node.mediator else None)
         # Each pair is a network: without a password it takes no time to derive a key from one.
         network = f"{NETWORK}-{names[0]}"
         one.ask("create", network=network, password=None)
         other.ask("join", network=network, password=None)
-        return cls(one, other, ended)
+        return meeting
 
     def meet(self, patience: float) -> Outcome:
         """
@@ -159,13 +161,16 @@ class Meeting:
             return self._watch(clients, begin - start, begin, patience)
 
     def _online(self, nodes: Iterable[Node]) -> bool:
-        self._check()
+        self.check()
         for node in nodes:
             if not node.running:
                 raise LabError(f"{node.name} ended: {node.tail(1)}")
         return all(node.ask("status")["state"] == "online" for node in nodes)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """
+        @raise GivenUp: it is to end.
+        """
         if self.ended.is_set():
             raise GivenUp("ended before it was done")
 
@@ -177,7 +182,7 @@ class Meeting:
         seen: dict[str, Any] = {}
         try:
             while direct is None or pinged is None:
-                self._check()
+                self.check()
                 if time.monotonic() - begin > (patience if pinged is not None else max(patience, CONNECTED)):
                     break
                 if pinged is None and ping.look():
@@ -237,13 +242,19 @@ def cellOf(kinds: tuple[str, str], outcomes: Iterable[Outcome]) -> Cell:
     )
 
 
-def inTurn(jobs: int, tasks: Iterable[T], do: Callable[[T, threading.Event], object]) -> None:
+def inTurn(
+    jobs: int,
+    tasks: Iterable[T],
+    do: Callable[[T, threading.Event], object],
+    abandon: Callable[[], object] = lambda: None,
+) -> None:
     """
     Do a task for each of these, some at a time.  When one fails, or the process is interrupted, the others are asked to
     end, and waited for.
 
     @param jobs: how many at a time.
     @param do: gets the task, and an event that is set when it is to end.
+    @param abandon: called then, to make what they wait for end.
     """
     ended = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
@@ -254,6 +265,7 @@ def inTurn(jobs: int, tasks: Iterable[T], do: Callable[[T, threading.Event], obj
         except BaseException:
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            abandon()
             raise
 
 
@@ -294,5 +306,9 @@ def measure(
                 progress(cellOf(pair, found[pair]), found[pair])
             meeting.end()
 
-        inTurn(jobs, list(found), one)
+        def abandon() -> None:
+            for daemon in cluster.daemons:
+                daemon.kill()
+
+        inTurn(jobs, list(found), one, abandon)
     return found
