@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_portmapping_network -*-
+# -*- test-case-name: vnet.test.priv.test_portmapping_network -*-
 """
 The sockets towards the router: see L{vnet.client.portmapping.mapper.RouterNetwork}.
 
