@@ -73,6 +73,8 @@ class Peer:
     _searchedAt: float = field(default=float("-inf"), init=False)
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
+    _wantsDirect: bool = field(default=False, init=False)
+    _isRelayed: bool = field(default=True, init=False)
     _silentSince: float = field(default=0.0, init=False)
     _suspectedAt: float = field(default=float("-inf"), init=False)
     _previousAnswers: bool = field(default=False, init=False)
@@ -162,7 +164,7 @@ class Peer:
         """
         The network of this computer has changed.
         """
-        used = self._used
+        used, self._wantsDirect = self._used, True
         if used is not None and used.selected is not None:
             used.doubt()
             self.check(_DOUBT_SOON + 2 * used.selected.rtt)
@@ -179,6 +181,23 @@ class Peer:
             self._suspectedAt = now
             self.check(_DOUBT_SOON + 2 * path.rtt)
 
+    def _fell(self) -> None:
+        """
+        A relay has taken over from a direct path: one of both sides may have moved, and the other has to be told where to.
+        """
+        self.context.suspected()
+        now, self._wantsDirect = self.context.clock.seconds(), True
+        if now - self._suspectedAt >= _SUSPICION_PAUSE and self.context.reachable():
+            self._suspectedAt = now
+            self._askBeside()
+
+    def _askBeside(self) -> None:
+        """
+        Seek another path while there is one.
+        """
+        if self.member.state == "online" and self._previous is None and self.path is not None:
+            self._ask()
+
     def _doubtIn(self, patience: float) -> None:
         now, doubt = self.context.clock.seconds(), self._doubt
         if doubt is None or not doubt.active():
@@ -190,8 +209,7 @@ class Peer:
 
     def _doubted(self) -> None:
         self._doubt, self._doubtful = None, True
-        if self.member.state == "online" and self._previous is None and self.path is not None:
-            self._ask()
+        self._askBeside()
 
     def _alive(self) -> None:
         """
@@ -217,6 +235,8 @@ class Peer:
                 self._seekAnew()
             elif self._doubtful:
                 self._doubted()
+            elif self._wantsDirect and self.path.relayed:
+                self._askBeside()
 
     def _seekAnew(self) -> None:
         """
@@ -302,6 +322,7 @@ class Peer:
             return
         self._keepWorking()
         self._start = start
+        self._wantsDirect = False
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
         self._attempt = self._connect(startAt, host)
@@ -412,6 +433,8 @@ class Peer:
             return
         if self._doubtful and event.reason == "found":
             event = evolve(event, reason="doubt")
+        fell = event.reason in ("doubt", "lost") and event.path.relayed and not self._isRelayed
+        self._isRelayed = event.path.relayed
         self._dropPrevious()
         self._cancel()
         self._trust()
@@ -419,6 +442,8 @@ class Peer:
         initiate = self.controlling and not self._initiated
         self._initiated = True
         self._setEndpoint(event, initiate)
+        if fell:
+            self._fell()
         if not self.controlling and not self._confirmed:
             self._schedule(_CONFIRMED)
 

@@ -274,12 +274,19 @@ def measure(
                         assert client.stderr is not None
                         outcome.broken.append(f"{event}: {client.stderr.read().strip()}")
                         return outcome
-                    if back > limit:
-                        told(cluster.logs())
+                    if max(back, direct) > limit:
+                        told(f"{_described(stage)}\n{cluster.logs()}")
         finally:
             meter.stop()
             stop(client, server)
     return outcome
+
+
+def _described(stage: Stage) -> str:
+    seen = []
+    for node, other in ((stage.alice, stage.bob), (stage.bob, stage.alice)):
+        seen.append(json.dumps(node.ask("peer", name=other.ask("status")["address"])))
+    return "\n".join(seen)
 
 
 def _happen(stage: Stage, meter: Meter, event: Event) -> tuple[float, float]:
@@ -295,12 +302,12 @@ def _happen(stage: Stage, meter: Meter, event: Event) -> tuple[float, float]:
         direct = time.monotonic() - at
     except LabError:
         direct = float("inf")
-    back = float("inf")
-    deadline = at + _PATIENCE
-    while back == float("inf") and time.monotonic() < deadline:
-        time.sleep(max(0.0, at + _OBSERVED - time.monotonic()) or 0.5)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        time.sleep(max(0.5, at + _OBSERVED - time.monotonic()))
         back = meter.backAfter(at, time.monotonic())
-    return back, direct
+        if back != float("inf") or time.monotonic() >= deadline:
+            return back, direct
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
