@@ -40,7 +40,7 @@ class Trace:
     """
 
     packets: str = ""
-    write: Callable[[str], None] = print
+    write: Callable[[str], None] = lambda line: print(line)
     since: float = attrs.field(default=0.0, init=False)
     _pair: Pair | None = attrs.field(default=None, init=False)
     _names: dict[str, str] = attrs.field(factory=dict, init=False)

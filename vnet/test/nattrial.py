@@ -26,7 +26,7 @@ from vnet.test.natoverlay import NatOverlay, SkewedClock
 from vnet.test.natsim import Link, NatHost
 from vnet.test.nodelab import URL, TestNode
 
-__all__ = ["Outcome", "Pair", "Setting", "runTrial"]
+__all__ = ["Outcome", "Pair", "Setting", "Side", "memoryDirectory", "runTrial"]
 
 _BEFORE = 5.0
 _AFTER = 2.0
@@ -135,7 +135,7 @@ class Pair:
     """
     Two nodes on an Internet of their own.
 
-    @ivar begun: called with the pair when all is built, and nothing has been sent.
+    @ivar changed: whether anything has changed at a node since this was set to L{False}.
     """
 
     kinds: tuple[str, str]
@@ -145,6 +145,7 @@ class Pair:
     overlay: NatOverlay = attrs.field(init=False)
     sides: tuple[Side, Side] = attrs.field(init=False)
     roundTrip: float = attrs.field(init=False)
+    changed: bool = attrs.field(default=True, init=False)
     _random: random.Random = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
 
@@ -166,6 +167,9 @@ class Pair:
         self.overlay.net.jitter = setting.jitter
         self.sides = (self._side("alice", sites[0]), self._side("bob", sites[1]))
 
+    def _hasChanged(self) -> None:
+        self.changed = True
+
     def _newName(self) -> str:
         self._count += 1
         return str(self.directory / f"{self._count}")
@@ -177,6 +181,7 @@ class Pair:
         identity = f"{name} {self._random.getrandbits(64)}"
         node = self.overlay.addBehind(identity, site, computer, clock=clock)
         node.state.update(nick=name)
+        node.core.whenChanged = self._hasChanged
         return Side(name, site, computer, node)
 
     @property
@@ -251,7 +256,7 @@ def runTrial(
 
     @param begun: called when all is built.
     """
-    with tempfile.TemporaryDirectory(dir=_memory()) as directory, _errorsLogged() as errors:
+    with tempfile.TemporaryDirectory(dir=memoryDirectory()) as directory, _errorsLogged() as errors:
         pair = Pair(kinds, seed, Path(directory), setting or Setting())
         begun(pair)
         outcome = _measure(pair)
@@ -311,6 +316,9 @@ class _Seen:
         @return: whether all is reached.
         """
         pair, after = self.pair, self.pair.seconds - self._since
+        if not pair.changed:
+            return False
+        pair.changed = False
         if self.pathAfter is None and all(side.path is not None for side in pair.sides):
             self.pathAfter = after
         if self.connectedAfter is None and pair.connected:
@@ -323,6 +331,8 @@ class _Seen:
         """
         Count changes of the paths; a second after they were found each side may have taken the better of several.
         """
+        if not self.pair.changed:
+            return False
         self.look()
         paths = [side.path and side.path.address for side in self.pair.sides]
         if self._paths and paths != self._paths:
@@ -331,7 +341,10 @@ class _Seen:
         return False
 
 
-def _memory() -> str | None:
+def memoryDirectory() -> str | None:
+    """
+    Where files are in memory; L{None}: nowhere here.
+    """
     fast = Path("/dev/shm")
     return str(fast) if fast.is_dir() else None
 
