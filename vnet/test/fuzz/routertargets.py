@@ -94,7 +94,7 @@ def _description(data: bytes) -> None:
         _atRouter(service.control)
         require(service.type.startswith(_URN), "a type is one that is known")
         with accepting("a call is well-formed"):
-            parseXml(encodeCall(service, "Get", {"A": data.decode("latin-1")} if data.isascii() else {}))
+            parseXml(encodeCall(service, "Get", {"A": f"<&>{service.control}"}))
     if not services:
         raise DecodeError("nothing")
 
