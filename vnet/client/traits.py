@@ -20,11 +20,13 @@ def traitsOf(report: NatReport) -> Traits:
     public = report.publicAddress
     step = report.step or 0
     low, high = report.ports or (0, 0)
+    # One mapping serves all of an endpoint-independent NAT's, so that a block of ports alone is no limit.
+    isEasy = report.mapping == "endpoint-independent"
     return Traits(
         mapping=report.mapping or "",
         filtering=report.filtering or "",
         allocation=report.allocation or "",
-        limited=bool(report.shared),
+        limited=bool(report.shared) and not (isEasy and report.allocation == "block"),
         step=step if abs(step) <= _LARGEST_STEP else 0,
         low=low,
         high=high,

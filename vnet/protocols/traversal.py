@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from attrs import define, evolve, field, frozen
@@ -25,7 +26,7 @@ from vnet.protocols.codec.signal import Signal
 from vnet.protocols.machine.candidates import priority
 from vnet.protocols.machine.portguess import HIGHEST, LOWEST, bracket, guesses, meetings, stepOf
 from vnet.protocols.machine.ratelimit import KeyedLimit
-from vnet.protocols.machine.strategy import Strategy, strategy
+from vnet.protocols.machine.strategy import Strategy, isRandom, strategy
 from vnet.protocols.sampling import Sampler
 from vnet.values import Address, Candidate
 
@@ -48,9 +49,28 @@ _FEW = 64
 _REPEATS = (0.0, 0.1, 0.2, 0.3, 0.5)
 _MEETINGS = 48
 _HOP_LIMITS = (4, 2)
-_ROUNDS = {Strategy.REPAIR: 3, Strategy.PREDICT: 4, Strategy.BIRTHDAY: 1, Strategy.MEET: 6}
-_DELAYS = {Strategy.REPAIR: 1.5, Strategy.PREDICT: 0.3, Strategy.BIRTHDAY: 1.0, Strategy.MEET: 0.4}
-_PATIENCE = {Strategy.REPAIR: 2.0, Strategy.PREDICT: 2.5, Strategy.BIRTHDAY: 26.0, Strategy.MEET: 2.5}
+_ROUNDS = {
+    Strategy.REPAIR: 3,
+    Strategy.PREDICT: 4,
+    Strategy.BIRTHDAY: 1,
+    Strategy.MEET: 6,
+    Strategy.SCATTER: 6,
+}
+_DELAYS = {
+    Strategy.REPAIR: 1.5,
+    Strategy.PREDICT: 0.3,
+    Strategy.BIRTHDAY: 1.0,
+    Strategy.MEET: 0.4,
+    Strategy.SCATTER: 1.0,
+}
+# The mappings of one round are gone when the next begins, where few are at once or there is but little chance.
+_PATIENCE = {
+    Strategy.REPAIR: 2.0,
+    Strategy.PREDICT: 2.5,
+    Strategy.BIRTHDAY: 26.0,
+    Strategy.MEET: 2.5,
+    Strategy.SCATTER: 33.0,
+}
 _SECOND_PASS = 8.0
 _SOON = 0.2
 # A sum of floats may be less than it should be.
@@ -302,6 +322,7 @@ class Traversal:
             Strategy.PREDICT: self._predict,
             Strategy.BIRTHDAY: self._birthday,
             Strategy.MEET: self._sampleToMeet,
+            Strategy.SCATTER: self._sampleToMeet,
         }
         if chosen is not None and server is not None:
             begin[chosen](server)
@@ -439,13 +460,60 @@ class Traversal:
             if step and ports and 1 <= ports[-1] + step <= 65535:
                 last = (max if step > 0 else min)(ports) + step
                 self._predictAt("next", mapped[-1].host, last, last, step, sampledAt)
-                if self._theirs is not None and self._theirs.kind == "next":
+                if self._strategy is Strategy.SCATTER:
+                    self._scatter()
+                elif self._theirs is not None and self._theirs.kind == "next":
                     self._meet(self._theirs)
 
         self._sample(server, names[:4], sampled)
 
+    def _scatter(self) -> None:
+        """
+        Guess in the peer's block, from ports at which it aims.
+        """
+        own, peer = self.prediction, self._traits
+        if own is None or peer is None or not self._isSeen(peer.host):
+            return
+        self._beginSoon(own)
+        block = Prediction(own.round, "ports", peer.host, peer.low, peer.high)
+        ports = guesses(block, self._means.random, self._means.take(BLOCK_SOCKETS))
+        name = next(iter(self._current), "")
+        self._later(_SOON, lambda: self._probeAll(ports, block.host, name, _BURST_PACE))
+
+    def _aim(self, theirs: Prediction) -> None:
+        """
+        Aim at the next ports of a sequential NAT, from a socket for each.
+        """
+        self._stopProbing()
+        self._closeUnused()
+        self._round = theirs.round
+        self._tries += 1
+        names = self._openSockets(BLOCK_SOCKETS)
+        delay = max(0.0, theirs.at / 1000 - (self._now() - self._startAt))
+        for turn in (0, 1):
+            for index, name in enumerate(names):
+                there = Address(theirs.host, theirs.low + index * theirs.step, name)
+                if 1 <= there.port <= 65535:
+                    self._later(
+                        delay + turn + index * _BURST_PACE, partial(self._open, name, there, index + turn)
+                    )
+        self._later(delay + _PATIENCE[Strategy.MEET] + 1, self._closeUnused)
+
+    def _beginSoon(self, own: Prediction) -> int:
+        """
+        Tell the other side when both begin.
+        """
+        at = self._sinceStart() + int(_SOON * 1000)
+        self.prediction = evolve(own, at=at)
+        self._tell()
+        return at
+
     def _meet(self, theirs: Prediction) -> None:
         own = self.prediction
+        if isRandom(self._means.traits):
+            if theirs.at:
+                self._aim(theirs)
+            return
         if theirs.round > self._round:
             self._strategy = Strategy.MEET
             self._beginRound(theirs.round)
@@ -456,9 +524,7 @@ class Traversal:
         if not at:
             if not self._controlling:
                 return
-            at = self._sinceStart() + int(_SOON * 1000)
-            self.prediction = evolve(own, at=at)
-            self._tell()
+            at = self._beginSoon(own)
         self._met = own.round
         ports = meetings(own, theirs, self._controlling, at, self._means.take(_MEETINGS))
         name = next(iter(self._current), "")

@@ -45,6 +45,7 @@ class StrategyTests(SynchronousTestCase):
             (BLOCK, EASY, ("birthday", "answer")),
             (SEQUENTIAL, SEQUENTIAL, ("meet", "meet")),
             (RANDOM, SEQUENTIAL, ("hopeless", "hopeless")),
+            (SEQUENTIAL, BLOCK, ("scatter", "answer")),
             (RANDOM, BLOCK, ("hopeless", "hopeless")),
             (RANDOM, OPEN, ("plain", "plain")),
             (SEQUENTIAL, NARROW, ("plain", "plain")),

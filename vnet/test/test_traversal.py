@@ -261,6 +261,12 @@ class TraversalTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.run_(10, 15, sequential, sequential)), 10)
         self.assertGreaterEqual(len(self.run_(10, 15, noisy, noisy)), 8)
 
+    def test_scatter(self) -> None:
+        """A sequential NAT and a carrier's block find each other by chance, one time in eight a round."""
+        found = len(self.run_(16, 200, sequential, block))
+        self.assertGreaterEqual(found, 4)
+        print(found)
+
     def test_hopeless(self) -> None:
         """Two random NATs are left in peace: a few checks, no spare socket."""
         lab = Lab(1)

@@ -2,10 +2,11 @@
 """
 What two NATs call for, beyond the checks of ICE::
 
-                   easy       sequential   random, block
-    easy           repair     predict      birthday
-    sequential                meet         hopeless
-    random, block                          hopeless
+                  easy       sequential   block       random
+    easy          repair     predict      birthday    birthday
+    sequential               meet         scatter     hopeless
+    block                                 hopeless    hopeless
+    random                                            hopeless
 
 A NAT is easy when all that a socket sends leaves from one port (endpoint-independent mapping), or when there is none.
 
@@ -14,6 +15,8 @@ A NAT is easy when all that a socket sends leaves from one port (endpoint-indepe
    the peer has few to try.
  - Birthday: the random side opens many sockets, and the other one tries ports until one of them is hit.
  - Meet: both predict their next ports, and begin at the same moment.
+ - Scatter: the sequential side predicts its next ports, the other one aims at each of them from a socket of its own, and
+   each datagram of the sequential side is one guess in a block of ports.  It is a small chance, taken a few times.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Strategy(enum.Enum):
     BIRTHDAY = "birthday"
     ANSWER = "answer"
     MEET = "meet"
+    SCATTER = "scatter"
     HOPELESS = "hopeless"
 
 
@@ -75,4 +79,12 @@ def strategy(own: Traits, peer: Traits) -> Strategy:
         if isEasy(own):
             return Strategy.ANSWER
         return Strategy.PREDICT if isSequential(own) else Strategy.BIRTHDAY
-    return Strategy.MEET if isSequential(own) and isSequential(peer) else Strategy.HOPELESS
+    if isSequential(own) and isSequential(peer):
+        return Strategy.MEET
+    if isSequential(own) and _isBlock(peer):
+        return Strategy.SCATTER
+    return Strategy.ANSWER if _isBlock(own) and isSequential(peer) else Strategy.HOPELESS
+
+
+def _isBlock(traits: Traits) -> bool:
+    return traits.allocation == "block" and 0 < traits.low < traits.high
