@@ -239,6 +239,7 @@ class ClientService(MultiService):
                 acceptedPools=self._options["accept-pool"],
                 relayReach=reachRelays(self._reactor, dialer),
                 openPort=lambda: UdpPort(self._reactor),
+                fixedPort=bool(self._options["port"]),
                 routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
             )
         )

@@ -29,6 +29,7 @@ from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.portmapping.mapper import PortMapper, RouterNetwork
 from vnet.client.portmapping.pcp import nonceOf
+from vnet.client.porttest import PortTest
 from vnet.client.reach import RelayReach
 from vnet.client.relays import Relays
 from vnet.client.roaming import Roaming
@@ -68,6 +69,7 @@ class NodeParts:
     @ivar relayReach: how relays are reached; L{None}: this node uses none.
     @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
+    @ivar fixedPort: whether the user named the UDP port, to forward it.
     """
 
     clock: IReactorTime
@@ -84,6 +86,7 @@ class NodeParts:
     acceptedPools: Sequence[IPv4Network] = ()
     relayReach: RelayReach | None = None
     openPort: Callable[[], IDatagramPort] | None = None
+    fixedPort: bool = False
     routerNetwork: RouterNetwork | None = None
 
 
@@ -110,6 +113,7 @@ class Node:
     peers: Peers = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     sockets: SpareSockets | None = field(default=None, init=False)
+    portTest: PortTest | None = field(default=None, init=False)
     portMapper: PortMapper | None = field(default=None, init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
@@ -151,6 +155,11 @@ class Node:
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
         self.logins = Logins(parts.state, self._makeSession)
+        if parts.fixedPort:
+            self.portTest = PortTest(
+                parts.clock, parts.port.port, self.logins.ask, parts.random, self._changed
+            )
+            self.puncher.askers.append(self.portTest)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)
         self.memberships = Memberships(
             parts.state,
@@ -238,6 +247,8 @@ class Node:
         if self.relays is not None:
             self.relays.clear()
         self.nat.close()
+        if self.portTest is not None:
+            self.portTest.close()
         self.puncher.close()
         if self.sockets is not None:
             self.sockets.closeAll()
@@ -278,6 +289,7 @@ class Node:
             self.view.clear()
         self.welcome = welcome
         self.nat.setServers(welcome.stun)
+        self._testPort(self.nat.report())
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)
         self.synchroniser.run()
@@ -393,7 +405,19 @@ class Node:
 
     def _natReported(self, report: NatReport) -> None:
         self.puncher.setTraits(traitsOf(report), report.noise or 0.0)
+        self._testPort(report)
         self._changed()
+
+    def _testPort(self, report: NatReport) -> None:
+        if self.portTest is not None and self.logins.online:
+            self.portTest.consider(report)
+
+    @property
+    def forwardedPort(self) -> str | None:
+        """
+        Whether the UDP port that the user named is reached from outside: see L{PortTest.forwarded}.
+        """
+        return None if self.portTest is None else self.portTest.forwarded(self.nat.report())
 
     def _portMapped(self) -> None:
         if self.portMapper is not None:

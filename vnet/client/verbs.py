@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # How long a discovery of the NAT that is under way is waited for, seconds.
 _PATIENCE = 3.0
+# How long the datagram is waited for that tests the port.
+_TEST = 1.0
 
 _CUT = "The link holds no secret: put it in quotes, the shell cuts it at '&'"
 
@@ -178,10 +180,13 @@ class Verbs:
     async def netcheck(self) -> dict[str, Any]:
         """See L{INode}."""
         await self._node.nat.whenSettled(_PATIENCE)
+        if self._node.portTest is not None:
+            await self._node.portTest.again(_TEST)
         return self._nat()
 
     def _nat(self) -> dict[str, Any]:
-        return describeNat(self._node.nat.report())
+        node = self._node
+        return describeNat(node.nat.report(), node.portMapping, node.forwardedPort)
 
     @_deferred
     async def setNick(self, nick: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ __all__ = [
     "Signal",
     "Storage",
     "Synchronise",
+    "TestPort",
     "TooMany",
     "loginTranscript",
 ]
@@ -341,6 +342,17 @@ class ForwardSignal(amp.Command):
 
     arguments = [(b"peer", amp.String()), (b"sealed", amp.String())]
     response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    errors = _ERRORS
+
+
+class TestPort(amp.Command):
+    """
+    Client to mediator: send one STUN Binding indication with C{token} (12 bytes) as its transaction id to this UDP port of the
+    address that this connection comes from, which is the answer's C{host}.
+    """
+
+    arguments = [(b"port", amp.Integer()), (b"token", amp.String())]
+    response = [(b"host", amp.Unicode())]
     errors = _ERRORS
 
 

@@ -68,6 +68,9 @@ class ControlBackend(Protocol):
     def forwardSignal(self, session: ControlServer, peer: bytes, sealed: bytes) -> Answer:
         """See L{control.ForwardSignal}."""
 
+    def testPort(self, session: ControlServer, port: int, token: bytes) -> Answer:
+        """See L{control.TestPort}."""
+
 
 @frozen
 class Limits:

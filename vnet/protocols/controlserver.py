@@ -49,6 +49,7 @@ _COMMANDS: dict[bytes, tuple[type[amp.Command], str]] = {
         (control.Synchronise, "synchronise"),
         (control.Connect, "connect"),
         (control.ForwardSignal, "forwardSignal"),
+        (control.TestPort, "testPort"),
     )
 }
 

@@ -21,19 +21,23 @@ from twisted.logger import Logger
 from vnet.errors import ConfigurationError
 from vnet.protocols import control
 from vnet.protocols.controlserver import ControlServer
+from vnet.protocols.machine.candidates import checkable
 from vnet.server import accounts, networks
 from vnet.server.addresses import Pool, network6Of
 from vnet.server.checks import checkedName, checkedNick, checkedProof
+from vnet.server.portprobe import probePort
 from vnet.server.presence import Presence
 from vnet.server.quotas import Quotas
 from vnet.server.rendezvous import Rendezvous
 from vnet.server.steps import Steps
 from vnet.server.store.worker import Store
 from vnet.server.tickets import Tickets
+from vnet.values import Address
 
 __all__ = ["Mediator", "Offer"]
 
 _NETWORK = 16
+_TOKEN = 12
 _REFUSAL_TIME = 0.1
 _EXPIRY_COST, _EXPIRY_PAUSE = 1000, 1.0
 
@@ -60,6 +64,7 @@ class Mediator:
     @ivar sessions: the one session of each node that is logged in.
     @ivar quotas: how often a node may do what.
     @ivar _random: gives random bytes.
+    @ivar _probe: sends a datagram with a token to an address.
     """
 
     _log = Logger()
@@ -69,6 +74,7 @@ class Mediator:
     _offer: Offer
     _random: Callable[[int], bytes] = secrets.token_bytes
     _draw: Callable[[int], int] = secrets.randbelow
+    _probe: Callable[[Address, bytes], None] = probePort
     presence: Presence = field(factory=Presence, init=False)
     sessions: dict[bytes, ControlServer] = field(factory=dict, init=False)
     _accounts: dict[bytes, accounts.Account] = field(factory=dict, init=False)
@@ -325,6 +331,21 @@ class Mediator:
         self.quotas.signal(session.key, peer)
         other.push(control.Signal, peer=session.key, sealed=sealed)
         return {}
+
+    async def testPort(self, session: ControlServer, port: int, token: bytes) -> dict[str, Any]:
+        """
+        Send a datagram to the node that asks, and to nobody else.
+        """
+        address = Address(session.host, port)
+        # Whoever seems to come from this host itself comes through a proxy, and does not own its ports.
+        if len(token) != _TOKEN or not checkable(address):
+            raise control.Denied("this port is not tested")
+        self.quotas.testPort(session.key)
+        try:
+            self._probe(address, token)
+        except OSError as error:
+            raise control.Busy(f"the datagram could not be sent: {error.strerror}") from error
+        return {"host": session.host}
 
     def _peer(self, session: ControlServer, peer: bytes) -> ControlServer:
         if self.sessions.get(session.key) is not session or not self.presence.peers(session.key, peer):

@@ -35,6 +35,7 @@ class Quotas:
     _signalsToOne: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 200), init=False)
     _relays: KeyedLimit = field(factory=lambda: KeyedLimit(0.05, 10), init=False)
     _connects: KeyedLimit = field(factory=lambda: KeyedLimit(20.0, 1000), init=False)
+    _portTests: KeyedLimit = field(factory=lambda: KeyedLimit(0.1, 1), init=False)
 
     def register(self, host: str) -> None:
         """
@@ -94,6 +95,14 @@ class Quotas:
         @raise control.TooMany: it does so too often.
         """
         self._take(self._connects, key)
+
+    def testPort(self, key: bytes) -> None:
+        """
+        A node has its port tested.
+
+        @raise control.TooMany: it does so too often.
+        """
+        self._take(self._portTests, key)
 
     def _take(self, limit: KeyedLimit, key: Hashable) -> None:
         if not limit.allow(key, self._clock()):

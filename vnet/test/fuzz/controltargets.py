@@ -151,6 +151,9 @@ class _Backend:
     async def forwardSignal(self, session: ControlServer, peer: bytes, sealed: bytes) -> dict[str, Any]:
         raise control.NotPeers("no")
 
+    async def testPort(self, session: ControlServer, port: int, token: bytes) -> dict[str, Any]:
+        return self._answer(session, host="192.0.2.1")
+
     def _answer(self, session: ControlServer, **values: Any) -> dict[str, Any]:
         require(session.key == _KEY, "only who has logged in is answered")
         return values
