@@ -55,11 +55,13 @@ from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.codec.stunattributes import USERNAME
 from vnet.protocols.machine.agent import Agent
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
-from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, ServerSilent
+from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, MappingChanged, ServerSilent
 from vnet.protocols.machine.candidates import checkable, gather
+from vnet.protocols.machine.lifetime import KeepAlive
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.ratelimit import KeyedLimit
-from vnet.protocols.traversal import Means, Sockets, Story, Traversal
+from vnet.protocols.traversal import Story, Traversal
+from vnet.protocols.traversaltools import Means, Sockets, Tools
 from vnet.values import Address, Candidate
 
 __all__ = ["MAXIMUM_ATTEMPTS", "Asker", "Attempt", "Puncher"]
@@ -68,6 +70,7 @@ MAXIMUM_ATTEMPTS = 1024
 """Peers for which one puncher has an agent at once."""
 
 _TRANSACTIONS = 16384
+_SETTLED = 10.0
 
 # Checks a second, and at once, of all attempts to one host that has not answered any.
 _UNANSWERED_RATE = 50.0
@@ -256,17 +259,8 @@ class Attempt:
         """
         Be ready for NATs that need more than checks.
         """
-        self._traversal = Traversal(
-            means,
-            self.peer,
-            self._agent,
-            self._agent.controlling,
-            startAt,
-            observed,
-            onSignal,
-            self._found,
-            self._dropped,
-        )
+        tools = Tools(means, self._agent, startAt, observed, onSignal, self._dropped)
+        self._traversal = Traversal(tools, self.peer, self._agent.controlling, startAt, self._found)
         self._traversal.begin()
 
     def pathChanged(self) -> None:
@@ -298,6 +292,7 @@ class Puncher:
 
     @ivar reflexive: the addresses that STUN servers see, without repetition.
     @ivar candidates: this side's candidates, the best first.
+    @ivar keepAlive: how often the NAT wants a packet of an idle path: see L{keepAliveChanged}.
     @ivar traits: the NAT in front of the socket, as far as it is known.
     @ivar askers: who else asks STUN servers through the socket, or through spare ones.
     @ivar ignored: how many datagrams belonged to no agent.
@@ -332,7 +327,9 @@ class Puncher:
         self._attempts: dict[str, Attempt] = {}
         self._pace = KeyedLimit(_UNANSWERED_RATE, _UNANSWERED_BURST, limit=4096)
         self._transactions: OrderedDict[bytes, str] = OrderedDict()
-        self._bindings = Bindings([], random=random)
+        self.keepAlive = KeepAlive()
+        self._refreshedAt = 0.0
+        self._bindings = Bindings([], random=random, refreshInterval=self.keepAlive.interval)
         self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
         self._hosts: tuple[str, ...] = ()
         self._relays: dict[str, tuple[Address, ...]] = {}
@@ -379,9 +376,17 @@ class Puncher:
         @param port: that of the socket.
         """
         self._hosts, self._port = tuple(hosts), port
+        self._refreshedAt = self.seconds()
         self._bindings.refresh(self.seconds())
         self._discovery.wake()
         self._update()
+
+    def keepAliveChanged(self) -> None:
+        """
+        L{keepAlive} has another interval.
+        """
+        self._bindings.refreshEvery(self.keepAlive.interval)
+        self._discovery.wake()
 
     def setServers(self, servers: Sequence[Address]) -> None:
         """
@@ -449,6 +454,7 @@ class Puncher:
             startAt=startAt,
             random=self._random,
             pace=self._pace,
+            keepAlive=self.keepAlive,
         )
 
         def happened(event: AgentEvent) -> None:
@@ -538,8 +544,19 @@ class Puncher:
                 return Credentials(text[:8], text[8:])
 
     def _discovered(self, event: BindingEvent) -> None:
+        if isinstance(event, MappingChanged):
+            self._judge(event)
         if isinstance(event, Mapped | ServerSilent):
             self._remap()
+
+    def _judge(self, event: MappingChanged) -> None:
+        """
+        Where only the port is another one, and nothing has happened to the network, the mapping has died of idleness.
+        """
+        quiet = self.seconds() - self._refreshedAt > _SETTLED
+        if quiet and event.old.host == event.new.host:
+            self.keepAlive.lapsed()
+            self.keepAliveChanged()
 
     def _remap(self) -> None:
         # A server that is silent for a while does not take the candidate away: the mapping may well be there.

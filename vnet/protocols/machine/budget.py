@@ -92,9 +92,9 @@ class Budget:
 
 def _key(address: Address) -> Hashable:
     """
-    A host that does not answer directly may do so through a relay.
+    A host that does not answer directly may do so through a relay; from which socket it is asked makes no difference.
     """
-    return address.via, sourceKey(address.host)
+    return address.allocation, sourceKey(address.host)
 
 
 def _trim(table: dict[Hashable, int] | dict[Hashable, None] | dict[Address, None]) -> None:
