@@ -21,6 +21,7 @@ from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
 from vnet.client.dataplane.sockets import SpareSockets
 from vnet.client.identity import Identity
+from vnet.client.lifetimes import LifetimeWatch
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
@@ -119,6 +120,7 @@ class Node:
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
     _roaming: Roaming = field(init=False)
+    _lifetimes: LifetimeWatch = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
@@ -143,6 +145,9 @@ class Node:
             self.sockets,
             self._outside,
             onReport=self._natReported,
+        )
+        self._lifetimes = LifetimeWatch(
+            parts.clock, self.puncher, self._paths.send, parts.random, self.sockets, self.nat.learnLifetime
         )
         self.forwarder = Forwarder(
             parts.device,
@@ -188,7 +193,14 @@ class Node:
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
         self._traffic = TrafficWatch(parts.clock, self.peers.all)
         self._roaming = Roaming(
-            parts.clock, parts.port, self.puncher, self.nat, self.peers, self.logins, lambda: self.relays
+            parts.clock,
+            parts.port,
+            self.puncher,
+            self.nat,
+            self.peers,
+            self._lifetimes,
+            self.logins,
+            lambda: self.relays,
         )
         if parts.relayReach is not None:
             self.relays = Relays(
@@ -249,6 +261,9 @@ class Node:
         self.nat.close()
         if self.portTest is not None:
             self.portTest.close()
+        self._lifetimes.close()
+        if self.portTest is not None:
+            self.portTest.close()
         self.puncher.close()
         if self.sockets is not None:
             self.sockets.closeAll()
@@ -289,6 +304,8 @@ class Node:
             self.view.clear()
         self.welcome = welcome
         self.nat.setServers(welcome.stun)
+        self._testPort(self.nat.report())
+        self._lifetimes.setServers(welcome.stun)
         self._testPort(self.nat.report())
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from vnet.client.lifetimes import LifetimeWatch
 from vnet.client.logins import Logins
 from vnet.client.nat import NatDiscovery
 from vnet.client.peers import Peers
@@ -36,6 +37,7 @@ class Roaming:
     _puncher: Puncher
     _nat: NatDiscovery
     _peers: Peers
+    _lifetimes: LifetimeWatch
     _logins: Logins
     _relays: Callable[[], Relays | None]
     _lookedAt: float = field(default=float("-inf"), init=False)
@@ -45,7 +47,9 @@ class Roaming:
         An address, a link or a route of this computer has come or gone: ask all that this node knows by its address.
         """
         relays = self._relays()
-        self._nat.setLocal(self._port.localAddresses(), self._port.port)
+        hosts = self._port.localAddresses()
+        self._nat.setLocal(hosts, self._port.port)
+        self._lifetimes.setLocal(hosts)
         self._peers.moved()
         if relays is not None:
             relays.linksChanged()

@@ -40,6 +40,7 @@ from vnet.protocols.machine import (
     cookie,
     handshake,
     keypair,
+    lifetime,
     prober,
     replay,
     search,
@@ -47,7 +48,6 @@ from vnet.protocols.machine import (
     timers,
 )
 from vnet.protocols.machine.admission import Admission
-from vnet.protocols.machine.binding import Bindings
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster, presharedKey, proofOf
@@ -278,11 +278,13 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "sameStart": lambda: rendezvous.SAME,
     "fallback": lambda: peer._FALLBACK,
     "stunRate": answersInASecond,
-    "bindingInterval": lambda: Bindings([], random=bytes)._interval,
+    "bindingInterval": lambda: lifetime.UNKNOWN,
     "pace": lambda: prober.PACE,
     "searchFails": lambda: search.FAILURE,
     "consentActive": lambda: consent.INTERVAL_ACTIVE,
-    "consentIdle": lambda: consent.INTERVAL_IDLE,
+    "consentIdle": lambda: lifetime.UNKNOWN,
+    "consentIdleShortest": lambda: lifetime.FLOOR,
+    "consentIdleLongest": lambda: lifetime.LONGEST,
     "consentExpiry": lambda: consent.EXPIRY,
     "alive": lambda: consent.LIVENESS_LIMIT,
     "candidates": lambda: candidates.LIMIT,

@@ -24,6 +24,7 @@ from vnet.protocols.machine.check import ROLE_CONFLICT
 from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.protocols.machine.consent import Liveness
 from vnet.protocols.machine.lifecycle import lifecycle
+from vnet.protocols.machine.lifetime import KeepAlive
 from vnet.protocols.machine.pair import CONSENT, LIVENESS, Pair, Path, State, Transmission
 from vnet.protocols.machine.prober import PACE
 from vnet.protocols.machine.ratelimit import KeyedLimit
@@ -55,6 +56,7 @@ class Agent:
         startAt: float,
         random: Callable[[int], bytes],
         pace: KeyedLimit | None = None,
+        keepAlive: KeepAlive | None = None,
     ) -> None:
         """
         @param controlling: whether this side decides; when both or neither do, one gives way.
@@ -62,8 +64,9 @@ class Agent:
         @param startAt: when both sides begin.
         @param random: returns so many unpredictable bytes.
         @param pace: see L{vnet.protocols.machine.budget.Budget}.
+        @param keepAlive: how often an idle path needs a packet; L{None}: each 20 seconds.
         """
-        self._core = Search(controlling, local, startAt, random, pace)
+        self._core = Search(controlling, local, startAt, random, pace, keepAlive)
         self._lifecycle = lifecycle(self._core)
         self._locals: dict[Address, Candidate] = {}
         self._now = 0.0
@@ -433,7 +436,9 @@ class Agent:
                 # The whole network may have been away, and the direct pairs be back with it.
                 core.retrySoon(now)
             if core.consent is not None:
-                core.consent.answered(now)
+                lapsed = core.consent.answered(now, now - rtt, mapped)
+                if lapsed and core.keepAlive is not None and not pair.address.allocation:
+                    core.keepAlive.lapsed()
         elif now < pair.restsUntil and core.retryAt is not None:
             core.retryAt = min(core.retryAt, pair.restsUntil)
         isSelected = pair is core.election.selected

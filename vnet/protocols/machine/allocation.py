@@ -66,7 +66,7 @@ __all__ = [
 
 _ASKING, _CHECKING = {"rto": 0.25, "rc": 5, "rm": 4}, {"rto": 0.25, "rc": 3, "rm": 3}
 _STREAM_ASKING, _STREAM_CHECKING = {"rto": 10.0, "rc": 1, "rm": 1}, {"rto": 5.0, "rc": 1, "rm": 1}
-_REFRESH, _SHORTEST_REFRESH, _KEEPALIVE, _SCAN = 60.0, 5.0, 15.0, 30.0
+_REFRESH, _SHORTEST_REFRESH, _KEEPALIVE, _SCAN = 60.0, 5.0, 10.0, 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
 _LIFETIME = 600
 _CLEARINGS = 3

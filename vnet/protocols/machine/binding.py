@@ -2,8 +2,8 @@
 """
 The addresses under which STUN servers see one socket of ours, kept known and kept alive.
 
-Each server is asked at once and then every 20 seconds or so for ever: NATs forget a UDP mapping
-after 30.  The requests go from the socket that they are about, so the machine shares its port with
+Each server is asked at once and then every 20 seconds or so for ever, or as often as the NAT wants it: most forget a UDP
+mapping after 30.  The requests go from the socket that they are about, so the machine shares its port with
 others; L{Bindings.expects} tells whose an answer is.
 """
 
@@ -144,6 +144,15 @@ class Bindings:
             if each.transaction is not None and each.transaction.sends > 1:
                 self._forget(each)
             each.dueAt = now
+
+    def refreshEvery(self, seconds: float) -> None:
+        """
+        From now on ask again after so many seconds, 20 percent more or less; at once sooner where that is less than it was.
+        """
+        if seconds < self._interval:
+            for each in self._servers.values():
+                each.dueAt -= self._interval - seconds
+        self._interval = seconds
 
     def expects(self, transactionId: bytes, addr: Address) -> bool:
         """

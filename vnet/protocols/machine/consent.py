@@ -2,15 +2,19 @@
 """
 Consent of the peer to be sent to (RFC 7675), and the keep-alive of the NATs between, by the same checks.
 
-While the tunnel carries traffic a check goes out every 5 seconds, otherwise every 20, each interval 20
-percent more or less.  A check that is not answered makes the next follow after 5 seconds in both cases.
+While the tunnel carries traffic a check goes out every 5 seconds, otherwise every 20, or as often as the NAT wants it:
+see L{vnet.protocols.machine.lifetime}; each interval 20 percent more or less.  A check that is not answered makes the next
+follow after 5 seconds in both cases.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import attrs
+
+from vnet.values import Address
 
 __all__ = [
     "EXPIRY",
@@ -36,6 +40,8 @@ _UNANSWERED = 20.0
 _QUIET = 15.0
 _SUSPECT = 1.0
 _PATIENCE = 0.1
+_LAPSES, _JUDGED = 3, 4
+_INSTANT = 0.001
 
 
 def jittered(interval: float, random: Callable[[int], bytes]) -> float:
@@ -54,16 +60,22 @@ class Consent:
     @ivar unansweredSince: when the first check was sent that no answer followed.
     @ivar dueAt: when the next check is to be sent.
     @ivar suspectAt: when L{missed} is to be called, because an answer is late.
+    @ivar idleInterval: gives the seconds between two checks without traffic.
     """
 
     _random: Callable[[int], bytes]
     answeredAt: float
     trafficAt: float
+    idleInterval: Callable[[], float] = lambda: INTERVAL_IDLE
     dueAt: float = attrs.field(init=False)
     unansweredSince: float | None = attrs.field(default=None, init=False)
     suspectAt: float | None = attrs.field(default=None, init=False)
     _checkedAt: float = attrs.field(init=False)
     _patience: float = attrs.field(default=_SUSPECT, init=False)
+    _isIdle: bool = attrs.field(default=False, init=False)
+    _afterIdle: bool = attrs.field(default=False, init=False)
+    _lost: deque[bool] = attrs.field(factory=lambda: deque(maxlen=_JUDGED), init=False)
+    _mapped: Address | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._checkedAt = self.answeredAt
@@ -103,7 +115,9 @@ class Consent:
         if self.unansweredSince is None:
             self.unansweredSince = now
             self.suspectAt = now + self._patience
-        self.dueAt = now + jittered(INTERVAL_ACTIVE if active else INTERVAL_IDLE, self._random)
+            self._afterIdle = self._isIdle
+        self._isIdle = not active
+        self.dueAt = now + jittered(INTERVAL_ACTIVE if active else self.idleInterval(), self._random)
 
     def missed(self, now: float) -> None:
         """
@@ -112,13 +126,27 @@ class Consent:
         self.suspectAt = None
         self.dueAt = min(self.dueAt, max(now, self._checkedAt + INTERVAL_ACTIVE))
 
-    def answered(self, now: float) -> None:
+    def answered(self, now: float, sentAt: float | None = None, mapped: Address | None = None) -> bool:
         """
         The peer answered.
+
+        @param sentAt: when it was asked; C{mapped}: the address at which it sees us.
+        @return: whether the path seems to have been lost because it was idle: another port of the NAT, or the first checks
+            after a silence again and again without an answer that later ones got.
         """
+        first, before = self.unansweredSince, self._mapped
+        lost = first is not None and sentAt is not None and sentAt > first + _INSTANT
+        remapped = (
+            mapped is not None and before is not None and mapped[0] == before[0] and mapped[1] != before[1]
+        )
+        if first is not None and self._afterIdle:
+            self._lost.append(lost)
+        lapsed = self._afterIdle and ((lost and remapped) or self._lost.count(True) >= _LAPSES)
+        self._afterIdle, self._mapped = False, mapped or before
         self.answeredAt = now
         self.unansweredSince = self.suspectAt = None
         self._patience = _SUSPECT
+        return lapsed
 
     @property
     def isSuspect(self) -> bool:

@@ -13,9 +13,10 @@ from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, 
 from vnet.protocols.machine.budget import Budget
 from vnet.protocols.machine.check import Signer
 from vnet.protocols.machine.checklist import Checklist
-from vnet.protocols.machine.consent import Consent, Liveness, jittered
+from vnet.protocols.machine.consent import INTERVAL_IDLE, Consent, Liveness, jittered
 from vnet.protocols.machine.doubt import Doubt
 from vnet.protocols.machine.election import Election
+from vnet.protocols.machine.lifetime import KeepAlive
 from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
 from vnet.protocols.machine.ratelimit import KeyedLimit
@@ -28,7 +29,7 @@ FAILURE = 10.0
 """Seconds until a search without result fails."""
 
 _LATE_CANDIDATE = 5.0
-_STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 20.0
+_STANDBY_FIRST, _STANDBY_ACTIVE = 0.3, 10.0
 _ACTIVE = 15.0
 _RETRY_FIRST, _RETRY_LONGEST = 5.0, 300.0
 _DOUBT_PAUSE, _DOUBT_WIDTH = 0.3, 8
@@ -51,6 +52,7 @@ class Search:
     @ivar standbyAt: when a pair that may take over is checked.
     @ivar retryAt: when direct pairs are tried again, while the selected one goes through a relay.
     @ivar doubting: while the selected pair is doubted.
+    @ivar keepAlive: how often an idle path needs a packet; L{None}: the usual interval.
     @ivar why: the reason of the next selection, see L{Selected}.
     """
 
@@ -61,6 +63,7 @@ class Search:
         startAt: float,
         random: Callable[[int], bytes],
         pace: KeyedLimit | None,
+        keepAlive: KeepAlive | None = None,
     ) -> None:
         self._random = random
         self._latestEnd = 0.0
@@ -83,6 +86,7 @@ class Search:
         self.retryAt: float | None = None
         self.doubting: Doubt | None = None
         self.why = "found"
+        self.keepAlive = keepAlive
         self._retries = 0
         self._doubtedAt = float("-inf")
         self._selectedAt = float("-inf")
@@ -141,7 +145,7 @@ class Search:
         self.standbyAt = now + _STANDBY_FIRST
         self._selectedAt = now
         self.election.selected = pair
-        self.consent = Consent(self._random, now, self.trafficAt)
+        self.consent = Consent(self._random, now, self.trafficAt, self._idleInterval)
         self.checklist.cancelBelow(pair.preference)
         if self.signer.controlling:
             # A nomination, as selected pairs are checked with USE-CANDIDATE (RFC 8445 section 8.1.1).
@@ -160,6 +164,9 @@ class Search:
         self.checklist.stop()
         self.events.append(Failed(self._reason()))
 
+    def _idleInterval(self) -> float:
+        return INTERVAL_IDLE if self.keepAlive is None else self.keepAlive.interval
+
     # A pair that takes over, and the way back
 
     def standby(self, now: float) -> Pair | None:
@@ -173,7 +180,7 @@ class Search:
         Ask pairs that may take over whether they work: the best, and one that shares no relay with the selected one, which
         may be what dies.
         """
-        interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else _STANDBY_IDLE
+        interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else self._idleInterval()
         self.standbyAt = now + jittered(interval, self._random)
         selected = self.election.selected
         ready = self.election.standbys(self.checklist, now)
