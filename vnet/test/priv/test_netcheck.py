@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.test.priv.cluster import Cluster, Node
+from vnet.test.priv.cluster import Cluster, Node, waitUntil
 
 pytestmark = pytest.mark.timeout(120)
 
 EI, AD, APD = "endpoint-independent", "address-dependent", "address-and-port-dependent"
 
+MAGIC = 17000
 BLOCK = range(50000, 50512)
 SEQUENCE = range(40000, 42000)
 
@@ -63,10 +64,18 @@ class NetcheckTests(SynchronousTestCase):
                 kind: cluster.addNode(home.host.name, "--no-port-mapping", where=home, wait=False)
                 for kind, home in homes.items()
             }
+            # The user forwards the port that he names, or does not.
+            for name, forwarded in (("forwarded", True), ("named", False)):
+                home = cluster.lab.addHome(name, nat="symmetric-random")
+                if forwarded:
+                    rule = f"iifname wan udp dport {MAGIC} dnat to {home.host.address}"
+                    home.router.run(["nft", "add", "rule", "ip", "nat", "prerouting", *rule.split()])
+                options = (f"--port={MAGIC}", "--no-port-mapping")
+                cls.nodes[name] = cluster.addNode(name, *options, where=home, wait=False)
             for node in cls.nodes.values():
                 node.waitReady()
-            pool = cls._cleanup.enter_context(ThreadPoolExecutor(len(KINDS)))
-            cls.reports = dict(zip(KINDS, pool.map(cls._check, cls.nodes.values()), strict=True))
+            pool = cls._cleanup.enter_context(ThreadPoolExecutor(len(cls.nodes)))
+            cls.reports = dict(zip(cls.nodes, pool.map(cls._check, cls.nodes.values()), strict=True))
         except BaseException:
             cls._cleanup.close()
             raise
@@ -116,10 +125,20 @@ class NetcheckTests(SynchronousTestCase):
             hosts = set(self.reports[kind]["hosts"])
             if kind == "pooling":
                 self.assertGreater(len(hosts), 1)
-            elif kind not in ("udp-blocked", "double"):
+            elif kind in KINDS and kind not in ("udp-blocked", "double"):
                 assert node.home is not None
                 public = node.host.address if kind == "public" else node.home.router.address
                 self.assertEqual(hosts, {public}, kind)
+
+    def test_forwarded(self) -> None:
+        """The port that the user named is tested from outside; where it is forwarded a hard NAT is none."""
+        named, forwarded = self.nodes["named"], self.nodes["forwarded"]
+        waitUntil(lambda: forwarded.ask("netcheck")["forwardedPort"] == "open", 30, "the port to be tested")
+        report = forwarded.ask("netcheck")
+        self.assertEqual(report["mapping"], APD)
+        self.assertIn("nearly everyone", report["summary"])
+        self.assertNotEqual(named.ask("netcheck")["forwardedPort"], "open")
+        self.assertIn("Forwarding a UDP port", named.ask("netcheck")["summary"])
 
     def test_text(self) -> None:
         """A person reads it as a table that ends in what it means."""
