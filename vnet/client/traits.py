@@ -31,4 +31,6 @@ def traitsOf(report: NatReport) -> Traits:
         low=low,
         high=high,
         host="" if public is None or ":" in public.host else public.host,
+        blocked=report.udp is False,
+        natless=report.natted is False,
     )

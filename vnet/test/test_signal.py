@@ -47,7 +47,16 @@ def someTraits(draw: st.DrawFn) -> Traits:
     allocation = draw(st.sampled_from(["", "preserving", "sequential", "random", "block"]))
     step = draw(st.integers(-32768, 32767))
     return Traits(
-        draw(dependence), draw(dependence), allocation, draw(st.booleans()), step, low, high, draw(hosts4)
+        draw(dependence),
+        draw(dependence),
+        allocation,
+        draw(st.booleans()),
+        step,
+        low,
+        high,
+        draw(hosts4),
+        draw(st.booleans()),
+        draw(st.booleans()),
     )
 
 
@@ -129,6 +138,17 @@ class SignalTests(SynchronousTestCase):
         expected += bytes([7, 2]) + b"\xff\xfc\x00\x05\x00\x09\x0a\x0b\x01\x02\x03\x04\x05\x06\x07\x08"
         self.assertEqual(both[len(head) :], expected + bytes([192, 0, 2, 2]))
         self.assertEqual(encode(attrs.evolve(bare, prediction=prediction))[len(head) :], both[-22:])
+        for changed, flags in (
+            ({"limited": False}, 0),
+            ({"limited": False, "blocked": True}, 2),
+            ({"natless": True}, 5),
+        ):
+            other = attrs.evolve(traits, **changed)
+            data = encode(attrs.evolve(bare, traits=other))
+            self.assertEqual(data[len(head) + 3], flags)
+            # Flags that are not known yet mean nothing.
+            later = data[: len(head) + 3] + bytes([flags | 0xF8]) + data[len(head) + 4 :]
+            self.assertEqual(decode(later).traits, other)
 
     def test_natRefused(self) -> None:
         """

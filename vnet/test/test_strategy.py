@@ -48,6 +48,7 @@ class StrategyTests(SynchronousTestCase):
             (SEQUENTIAL, BLOCK, ("scatter", "answer")),
             (RANDOM, BLOCK, ("hopeless", "hopeless")),
             (RANDOM, OPEN, ("plain", "plain")),
+            (Traits(blocked=True), EASY, ("hopeless", "hopeless")),
             (SEQUENTIAL, NARROW, ("plain", "plain")),
         ):
             chosen = strategy(one, two), strategy(two, one)

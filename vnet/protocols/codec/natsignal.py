@@ -6,7 +6,7 @@ What one peer tells another, in a signal, of the NAT in front of it, and of the 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-    |    Mapping    |   Filtering   |  Allocation   |     Flags   |L|
+    |    Mapping    |   Filtering   |  Allocation   |  Flags  |N|B|L|
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
     |         Step (signed)         |              Low              |
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -27,8 +27,9 @@ What one peer tells another, in a signal, of the NAT in front of it, and of the 
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 
 All numbers are big-endian.  Mapping and filtering are 0 unknown, 1 endpoint-independent, 2 address-dependent, 3
-address-and-port-dependent; allocation is 0 unknown, 1 preserving, 2 sequential, 3 random, 4 block; flag L (value 1)
-says that the NAT has few mappings to give.  Kind is 1 exact, 2 ports, 3 next.
+address-and-port-dependent; allocation is 0 unknown, 1 preserving, 2 sequential, 3 random, 4 block.  Flag L (value 1)
+says that the NAT has few mappings to give, B (2) that no UDP gets out, N (4) that there is no NAT; the other flags are
+zero when sent and ignored when read.  Kind is 1 exact, 2 ports, 3 next.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ PREDICTION_SIZE = _PREDICTION.size
 _DEPENDENCE = ("", "endpoint-independent", "address-dependent", "address-and-port-dependent")
 _ALLOCATIONS = ("", "preserving", "sequential", "random", "block")
 _KINDS = ("", "exact", "ports", "next")
-_LIMITED = 1
+_LIMITED, _BLOCKED, _NATLESS = 1, 2, 4
 
 
 @attrs.frozen
@@ -72,6 +73,8 @@ class Traits:
     @ivar step: between two ports of a sequential NAT.
     @ivar low: the lowest port to be expected, and C{high} the highest; 0 when unknown.
     @ivar host: its public IPv4 address; empty when unknown.
+    @ivar blocked: whether no UDP gets out.
+    @ivar natless: whether there is no NAT, and C{host} is the computer's own.
     """
 
     mapping: str = ""
@@ -82,6 +85,8 @@ class Traits:
     low: int = 0
     high: int = 0
     host: str = ""
+    blocked: bool = False
+    natless: bool = False
 
 
 @attrs.frozen
@@ -119,7 +124,7 @@ def encodeTraits(traits: Traits) -> bytes:
         _DEPENDENCE.index(traits.mapping),
         _DEPENDENCE.index(traits.filtering),
         _ALLOCATIONS.index(traits.allocation),
-        _LIMITED if traits.limited else 0,
+        _LIMITED * traits.limited | _BLOCKED * traits.blocked | _NATLESS * traits.natless,
         traits.step,
         traits.low,
         traits.high,
@@ -143,6 +148,8 @@ def decodeTraits(data: bytes) -> Traits:
         low,
         high,
         _host(host),
+        bool(flags & _BLOCKED),
+        bool(flags & _NATLESS),
     )
 
 

@@ -70,6 +70,8 @@ def strategy(own: Traits, peer: Traits) -> Strategy:
 
     @param own: the traits of this side's NAT; C{peer} of the other one's.
     """
+    if own.blocked or peer.blocked:
+        return Strategy.HOPELESS
     if isEasy(own) and isEasy(peer):
         return Strategy.REPAIR
     if isEasy(own) or isEasy(peer):

@@ -333,6 +333,7 @@ def signalSeeds() -> Sequence[bytes]:
         Candidate("relay", Address("198.51.100.4", 3478), 16777215, "4"),
     ]
     traits = Traits("endpoint-independent", "address-dependent", "block", True, 1, 2000, 2511, "203.0.113.4")
+    blocked = Traits(blocked=True, natless=True)
     predictions = [
         Prediction(9, kind, "203.0.113.4", 4000, 4010, -2, 3) for kind in ("exact", "ports", "next")
     ]
@@ -341,7 +342,7 @@ def signalSeeds() -> Sequence[bytes]:
         for start in (0, 1 << 63)
         for count in range(5)
         for final in (False, True)
-        for nat in ((None, None), *((traits, each) for each in (None, *predictions)))
+        for nat in ((None, None), (blocked, None), *((traits, each) for each in (None, *predictions)))
     ]
 
 
