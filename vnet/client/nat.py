@@ -39,6 +39,7 @@ INTERVAL = 2.0
 """Seconds from the beginning of one discovery to that of the next, at least."""
 
 _MOST_HOSTS = 64
+_MOST_OTHERS = 2
 
 
 @define(eq=False, repr=False)
@@ -62,6 +63,8 @@ class NatDiscovery:
     onReport: Callable[[NatReport], None] = field(default=lambda report: None)
     _hosts: tuple[str, ...] = field(default=(), init=False)
     _servers: tuple[Address, ...] = field(default=(), init=False)
+    _others: tuple[Address, ...] = field(default=(), init=False)
+    _asked: list[Address] = field(factory=list, init=False)
     _startedAt: float = field(default=float("-inf"), init=False)
     _calls: Calls = field(init=False)
     _machine: BehaviourDiscovery | None = field(default=None, init=False)
@@ -104,6 +107,13 @@ class NatDiscovery:
         self._puncher.setServers(tuple(kept.values()))
         if changed:
             self._restart()
+
+    def learnServers(self, servers: Sequence[Address]) -> None:
+        """
+        These answer, too: they are asked where the others, all at one address, cannot tell how the mapping depends on it.
+        """
+        self._others = tuple(each for each in servers if ":" not in each.host)[:_MOST_OTHERS]
+        self._lookFurther()
 
     def mappingsChanged(self) -> None:
         """
@@ -231,7 +241,15 @@ class NatDiscovery:
         The servers that are asked: those for IPv4 if there are any, for it has the NATs.
         """
         ipv4 = [each for each in self._servers if ":" not in each.host]
+        hosts = {each.host for each in ipv4}
+        if len(hosts) == 1:
+            ipv4 += [each for each in self._others if each.host not in hosts]
         return ipv4 or list(self._servers)
+
+    def _lookFurther(self) -> None:
+        found = self._findings
+        if found.complete and found.answered and found.mapping is None and self._family() != self._asked:
+            self._restart()
 
     def _restart(self) -> None:
         self._stop()
@@ -243,8 +261,9 @@ class NatDiscovery:
 
     def _start(self) -> None:
         self._startedAt = now = self._clock.seconds()
+        self._asked = self._family()
         machine = BehaviourDiscovery(
-            self._family(), self._hosts, random=self._random, accepts=self._accepts, now=now
+            self._asked, self._hosts, random=self._random, accepts=self._accepts, now=now
         )
         self._machine = machine
         self._driver = Driver(machine, self._clock, self._send, lambda event: self._happened(machine, event))
@@ -275,6 +294,7 @@ class NatDiscovery:
         if findings.complete:
             self._stop()
             self._settle()
+            self._lookFurther()
         self._tell()
 
     def _portOf(self, name: str) -> int:

@@ -459,6 +459,8 @@ class Node:
 
     def _relaysChanged(self, relayed: Mapping[str, Sequence[Address]]) -> None:
         self.puncher.setRelays(relayed)
+        if self.relays is not None:
+            self.nat.learnServers(self.relays.servers())
         self._changed()
 
     def _mayBeRelay(self, address: Address) -> bool:

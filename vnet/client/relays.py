@@ -189,6 +189,12 @@ class Relays:
             for leg in self._allocated()
         ]
 
+    def servers(self) -> tuple[Address, ...]:
+        """
+        Where the relays are whose UDP ports this node uses: they answer as STUN servers, too.
+        """
+        return tuple(leg.server for leg in self._allocated() if leg.uri.transport == "udp")
+
     def via(self, name: str) -> RelayStatus | None:
         """
         The allocation of this name.

@@ -129,6 +129,34 @@ class NatDiscoveryTests(SynchronousTestCase):
         asked = {destination for _, destination, _ in lab.internet.log if destination in site.addresses}
         self.assertEqual(asked, {site.addresses[0], site.addresses[2]})
 
+    def test_otherServers(self) -> None:
+        """Where all servers have one address and cannot tell, a relay that answers is asked too, once."""
+        lab = DiscoveryLab(mapping="address-dependent", allocation=RandomPorts())
+        site, relay = (
+            Site(lab.internet, (ONE,)),
+            Site(lab.internet, ("203.0.113.70",), (3478,), changes=False),
+        )
+        lab.start(*site.addresses)
+        lab.discovery.learnServers([Address("2001:db8::1", 3478), Address(ONE, 3478)])
+        lab.settle()
+        self.assertEqual(
+            (lab.discovery.report().mapping, lab.discovery.report().mappingVaries), (None, False)
+        )
+        for _ in range(5):
+            lab.discovery.learnServers([Address(ONE, 3478), *relay.addresses])
+            lab.run(5.0)
+        self.assertEqual(lab.discovery.report().mapping, "address-dependent")
+        self.assertEqual(self.discoveries(lab), 2)
+
+    def test_otherServersNotNeeded(self) -> None:
+        """Where the servers can tell, nobody else is asked."""
+        lab, _ = self.online()
+        relay = Site(lab.internet, ("203.0.113.70",), (3478,))
+        lab.settle()
+        lab.discovery.learnServers(relay.addresses)
+        lab.run(10.0)
+        self.assertEqual((relay.asked, self.discoveries(lab)), ([], 1))
+
     def test_publicHost(self) -> None:
         """A public address that was not seen before makes a discovery; a port that was not, or a known address, makes none."""
         lab, _ = self.online()
