@@ -32,7 +32,7 @@ _DOUBT = 1.0
 _DOUBT_SOON = 0.3
 _SUSPICION_PAUSE = 5.0
 _FRESH = 1.0
-_CONFIRMED = 3.0
+_CONFIRMED = 0.6
 _DOUBLED = 5.0
 _LEEWAY, _LONGEST_RESENT = 0.05, 2.0
 
@@ -445,7 +445,7 @@ class Peer:
         if fell:
             self._fell()
         if not self.controlling and not self._confirmed:
-            self._schedule(_CONFIRMED)
+            self._schedule(max(_CONFIRMED, 4 * event.path.rtt))
 
     def _setEndpoint(self, event: Selected, initiate: bool = False) -> None:
         old, self._endpoint = self._endpoint, event.path.address

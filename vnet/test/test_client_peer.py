@@ -296,7 +296,7 @@ class PeerTests(PeerCase):
         peer = self.peer(LOW)
         peer.rendezvous(5, 1.0)
         self.attempts[-1].select()
-        self.clock.advance(2.9)
+        self.clock.advance(0.5)
         self.assertEqual(self.tunnels.calls, [("endpoint", THERE)])
         self.clock.advance(0.2)
         self.assertEqual(self.tunnels.calls[1:], [("handshake", THERE)])
