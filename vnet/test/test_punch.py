@@ -109,6 +109,24 @@ class PuncherTests(SynchronousTestCase):
         run(self.clock, 120.0)
         self.assertEqual(node.mapped, 2)
 
+    def test_mapped(self) -> None:
+        """
+        Where a router takes datagrams because it was asked is the first reflexive candidate, unless STUN servers see another
+        host than the router names.
+        """
+        node = self.node(0)
+        node.puncher.setMapped([Address("203.0.113.66", 7000)])
+        kinds = [(each.kind, each.address) for each in node.puncher.candidates]
+        self.assertEqual(kinds[1:], [("srflx", Address("203.0.113.66", 7000))])
+        run(self.clock, 1.0)
+        seen = Address("198.51.100.1", 5000)
+        self.assertEqual([each.address for each in node.puncher.candidates][1:], [seen])
+        node.puncher.setMapped([Address("198.51.100.1", 7000)])
+        addresses = [each.address for each in node.puncher.candidates]
+        self.assertEqual(addresses[1:], [Address("198.51.100.1", 7000), seen])
+        node.puncher.setMapped([])
+        self.assertEqual([each.address for each in node.puncher.candidates][1:], [seen])
+
     def test_punched(self) -> None:
         """
         Two nodes behind port-restricted NATs find a path, on which data passes through the same sockets.

@@ -100,8 +100,8 @@ class _Session:
     """
     All that is done at one router for one port, until L{close}.
 
-    @ivar publish: told of each change.
-    @ivar wish: the external port that is asked for; 0 for any.
+    @ivar _publish: told of each change.
+    @ivar _wish: the external port that is asked for.
     """
 
     _clock: IReactorTime
@@ -246,7 +246,7 @@ class _Session:
         self._winner = None
         way.close()
         if not isinstance(error, Silent):
-            self._wish = 0
+            self._wish = self.port
             self._publish(None, None, f"the router {self.uplink.router} has ended the mapping: {error}")
 
     def _isOver(self) -> bool:
@@ -349,4 +349,6 @@ class PortMapper:
                     address=str(status.external),
                     protocol=status.protocol,
                 )
+            elif before.external is not None and status.external is None:
+                self._log.info("no port is forwarded here any more: {reason}", reason=status.reason)
             self._changed()
