@@ -11,6 +11,7 @@ from vnet.test.fuzz import (
     clienttargets,
     codectargets,
     controltargets,
+    nattargets,
     proxytargets,
     punchtargets,
     relaytargets,
@@ -34,6 +35,7 @@ TARGETS: Mapping[str, Target] = {
         proxytargets,
         turntargets,
         routertargets,
+        nattargets,
     )
     for target in module.TARGETS
 }
