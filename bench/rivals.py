@@ -419,8 +419,19 @@ def compare(
         ],
     }
     written[0].write_text(json.dumps(record, indent=2) + "\n")
-    written[1].write_text(_document(chosen, paths, pings, settings, facts))
+    written[1].write_text(_document(chosen, paths, pings, settings, facts, _ownStart(ours)))
     return written
+
+
+def _ownStart(ours: Mapping[str, Any]) -> str:
+    """
+    Which part of vnet's time is its start.
+    """
+    starts = [each for found in ours.get("startToPing", {}).values() for each in found]
+    pings = [each for cell in ours.get("cells", ()) for each in cell["pingSeconds"]]
+    if not starts or not pings:
+        return ""
+    return f" From when both are online it takes vnet {median(pings):.1f} s; what comes before is Python's start and the login."
 
 
 def _document(
@@ -429,6 +440,7 @@ def _document(
     pings: Mapping[str, Mapping[tuple[str, str], float]],
     settings: Mapping[str, str],
     facts: Mapping[str, Any],
+    ownStart: str,
 ) -> str:
     def total(name: str, path: str) -> str:
         return str(sum(each == path for each in paths[name].values()))
@@ -461,13 +473,15 @@ def _document(
         f"Of {len(chosen)} pairs of NATs:",
         "",
         markdownRows(["", "direct", "relayed", "none", "first ping, median"], summary),
-        "The first ping is counted from the start of both programs. Each pair:",
+        f"The first ping is counted from the start of both programs.{ownStart} Each pair:",
         "",
         markdownMatrix(kinds, cell),
         *[f"* {name}: {text}" for name, text in settings.items()],
         "",
-        f"In network namespaces of one computer: {facts['processor']}, {facts['cores']} cores. A path is direct when the "
-        "packets of its echoes pass between the two homes, counted in the middle of the Internet between them.",
+        f"In network namespaces of one computer: {facts['processor']}, {facts['cores']} cores, load average "
+        f"{facts['loadAverage']} at the beginning. Of the others a path counts as direct when the packets of its echoes, "
+        f"{1 / INTERVAL:.0f} a second, pass between the two homes within {PATIENCE:.0f} s, counted in the middle of the "
+        "Internet between them.",
         "",
     ]
     return "\n".join(lines)
