@@ -29,8 +29,9 @@ _FIRST_ALONE, _LONGEST_ALONE = 6.25, 50.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
-_DOUBT_SOON = 0.3
+_DOUBT_SOON, _DOUBT_AT_ONCE = 0.3, 0.1
 _SUSPICION_PAUSE = 5.0
+_REPEAT, _REPEATS = 0.5, 2
 _FRESH = 1.0
 _CONFIRMED = 0.6
 _DOUBLED = 5.0
@@ -50,6 +51,7 @@ class Peer:
     @ivar failures: searches without result since there was a path.
     @ivar failure: what went wrong last; empty when all is well.
     @ivar answers: whether the tunnel's handshake was answered.
+    @ivar aliveAt: when the path has last answered because it was asked.
     """
 
     context: PeerContext
@@ -61,6 +63,7 @@ class Peer:
     failures: int = field(default=0, init=False)
     failure: str = field(default="", init=False)
     answers: bool = field(default=False, init=False)
+    aliveAt: float = field(default=float("-inf"), init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _previous: Attempt | None = field(default=None, init=False)
     _start: int = field(default=0, init=False)
@@ -74,6 +77,7 @@ class Peer:
     _doubt: IDelayedCall | None = field(default=None, init=False)
     _doubtful: bool = field(default=False, init=False)
     _wantsDirect: bool = field(default=False, init=False)
+    _repeats: int = field(default=0, init=False)
     _isRelayed: bool = field(default=True, init=False)
     _silentSince: float = field(default=0.0, init=False)
     _suspectedAt: float = field(default=float("-inf"), init=False)
@@ -115,6 +119,11 @@ class Peer:
     def active(self) -> bool:
         """Whether there is a path, or an attempt at one."""
         return self._attempt is not None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The newest attempt at a path, whether it has one or not."""
+        return self._attempt or self._previous
 
     @property
     def searching(self) -> bool:
@@ -179,7 +188,8 @@ class Peer:
         now, path = self.context.clock.seconds(), self.path
         if path is not None and now - self._suspectedAt >= _SUSPICION_PAUSE:
             self._suspectedAt = now
-            self.check(_DOUBT_SOON + 2 * path.rtt)
+            # It had its time, and got a check already.
+            self.check(_DOUBT_AT_ONCE + path.rtt)
 
     def _fell(self) -> None:
         """
@@ -197,6 +207,11 @@ class Peer:
         """
         if self.member.state == "online" and self._previous is None and self.path is not None:
             self._ask()
+            if self.context.reachable():
+                # The mediator may have taken this for a repetition of what the peer has asked, of which this node, without a
+                # connection then, has not heard.
+                self._repeats = _REPEATS
+                self._schedule(_REPEAT)
 
     def _doubtIn(self, patience: float) -> None:
         now, doubt = self.context.clock.seconds(), self._doubt
@@ -216,6 +231,7 @@ class Peer:
         The path in use answers.  If it was silent, what was sent meanwhile is lost.
         """
         path, now = self.path, self.context.clock.seconds()
+        self.aliveAt = now
         if self._doubtful and path is not None and path.address == self._endpoint:
             since = max(self._silentSince - _DOUBT_SOON, now - _LONGEST_RESENT)
             self.context.handover(path.address, path.address, since)
@@ -304,7 +320,10 @@ class Peer:
     def _retry(self) -> None:
         self._timer = None
         if self.path is not None:
-            if not self._confirmed:
+            if self._repeats and (self._doubtful or (self._wantsDirect and self.path.relayed)):
+                self._repeats -= 1
+                self._ask()
+            elif not self._confirmed:
                 self._setEndpoint(Selected(self.path), True)
         elif self._attempt is not None and self._attempt.isBusy:
             self._schedule(_LONGER)
@@ -322,7 +341,7 @@ class Peer:
             return
         self._keepWorking()
         self._start = start
-        self._wantsDirect = False
+        self._wantsDirect, self._repeats = False, 0
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
         self._attempt = self._connect(startAt, host)

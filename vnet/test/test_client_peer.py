@@ -384,7 +384,7 @@ class PeerTests(PeerCase):
 
     def test_doubted(self) -> None:
         """
-        While a path does not answer for a second another one is sought, and the old one is used until there is one.
+        While a path does not answer for a second another one is sought, three times, and the old one is used until there is one.
         """
         peer, attempt = self.connected()
         self.clock.advance(30)
@@ -395,7 +395,24 @@ class PeerTests(PeerCase):
         self.assertEqual(self.asked, [HIGH, HIGH])
         self.assertEqual((attempt.closed, peer.path), (False, PATH))
         self.clock.pump([1.0] * 60)
-        self.assertEqual(self.asked, [HIGH, HIGH])
+        self.assertEqual(self.asked, [HIGH] * 4)
+
+    def test_askedInVain(self) -> None:
+        """
+        What was asked for while a path is doubted is asked for twice more, unless there is a rendezvous or the path answers.
+        """
+        for answers in (False, True):
+            self.asked[:] = []
+            peer, attempt = self.connected()
+            self.clock.advance(30)
+            peer.check()
+            self.clock.advance(1.1)
+            if answers:
+                attempt.onEvent(Alive())
+            else:
+                peer.rendezvous(6, 40.0)
+            self.clock.pump([0.1] * 50)
+            self.assertEqual(self.asked, [HIGH, HIGH])
 
     def test_answersInTime(self) -> None:
         """
@@ -427,6 +444,7 @@ class PeerTests(PeerCase):
             self.around.reachable = True
             peer.reconnected()
             self.assertEqual(len(self.asked), expected, answers)
+            peer.close()
 
     def test_rendezvousBeforeNews(self) -> None:
         """

@@ -108,21 +108,31 @@ class Stage:
     isAway: bool = False
     count: int = 0
 
+    @property
+    def here(self) -> Home:
+        """The network whose default route alice has."""
+        return self.other if self.isAway else self.home
+
+    @property
+    def uplink(self) -> Uplink:
+        """Her link to it."""
+        return self.second if self.isAway else self.alice.host.uplink
+
     def moveInside(self) -> float:
         """The host gets another address on its LAN."""
         self.count += 1
         # Of a public home the network is small.
-        number = 3 + self.count % 2 if self.home.nat == "public" else 20 + self.count % 200
+        number = 3 + self.count % 2 if self.here.nat == "public" else 20 + self.count % 200
         now = time.monotonic()
-        self.alice.host.changeAddress(str(self.home.network[number]))
+        self.uplink.renumber(str(self.here.network[number]))
         return now
 
     def linkDown(self) -> float:
         """The link is down for 3 s."""
-        self.alice.host.linkDown()
+        self.uplink.down()
         time.sleep(3.0)
         now = time.monotonic()
-        self.alice.host.linkUp()
+        self.uplink.up()
         return now
 
     def otherNetwork(self) -> float:
@@ -140,15 +150,15 @@ class Stage:
     def rebind(self) -> float:
         """The NAT forgets all, and maps to other ports from now on."""
         now = time.monotonic()
-        self.home.setNat("eim-block" if self.home.nat == "port-restricted" else "port-restricted")
-        self.home.flushConntrack()
+        self.here.setNat("eim-block" if self.here.nat == "port-restricted" else "port-restricted")
+        self.here.flushConntrack()
         return now
 
     def publicAddress(self) -> float:
         """The NAT gets another public address."""
         self.count += 1
         now = time.monotonic()
-        self.home.changeAddress(f"198.51.100.{230 + self.count % 20}")
+        self.here.changeAddress(f"198.51.100.{230 + self.count % 20}")
         return now
 
 
