@@ -32,7 +32,7 @@ _ROUNDS = {
     Strategy.PREDICT: 4,
     Strategy.BIRTHDAY: 1,
     Strategy.MEET: 6,
-    Strategy.SCATTER: 6,
+    Strategy.SCATTER: 3,
 }
 _DELAYS = {
     Strategy.REPAIR: 1.5,
@@ -47,7 +47,7 @@ _PATIENCE = {
     Strategy.PREDICT: 2.5,
     Strategy.BIRTHDAY: 26.0,
     Strategy.MEET: 2.5,
-    Strategy.SCATTER: 33.0,
+    Strategy.SCATTER: 40.0,
 }
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 # A sum of floats may be less than it should be.

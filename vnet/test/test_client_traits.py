@@ -32,8 +32,22 @@ class TraitsTests(SynchronousTestCase):
             ports=(1024, 1535),
             shared=True,
         )
-        expected = Traits(APD, APD, "block", True, 0, 1024, 1535, PUBLIC.host)
+        expected = Traits(APD, APD, "block", False, 0, 1024, 1535, PUBLIC.host)
         self.assertEqual(traitsOf(report), expected)
+
+    def test_limited(self) -> None:
+        """A carrier that numbers this computer itself may give few mappings; a block alone says how many."""
+        inside, home = ["100.64.3.2", "fd00::1"], ["192.168.1.2"]
+        for shared, allocation, hosts, limited in (
+            (True, "random", home, True),
+            (True, "block", home, False),
+            (True, "block", inside, True),
+            (None, "preserving", home, False),
+            (None, "preserving", inside, True),
+            (None, None, [], False),
+        ):
+            report = NatReport(shared=shared, allocation=allocation)
+            self.assertEqual(traitsOf(report, hosts).limited, limited, (shared, allocation, hosts))
 
     def test_blocked(self) -> None:
         """That no UDP gets out is told, as soon as it is known."""

@@ -263,9 +263,8 @@ class TraversalTests(SynchronousTestCase):
 
     def test_scatter(self) -> None:
         """A sequential NAT and a carrier's block find each other by chance, one time in eight a round."""
-        found = len(self.run_(16, 200, sequential, block))
-        self.assertGreaterEqual(found, 4)
-        print(found)
+        found = len(self.run_(16, 120, sequential, block))
+        self.assertGreaterEqual(found, 2)
 
     def test_hopeless(self) -> None:
         """Two random NATs are left in peace: a few checks, no spare socket."""
