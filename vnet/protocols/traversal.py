@@ -49,6 +49,7 @@ _PATIENCE = {
     Strategy.MEET: 2.5,
     Strategy.SCATTER: 40.0,
 }
+_SETTLED = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 # A sum of floats may be less than it should be.
 _SLACK = 0.001
@@ -138,9 +139,9 @@ class Traversal:
             for each in signal.candidates
             if each.kind == "srflx" and self._tools.isSeen(each.address.host)
         ]
-        if seen and self._endpoint is None:
-            self._endpoint = seen[0]
-            if self._tools.now < self._startAt:
+        if seen:
+            isFirst, self._endpoint = self._endpoint is None, seen[0]
+            if isFirst and self._tools.now < self._startAt:
                 # Ours is to be the first packet that this side's NAT sees of the two.
                 self._tools.open("", seen[0], 0)
         if signal.prediction is not None and signal.prediction != self._theirs:
@@ -157,7 +158,8 @@ class Traversal:
         if self._tools.target.isDirect:
             self._stop()
             self._tries = self._pauses = 0
-            self._tools.closeUnused()
+            # Until then both sides use the same socket.
+            self._schedule(_SETTLED)
         elif not self.isBusy and self._next is None:
             self._schedule(_FIRST_PAUSE)
 
@@ -176,6 +178,7 @@ class Traversal:
         self._next = None
         means = self._tools.means
         if self._tools.target.isDirect:
+            self._tools.closeUnused()
             return
         chosen = None if self._traits is None else strategy(means.traits, self._traits)
         self._strategy = chosen

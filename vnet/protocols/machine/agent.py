@@ -120,13 +120,15 @@ class Agent:
     @property
     def sparesInUse(self) -> frozenset[str]:
         """
-        The spare sockets from which something was heard that leads, or may lead, to a path.
+        The spare sockets that lead, or may lead, to a path: when there is a direct one, those of it and of the one that takes
+        over if it is given up.
         """
-        return frozenset(
-            pair.address.spare
-            for pair in self._core.checklist
-            if pair.address.spare and pair.state is not State.FAILED
-        )
+        core = self._core
+        selected, standby = core.election.selected, core.standby(self._now)
+        used = [each for each in (selected, standby) if each is not None]
+        if not self.isDirect:
+            used += [pair for pair in core.checklist if pair.state is not State.FAILED]
+        return frozenset(pair.address.spare for pair in used if pair.address.spare)
 
     def dropSpares(self, names: frozenset[str], now: float) -> None:
         """
