@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.client.logins import Logins
 from vnet.protocols.codec.ethernet import IPV4, memberMac
 from vnet.protocols.codec.icmp import Echo, encodeEcho
 from vnet.test.nodelab import URL, Overlay, TestNode
@@ -106,6 +107,66 @@ class RoamingTests(SynchronousTestCase):
         self.assertTrue(self.ann.reaches(self.bea))
         path = self.ann.do(self.ann.node.peer(self.bea.address))
         self.assertEqual(path["endpoint"], f"198.51.100.77:{moved.port}")
+
+    def filtered(self, node: TestNode) -> None:
+        """
+        From now on a node gets only what comes from where it has sent to.
+        """
+        host, own = self.overlay.internet, node.port.hosts[0]
+        asked: set[Address] = set()
+
+        def passes(source: Address, destination: Address) -> bool:
+            if source.host == own:
+                asked.add(destination)
+            return destination.host != own or source in asked
+
+        host.passes = passes
+
+    def test_movesBehindFilter(self) -> None:
+        """
+        A node that gets another address finds a peer again that hears only whom it has sent to, within a second and a half.
+        """
+        self.filtered(self.bea)
+        self.overlay.advance(15)
+        self.assertTrue(self.ann.reaches(self.bea))
+        moved = self.overlay.internet.port("198.51.100.77", port=self.ann.port.port)
+        self._take(self.ann, moved)
+        self.ann.core.linksChanged()
+        self.overlay.advance(1.5)
+        self.assertTrue(self.ann.reaches(self.bea))
+        path = self.bea.do(self.bea.node.peer(self.ann.address))
+        self.assertEqual(path["endpoint"], f"198.51.100.77:{moved.port}")
+
+    def test_remappedBehindFilter(self) -> None:
+        """
+        The same when only a NAT has changed the address, of which nobody tells, and the node sends.
+        """
+        self.filtered(self.bea)
+        self.overlay.advance(15)
+        self.assertTrue(self.ann.reaches(self.bea))
+        moved = self.overlay.internet.port("198.51.100.77", port=self.ann.port.port)
+        self._take(self.ann, moved)
+        for _ in range(30):
+            self.sends(self.ann)
+            self.overlay.advance(0.05)
+        self.assertTrue(self.bea.reaches(self.ann))
+        path = self.bea.do(self.bea.node.peer(self.ann.address))
+        self.assertEqual(path["endpoint"], f"198.51.100.77:{moved.port}")
+
+    def test_silentPeer(self) -> None:
+        """
+        A peer that is gone without a word does not make a node ask the mediator or its STUN servers without end.
+        """
+        stun = Address("198.51.100.1", 3478)
+        self.bea.port.close()
+        mark = len(self.ann.port.sent)
+        asked: list[object] = []
+        self.patch(Logins, "tell", lambda logins, command, **arguments: asked.append(command))
+        for _ in range(400):
+            self.sends(self.ann)
+            self.overlay.advance(0.05)
+        self.assertLessEqual(len(asked), 20)
+        self.assertLessEqual([address for _, address in self.ann.port.sent[mark:]].count(stun), 40)
 
     def _take(self, node: TestNode, moved: MemoryPort) -> None:
         internet = self.overlay.internet

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.links import Overlap, overlappingRoute
+from vnet.client.links import Overlap, hasLeft, overlappingRoute
 from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses
 from vnet.linkwatcher import LinkWatcher
 from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
@@ -67,6 +67,27 @@ class AddressTests(SpaceTestCase):
             return interfaceAddresses()
 
         self.assertEqual(asyncio.run(ask()), interfaceAddresses())
+
+
+class LeftTests(SpaceTestCase):
+    def test_address(self) -> None:
+        """A connection has left when its address has gone, of IPv4 or IPv6, whether the other end is known or not."""
+        for own, far in (("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9"), ("192.0.2.1", "")):
+            self.assertFalse(hasLeft(own, far))
+        command("ip addr del 192.0.2.1/24 dev lan0")
+        command("ip addr del 2001:db8::1/64 dev lan0")
+        for own, far in (("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9"), ("192.0.2.1", "")):
+            self.assertTrue(hasLeft(own, far))
+
+    def test_route(self) -> None:
+        """It has when another address is used towards its end now, and has not while there is no route at all."""
+        self.assertFalse(hasLeft("192.0.2.1", "198.51.100.7"))
+        command("ip route add default via 192.0.2.9")
+        self.assertFalse(hasLeft("192.0.2.1", "198.51.100.7"))
+        addInterface("lan1")
+        command("ip addr add 203.0.113.1/24 dev lan1")
+        command("ip route replace default via 203.0.113.9")
+        self.assertTrue(hasLeft("192.0.2.1", "198.51.100.7"))
 
 
 class OverlapTests(SpaceTestCase):
