@@ -16,19 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.signal import Credentials
-from vnet.protocols.codec.stun import BINDING, Authentic, Class, Message, decode
-from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
-from vnet.protocols.machine.agentevents import AgentEvent, Alive, Dead
+from vnet.protocols.codec.stun import BINDING, Class, decode
+from vnet.protocols.machine.agentevents import AgentEvent, Dead
 from vnet.protocols.machine.candidates import LIMIT, priority, relayable
-from vnet.protocols.machine.check import ROLE_CONFLICT
-from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.protocols.machine.consent import Liveness
+from vnet.protocols.machine.exchange import PEER_REFLEXIVE, Exchange
 from vnet.protocols.machine.lifecycle import lifecycle
 from vnet.protocols.machine.lifetime import KeepAlive
-from vnet.protocols.machine.pair import CONSENT, LIVENESS, Pair, Path, State, Transmission
-from vnet.protocols.machine.prober import PACE
+from vnet.protocols.machine.pair import LIVENESS, Pair, Path, State
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.search import Search
+from vnet.protocols.machine.vigil import Vigil
 from vnet.values import Address, Candidate
 
 __all__ = ["Agent"]
@@ -36,8 +34,6 @@ __all__ = ["Agent"]
 _RETRY = 1.0
 _ASK_AGAIN = 0.1
 _ONCE = (1.0,)
-_INTAKE_RATE = 0.5
-_PEER_REFLEXIVE = "prflx"
 
 
 class Agent:
@@ -68,9 +64,9 @@ class Agent:
         """
         self._core = Search(controlling, local, startAt, random, pace, keepAlive)
         self._lifecycle = lifecycle(self._core)
-        self._locals: dict[Address, Candidate] = {}
+        self._vigil = Vigil(self._core, self._lifecycle)
+        self._exchange = Exchange(self._core, self._lifecycle, self._vigil)
         self._now = 0.0
-        self._intake = KeyedLimit(_INTAKE_RATE, MAXIMUM_PAIRS, limit=1)
         self.ignored = 0
 
     @property
@@ -146,15 +142,15 @@ class Agent:
         return (
             None
             if signer.remote is None
-            else signer.request(self._core.transactionId(), priority(_PEER_REFLEXIVE), False)
+            else signer.request(self._core.transactionId(), priority(PEER_REFLEXIVE), False)
         )
 
     def addLocalCandidate(self, candidate: Candidate) -> None:
         """
         Know one of this side's candidates, to tell by which one the peer sees it.
         """
-        if len(self._locals) < 4 * LIMIT:
-            self._locals.setdefault(candidate.address, candidate)
+        if len(self._exchange.locals) < 4 * LIMIT:
+            self._exchange.locals.setdefault(candidate.address, candidate)
 
     def setRemoteCredentials(self, credentials: Credentials) -> None:
         """
@@ -168,11 +164,11 @@ class Agent:
         """
         Try one of the peer's candidates too.
         """
-        own = self._locals.get(candidate.address)
+        own = self._exchange.locals.get(candidate.address)
         if own is not None and own.kind == "host":
             return
         isNew = self._core.checklist.find(candidate.address) is None
-        pair = self._admit(candidate, now)
+        pair = self._exchange.admit(candidate, now)
         self._relay(candidate, now)
         if pair is None or not isNew:
             return
@@ -222,7 +218,7 @@ class Agent:
         Try a candidate of the peer through our relays too.
         """
         core, address = self._core, candidate.address
-        if address.via or address in self._locals or not core.relays or not relayable(candidate):
+        if address.via or address in self._exchange.locals or not core.relays or not relayable(candidate):
             return
         for name, own in core.relays.items():
             relayed = Address(address.host, address.port, name)
@@ -232,7 +228,7 @@ class Agent:
             if not core.checklist.hasRoomForRelayed(core.election.selected):
                 return
             through = Candidate(candidate.kind, relayed, candidate.priority, candidate.foundation)
-            if self._admit(through, now) is not None:
+            if self._exchange.admit(through, now) is not None:
                 core.extend(now)
                 if core.startAt is None:
                     self._lifecycle.heard(now)
@@ -299,7 +295,7 @@ class Agent:
         core = self._core
         if core.election.selected is not None and core.election.selected.address == addr:
             return False
-        pair = self._pairAt(addr, priority(_PEER_REFLEXIVE), now)
+        pair = self._exchange.pairAt(addr, priority(PEER_REFLEXIVE), now)
         if pair is None:
             return False
         if core.consent is not None:
@@ -321,9 +317,9 @@ class Agent:
             return
         taken = False
         if message.method == BINDING and message.klass is Class.REQUEST:
-            taken = self._requested(message, addr, now)
+            taken = self._exchange.requested(message, addr, now)
         elif message.method == BINDING and message.klass is not Class.INDICATION:
-            taken = self._responded(message, addr, now)
+            taken = self._exchange.responded(message, addr, now)
         if not taken:
             self.ignored += 1
 
@@ -339,186 +335,10 @@ class Agent:
         self._now = now
         if core.startAt is not None and now >= core.startAt:
             self._lifecycle.begun(now)
-        self._judgeLiveness(now)
-        self._judgeConsent(now)
-        self._minDoubt(now)
+        self._vigil.timerFired(now)
         if core.exhaustedAt is not None and now >= core.exhaustedAt:
             self._lifecycle.exhausted(now)
         core.prober.pump(now)
 
     def nextEvent(self) -> AgentEvent | None:
         return self._core.events.popleft() if self._core.events else None
-
-    def _requested(self, message: Message, addr: Address, now: float) -> bool:
-        core = self._core
-        answer = core.responder.answer(message, addr)
-        if answer is None:
-            return False
-        self._note(addr)
-        core.prober.reply(answer.data, addr)
-        request = answer.request
-        isNew = core.checklist.find(addr) is None
-        pair = None if request is None else self._pairAt(addr, request.priority, now)
-        if request is None or pair is None:
-            return True
-        self._lifecycle.heard(now)
-        core.extend(now)
-        self._trigger(pair, now)
-        if isNew:
-            # The peer may have moved.
-            core.doubt(now)
-        if request.nominates and request.controlling:
-            core.election.nominate(pair, core.checklist)
-            self._elect(pair, now)
-        return True
-
-    def _trigger(self, pair: Pair, now: float) -> None:
-        """
-        RFC 8445 section 7.3.1.4; a check that is out already is only sent again.
-        """
-        if pair.state is State.SUCCEEDED:
-            return
-        self._core.budget.grant(pair.address)
-        checklist = self._core.checklist
-        check = checklist.checkOf(pair)
-        if check is None:
-            checklist.trigger(pair)
-        elif now - check.sentAt < PACE:
-            return
-        elif check.revive():
-            check.dueAt = now
-        else:
-            checklist.finish(check)
-            checklist.trigger(pair)
-
-    def _pairAt(self, addr: Address, priority: int, now: float) -> Pair | None:
-        """
-        The pair with this address; when it is new, a peer-reflexive candidate (RFC 8445 section 7.3.1.3).
-        """
-        known = self._core.checklist.find(addr)
-        # RFC 8445 section 7.1.1: the priority tells the kind of the candidate that it was sent from.
-        kind = _PEER_REFLEXIVE if priority >> 24 else "relay"
-        return known or self._admit(Candidate(kind, addr, priority, _PEER_REFLEXIVE), now)
-
-    def _admit(self, candidate: Candidate, now: float) -> Pair | None:
-        """
-        Take a candidate, unless the peer names so many addresses that our checks would trouble strangers there.
-        """
-        checklist = self._core.checklist
-        if checklist.find(candidate.address) is None and not self._intake.allow(None, now):
-            return None
-        return checklist.add(candidate, self._core.election.selected)
-
-    def _responded(self, message: Message, addr: Address, now: float) -> bool:
-        core = self._core
-        check = core.checklist.check(message.transactionId)
-        if check is None or check.pair.address != addr:
-            return False
-        response = core.signer.readResponse(message)
-        if response is None:
-            return False
-        self._note(addr)
-        core.budget.answered(addr)
-        core.checklist.finish(check)
-        transmission = check.transmissions[message.transactionId]
-        mapped = response.get(XOR_MAPPED_ADDRESS)
-        if response.klass is Class.SUCCESS and mapped is not None and not response.unknown:
-            self._succeeded(check.pair, mapped, now - transmission.at, now)
-        else:
-            self._refused(check.pair, transmission, response)
-        return True
-
-    def _succeeded(self, pair: Pair, mapped: Address, rtt: float, now: float) -> None:
-        core = self._core
-        own = self._locals.get(mapped)
-        pair.answered(_PEER_REFLEXIVE if own is None else own.kind, rtt, now)
-        if pair is core.election.selected:
-            core.doubting = None
-            if core.isSuspect:
-                # The whole network may have been away, and the direct pairs be back with it.
-                core.retrySoon(now)
-            if core.consent is not None:
-                lapsed = core.consent.answered(now, now - rtt, mapped)
-                if lapsed and core.keepAlive is not None and not pair.address.allocation:
-                    core.keepAlive.lapsed()
-        elif now < pair.restsUntil and core.retryAt is not None:
-            core.retryAt = min(core.retryAt, pair.restsUntil)
-        isSelected = pair is core.election.selected
-        if core.liveness is not None and (isSelected or core.liveness.isWide):
-            core.liveness = None
-            core.events.append(Alive())
-            if not isSelected:
-                # The selected pair has been asked for longer, and did not answer.
-                core.why = "doubt"
-                self._lifecycle.validated(pair, now)
-        self._minDoubt(now)
-        self._elect(pair, now)
-
-    def _refused(self, pair: Pair, transmission: Transmission, response: Authentic) -> None:
-        core = self._core
-        error = response.get(ERROR_CODE)
-        if error is not None and error.code == ROLE_CONFLICT:
-            if transmission.controlling == core.signer.controlling:
-                core.signer.switchRole()
-            core.checklist.trigger(pair)
-        elif pair.state is State.IN_PROGRESS:
-            pair.state = State.FAILED
-
-    def _elect(self, pair: Pair, now: float) -> None:
-        core = self._core
-        if core.election.isBetter(pair, self.controlling, core.isSuspect, now):
-            if core.isSuspect:
-                core.why = "doubt"
-            self._lifecycle.validated(pair, now)
-
-    def _note(self, addr: Address) -> None:
-        if len(self._core.heard) < 4 * LIMIT:
-            self._core.heard.setdefault(addr)
-
-    def _judgeLiveness(self, now: float) -> None:
-        core, liveness = self._core, self._core.liveness
-        if liveness is None:
-            return
-        if now >= liveness.endsAt:
-            core.liveness = None
-            core.events.append(Dead())
-            self._lifecycle.lost(now)
-        elif liveness.widensAt is not None and now >= liveness.widensAt:
-            liveness.widensAt = None
-            for pair in core.checklist:
-                if pair is not core.election.selected and not core.checklist.isBusy(pair):
-                    core.checklist.trigger(pair)
-
-    def _minDoubt(self, now: float) -> None:
-        core = self._core
-        if core.election.selected is None:
-            return
-        if core.doubting is not None:
-            standby = core.judgeDoubt(core.doubting, now)
-            if standby is not None:
-                self._lifecycle.validated(standby, now)
-        if core.retryAt is not None and now >= core.retryAt:
-            core.retry(now)
-        if core.standbyAt is not None and now >= core.standbyAt:
-            core.keepStandby(now)
-
-    def _judgeConsent(self, now: float) -> None:
-        core = self._core
-        consent, selected = core.consent, core.election.selected
-        if consent is None or selected is None:
-            return
-        if consent.expiresAt is not None and now >= consent.expiresAt:
-            self._lifecycle.lost(now)
-            return
-        if consent.suspectAt is not None and now >= consent.suspectAt:
-            consent.missed(now)
-            fresher = core.election.freshest(core.checklist, now)
-            if fresher is not None:
-                core.why = "doubt"
-                selected.demote(now)
-                self._lifecycle.validated(fresher, now)
-                return
-            core.doubt(now)
-        if now >= consent.dueAt:
-            consent.checked(now)
-            core.prober.begin(selected, CONSENT, now)
