@@ -324,6 +324,23 @@ class TimeTests(SessionTestCase):
         pair.run()
         self.assertEqual(pair.received(1), [pair.packet(0, b"more")])
 
+    def test_endpointChangesMeanwhile(self) -> None:
+        """
+        When the endpoint changes right after an initiation, the answer to it still counts; only if there is none soon, another
+        initiation goes to the new endpoint.
+        """
+        pair = self.pair
+        first, other = pair.machines[0], ADDRESSES[0]
+        first.send(pair.publicKey(0), [pair.packet(0)], pair.now)
+        sent = first.datagramsToSend(pair.now)
+        self.assertEqual([data[0] for data, _ in sent], [1])
+        pair.now += 0.01
+        first.setEndpoint(pair.publicKey(0), other)
+        self.assertEqual(first.datagramsToSend(pair.now), [])
+        pair.now += 0.1
+        first.timerFired(pair.now)
+        self.assertEqual([(data[0], where) for data, where in first.datagramsToSend(pair.now)], [(1, other)])
+
     def test_w25_wallClock(self) -> None:
         """
         Steps of the wall clock, forward and back, by an hour and by ten years, delay no handshake; and ages do not

@@ -43,6 +43,7 @@ _REKEY_ON_RECEIVE = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
 _TELL_AGAIN = 1.0
 
 _KEEPALIVE = (b"",)
+_REINITIATE = 0.1
 _LONG_AGO = float("-inf")
 
 
@@ -124,7 +125,11 @@ class Session:
             self._sendQueued(now)
             self._confirm(now)
         elif self.endpoint != self._initiatedTo:
-            self.initiate(now)
+            # The answer may be under way, and the peer takes no second initiation so soon after the first.
+            if now - self._initiatedAt < _REINITIATE:
+                self._timers.handshake = self._initiatedAt + _REINITIATE
+            else:
+                self.initiate(now)
 
     def status(self) -> PeerStatus:
         """
