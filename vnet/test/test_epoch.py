@@ -35,4 +35,5 @@ class EpochTests(SynchronousTestCase):
         self.assertEqual(self.judge((1000, 100.0), (3, 160.0), (63, 220.0)), [True, False, True])
         self.assertEqual(self.judge((0, 100.0), (30, 160.0)), [True, False])
         self.assertEqual(self.judge((0, 100.0), (90, 160.0)), [True, False])
+        self.assertEqual(self.judge((10, 100.0), (8, 100.0)), [True, False])
         self.assertEqual(self.judge((2**32 - 1, 0.0), (0, 1.0)), [True, False])

@@ -91,6 +91,15 @@ class FindTests(MapperTestCase):
             self.assertEqual([each.by for each in self.router.held.values()], [taken])
             self.close()
 
+    def test_laterButBetter(self) -> None:
+        """
+        A better one that answers a moment later is waited for.
+        """
+        lost = iter((True,))
+        self.router.tamper = lambda kind, data: [] if kind == "pcp" and next(lost, False) else [data]
+        self.assertEqual(self.begin("pcp", "nat-pmp", "upnp").protocol, "pcp")
+        self.assertEqual([each.by for each in self.router.held.values()], ["pcp"])
+
     def test_first(self) -> None:
         """
         A better one that does not answer is not waited for longer than a moment.
@@ -218,6 +227,12 @@ class KeepTests(MapperTestCase):
             self.run_(CHECK_EVERY + 1)
             self.assertEqual(self.router.held[PORT].by, protocol)
             self.assertEqual(self.changes, [])
+            # Afterwards it is only looked after again.
+            del self.router.sent[:], self.router.calls[:]
+            self.run_(3 * CHECK_EVERY)
+            self.assertNotIn("AddPortMapping", self.router.calls)
+            mapped = [data for _, data in self.router.sent if data[:2] == b"\0\1"]
+            self.assertEqual(mapped, [])
             self.close()
 
     def test_announced(self) -> None:
@@ -434,7 +449,7 @@ class BadRouterTests(MapperTestCase):
         """
 
         def nonce(kind: str, data: bytes) -> list[bytes]:
-            return [data[:24] + b"x" * 12 + data[36:], data]
+            return [data[:24] + b"x" * 12 + data[36:42] + b"\1\1" + data[44:], data]
 
         def port(kind: str, data: bytes) -> list[bytes]:
             at = 40 if kind == "pcp" else 8
