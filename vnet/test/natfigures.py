@@ -48,6 +48,9 @@ _SPECIAL = {
     # A carrier's NAT is spared: 48 mappings are too few to guess a port of so many.
     **{frozenset([one, other]): 0.0 for one in ("L", "LF", "LX") for other in ("B2", "X", "M")},
     frozenset(["E"]): 0.95,
+    # So many probes would take the whole of what such a NAT has for a subscriber.
+    frozenset(["LF", "X"]): 0.0,
+    frozenset(["LF", "M"]): 0.0,
     frozenset(["DC"]): 0.0,
     frozenset(["DH"]): 0.98,
     frozenset(["LAN"]): 0.99,
