@@ -24,9 +24,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet import run
 from vnet.client import clienttap, peer
 from vnet.client.cli import cli
+from vnet.client.dataplane import sockets
 from vnet.client.identity import Identity, tunnelKey
 from vnet.client.localrequest import VERBS
-from vnet.protocols import control, controlclient, tls
+from vnet.protocols import control, controlclient, rounds, tls, traversaltools
 from vnet.protocols.codec import signal
 from vnet.protocols.codec.address6 import address6Of
 from vnet.protocols.codec.ethernet import memberMac
@@ -290,6 +291,13 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "candidates": lambda: candidates.LIMIT,
     "pairs": lambda: checklist.MAXIMUM_PAIRS,
     "unanswered": lambda: budget.UNANSWERED,
+    "birthdaySockets": lambda: rounds.RANDOM_SOCKETS,
+    "blockSockets": lambda: rounds.BLOCK_SOCKETS,
+    "probes": lambda: rounds.PROBES,
+    "limitedMappings": lambda: traversaltools.LIMITED,
+    "tryAgain": lambda: traversaltools.AGAIN,
+    "burstPace": lambda: traversaltools.BURST_PACE,
+    "spareSockets": lambda: sockets.MAXIMUM_SOCKETS,
     "priorityHost": lambda: candidates.priority("host"),
     "prioritySrflx": lambda: candidates.priority("srflx"),
     "priorityPrflx": lambda: candidates.priority("prflx"),
@@ -422,7 +430,7 @@ class CommandTests(SynchronousTestCase):
         section = self.section("### The JSON")
         keys = (
             keysOf("vnet/client/verbs.py", "_status")
-            | keysOf("vnet/client/peerreport.py", "describe", "describeFully")
+            | keysOf("vnet/client/peerreport.py", "describe", "describeFully", "describeOwnNat", "describeTried")
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
         )

@@ -1,0 +1,1 @@
+Direct paths through NATs that give each destination another port: sequential ones are predicted, random ones are found by birthday probing, two sequential ones meet, and a mapping that an early packet has spoilt is replaced.
