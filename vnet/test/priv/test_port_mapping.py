@@ -166,7 +166,10 @@ class NodeTests(SynchronousTestCase):
             alice.create("family")
             bob.join("family")
             seen = bob.waitPath(alice, timeout=10.0)
-            self.assertEqual(seen["endpoint"], f"{homes[0].publicAddress}:{port}")
+            external = f"{homes[0].publicAddress}:{port}"
+            self.assertEqual(seen["endpoint"], external)
+            self.assertEqual(alice.status()["nat"]["portMapping"], {"protocol": "pcp", "address": external})
+            self.assertEqual(bob.status()["nat"]["portMapping"], None)
             daemon.restart()
             waitUntil(lambda: daemon.isMapped(port), 10.0, "the port is mapped again")
             alice.stop()
