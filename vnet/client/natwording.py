@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vnet.client.wording import shown, udpAddress
-from vnet.values import NatReport
 
-__all__ = ["directObstacle", "ipv6Summary", "natLines", "natSummary"]
+__all__ = ["ipv6Summary", "natLines", "natSummary"]
 
 _PORTS = {
     "endpoint-independent": "one for all destinations",
@@ -183,28 +182,6 @@ def _router(mapping: object) -> str | None:
         return None
     protocol = _PROTOCOLS.get(str(mapping.get("protocol")), shown(mapping.get("protocol")))
     return f"forwards {udpAddress(mapping.get('address')) or 'a port'} to this computer ({protocol})"
-
-
-def directObstacle(report: NatReport) -> str:
-    """
-    What keeps this node from direct paths, as far as it knows; empty when nothing does.
-    """
-    if report.udp is False:
-        return "no UDP gets out of this computer's network: allow outgoing UDP in its firewall"
-    if report.mappingVaries:
-        how = _VARYING.get(report.allocation or "", "")
-        if len(report.hosts) > 1:
-            how = ", and sometimes another address"
-        advice = (
-            "it is the provider's, so ask there for a public address"
-            if report.shared
-            else "let a router forward a UDP port (vnet-client --port)"
-        )
-        return (
-            f"the NAT in front of this computer gives each destination another port{how}, and the other side's is no easier: "
-            f"{advice}, or use IPv6 on both sides"
-        )
-    return ""
 
 
 def ipv6Summary(report: Mapping[str, Any]) -> str:

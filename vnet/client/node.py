@@ -25,7 +25,7 @@ from vnet.client.lifetimes import LifetimeWatch
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
-from vnet.client.natwording import directObstacle
+from vnet.client.obstacles import OwnNat
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.portmapping.mapper import PortMapper, RouterNetwork
@@ -186,7 +186,7 @@ class Node:
             double=self._handover.double,
             doubtRelay=self._doubtRelay,
             describeVia=self._describeVia,
-            obstacle=lambda: directObstacle(self.nat.report()),
+            ownNat=self._ownNat,
             relayProblem=lambda: self.relayProblem,
             suspected=lambda: self._roaming.suspected(),
         )
@@ -421,7 +421,8 @@ class Node:
         self.peers.candidatesChanged()
 
     def _natReported(self, report: NatReport) -> None:
-        self.puncher.setTraits(traitsOf(report), report.noise or 0.0)
+        traits = traitsOf(report, self.parts.port.localAddresses())
+        self.puncher.setTraits(traits, report.noise or 0.0)
         self._testPort(report)
         self._changed()
 
@@ -435,6 +436,10 @@ class Node:
         Whether the UDP port that the user named is reached from outside: see L{PortTest.forwarded}.
         """
         return None if self.portTest is None else self.portTest.forwarded(self.nat.report())
+
+    def _ownNat(self) -> OwnNat:
+        port = self.parts.port.port if self.parts.fixedPort else 0
+        return OwnNat(self.nat.report(), port, self.portMapping, self.forwardedPort)
 
     def _portMapped(self) -> None:
         if self.portMapper is not None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
+from vnet.client.obstacles import OwnNat
 from vnet.protocols.codec import signal as signals
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
@@ -74,7 +75,7 @@ class PeerContext:
         L{vnet.client.dataplane.handover.Handover.double}.
     @ivar doubtRelay: there is doubt whether an allocation of this name works.
     @ivar describeVia: what users are told of an allocation of this name: the relay, and over what it is reached.
-    @ivar obstacle: why this node has no direct paths, as far as it knows its NAT; empty when nothing is in the way.
+    @ivar ownNat: what is known of the way out of this node.
     @ivar relayProblem: why no relay can be used; empty when one can.
     @ivar suspected: a path has fallen silent: this node itself may have moved.
     """
@@ -91,6 +92,6 @@ class PeerContext:
     double: Callable[[Address, Address], None]
     doubtRelay: Callable[[str], None]
     describeVia: Callable[[str], tuple[str, str] | None]
-    obstacle: Callable[[], str]
+    ownNat: Callable[[], OwnNat]
     relayProblem: Callable[[], str]
     suspected: Callable[[], None] = lambda: None

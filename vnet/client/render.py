@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from vnet.client.natwording import natLines, natSummary
+from vnet.client.peerwording import wayLines
 from vnet.client.wording import (
     age,
     amount,
@@ -125,8 +126,7 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
     ]
     if isinstance(peer.get("networks"), list):
         lines.append(("networks", ", ".join(shown(name, 64) for name in peer["networks"]) or "-"))
-    if peer.get("why"):
-        lines.append(("why", shown(peer["why"])))
+    lines += wayLines(peer)
     return _block(shown(peer.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 
 

@@ -6,6 +6,7 @@ What users ask of a node: L{vnet.interfaces.INode}.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define
@@ -15,7 +16,9 @@ from zope.interface import implementer
 from vnet.client.node import Node
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describeFully, why
+from vnet.client.pingtest import answersPing
 from vnet.client.report import describeNat, describeNetworks, describeRelays
+from vnet.client.welcome import Welcome
 from vnet.errors import DecodeError, Refused, Unreachable
 from vnet.interfaces import INode
 from vnet.protocols import control
@@ -152,7 +155,11 @@ class Verbs:
     @_deferred
     async def peer(self, nameOrAddress: str) -> dict[str, Any]:
         """See L{INode}."""
-        return describeFully(self._find(nameOrAddress))
+        found, welcome = self._find(nameOrAddress), self._node.welcome
+        answers = None
+        if welcome is not None:
+            answers = await answersPing(found, partial(self._echo, found, welcome), self._node.parts.clock)
+        return describeFully(found, answers, "" if welcome is None else welcome.pool)
 
     @_deferred
     async def ping(self, nameOrAddress: str) -> dict[str, Any]:
@@ -161,10 +168,10 @@ class Verbs:
         if self._node.welcome is None or peer.path is None:
             peer.wanted()
             raise Refused(f"no path to {nameOrAddress}: {why(peer)}")
-        seconds = await self._node.forwarder.echo(
-            peer.tunnelKey, self._node.welcome.address, peer.member.address
-        )
-        return {"latencyMs": round(seconds * 1000, 3)}
+        return {"latencyMs": round(await self._echo(peer, self._node.welcome) * 1000, 3)}
+
+    def _echo(self, peer: Peer, welcome: Welcome) -> Deferred[float]:
+        return self._node.forwarder.echo(peer.tunnelKey, welcome.address, peer.member.address)
 
     def _find(self, nameOrAddress: str) -> Peer:
         found = self._node.peers.find(nameOrAddress)

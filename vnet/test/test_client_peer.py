@@ -15,6 +15,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.identity import tunnelKey
+from vnet.client.obstacles import OwnNat
 from vnet.client.peer import Peer
 from vnet.client.peercontext import PeerContext
 from vnet.client.peerreport import describe, describeFully, stateOf, why
@@ -29,7 +30,7 @@ from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed,
 from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.wireguard import PeerStatus
 from vnet.protocols.traversal import Story
-from vnet.values import Address, Candidate
+from vnet.values import Address, Candidate, NatReport
 
 KEYS = sorted(bytes(SigningKey(bytes([n]) * 32).verify_key) for n in range(1, 6))
 LOW, OWN, HIGH = KEYS[0], KEYS[2], KEYS[4]
@@ -118,6 +119,7 @@ class FakeTunnels:
 
     calls: list[tuple[str, Any]] = field(factory=list)
     members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
+    rxBytes: int = 1
 
     def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
         self.calls.append(("handshake" if initiate else "endpoint", address))
@@ -126,7 +128,9 @@ class FakeTunnels:
         self.calls.append(("reset", tunnelKey))
 
     def status(self, tunnelKey: bytes) -> PeerStatus:
-        return PeerStatus(lastHandshake=None, rxBytes=1, txBytes=2, endpoint=THERE, established=True)
+        return PeerStatus(
+            lastHandshake=None, rxBytes=self.rxBytes, txBytes=2, endpoint=THERE, established=True
+        )
 
     def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
         self.members[key] = (address, address6, tuple(presharedKeys))
@@ -154,7 +158,8 @@ class Surroundings:
         self.doubted: list[str] = []
         self.doubled: list[tuple[Address, Address]] = []
         self.relays: dict[str, tuple[str, str]] = {}
-        self.obstacle = self.relayProblem = ""
+        self.relayProblem = ""
+        self.ownNat = OwnNat()
         self.context = PeerContext(
             clock=self.clock,
             ownKey=OWN,
@@ -168,7 +173,7 @@ class Surroundings:
             double=lambda path, other: self.doubled.append((path, other)),
             doubtRelay=self.doubted.append,
             describeVia=self.relays.get,
-            obstacle=lambda: self.obstacle,
+            ownNat=lambda: self.ownNat,
             relayProblem=lambda: self.relayProblem,
         )
 
@@ -824,9 +829,9 @@ class RelayedPeerTests(PeerCase):
         peer, _ = self.relayed()
         self.assertIn("being looked for", str(why(peer)))
         self.clock.advance(20)
-        self.assertIn("no direct path was found", str(why(peer)))
-        self.around.obstacle = "no UDP gets out"
-        self.assertEqual(why(peer), "no UDP gets out")
+        self.assertIn("nothing was heard from nick directly", str(why(peer)))
+        self.around.ownNat = OwnNat(NatReport(udp=False))
+        self.assertEqual(why(peer), "no UDP gets out of this computer's network")
 
     def test_whyNotEvenRelayed(self) -> None:
         """

@@ -111,7 +111,10 @@ class ConnectTests(RelayedCase):
         self.assertTrue(self.ann.reaches(self.bea) and self.bea.reaches(self.ann))
         self.overlay.advance(20)
         self.assertIn("no UDP gets out of this", self.ann.do(self.ann.node.peer("bea"))["why"])
-        self.assertIn("the other side's", self.bea.do(self.bea.node.peer("ann"))["why"])
+        found = self.bea.do(self.bea.node.peer("ann"))
+        self.assertEqual(found["why"], "ann's network blocks UDP")
+        self.assertEqual(found["help"], ["ann's network blocks UDP: only its administrator can allow it"])
+        self.assertEqual((found["nat"]["peer"]["udp"], found["answersPing"]), (False, True))
 
     def test_firstPing(self) -> None:
         """

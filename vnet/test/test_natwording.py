@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.natwording import directObstacle, natLines, natSummary
+from vnet.client.natwording import natLines, natSummary
 from vnet.client.report import describeNat
 from vnet.values import Address, NatReport, PortMapping
 
@@ -154,20 +154,3 @@ class LinesTests(SynchronousTestCase):
             answer = {key: source.choice(values) for key in keys}
             for text in (natSummary(answer), *(value for _, value in natLines(answer))):
                 self.assertNotIn("\x1b", text)
-
-
-class ObstacleTests(SynchronousTestCase):
-    """
-    L{directObstacle}.
-    """
-
-    def test_obstacle(self) -> None:
-        """What keeps this node from direct paths is said, with what helps; where nothing does, nothing is said."""
-        self.assertIn("allow outgoing UDP", directObstacle(NatReport(udp=False)))
-        self.assertIn("--port", directObstacle(NatReport(udp=True, mappingVaries=True)))
-        self.assertIn("at random", directObstacle(hard("random")))
-        self.assertIn("one after the other", directObstacle(hard("sequential")))
-        self.assertIn("provider", directObstacle(hard("block", shared=True)))
-        self.assertIn("another address", directObstacle(hard("random", hosts=("203.0.113.7", "203.0.113.8"))))
-        for found in (NatReport(), NatReport(udp=True), NatReport(udp=True, mappingVaries=False)):
-            self.assertEqual(directObstacle(found), "")
