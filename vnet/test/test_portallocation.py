@@ -90,7 +90,7 @@ class AllocationTests(SynchronousTestCase):
         """Ports from a block are told from the whole range, and the block's borders estimated."""
         source = random.Random(2)
         covered = []
-        for _ in range(300):
+        for _ in range(2000):
             low = source.randrange(1024, 60000)
             size = source.choice((256, 512, 2048))
             found = allocationOf(samples(source.sample(range(low, low + size), 8)))

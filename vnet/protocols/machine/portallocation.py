@@ -32,7 +32,9 @@ _LOWEST = 1024
 _DOUBT = 1e-3
 # Steps between two samples: more are no sequence.
 _FURTHEST = 64
-# Differences of which one may be wrong, though none repeats.
+# Mappings of others a second: ports that are further apart are not in sequence.
+_LOUDEST = 400.0
+# Differences that may be a sequence though none repeats.
 _MANY = 6
 _NARROW = 4096
 _MARGIN = 1.5
@@ -111,10 +113,7 @@ def _sequential(ordered: Sequence[PortSample]) -> PortAllocation | None:
     step = _step(differences)
     if step is None:
         return None
-    fitting = _fitting(differences, step)
-    excess = sum(max(0, each.ports // step - each.samples) for each in fitting)
-    seconds = sum(each.seconds for each in fitting)
-    return PortAllocation("sequential", step, round(excess / seconds, 1) if seconds > 0 else 0.0)
+    return PortAllocation("sequential", step, round(_noise(differences, step), 1))
 
 
 def _step(differences: Sequence[_Difference]) -> int | None:
@@ -135,9 +134,25 @@ def _step(differences: Sequence[_Difference]) -> int | None:
 
 
 def _fits(differences: Sequence[_Difference], step: int) -> bool:
-    near = [each for each in differences if step and 0 < each.ports / step <= _FURTHEST]
-    enough = max(FEWEST - 2, len(differences) - 1)
-    return len(near) >= enough and len(_fitting(differences, step)) == len(near)
+    if not step:
+        return False
+    near = [each for each in differences if 0 < each.ports / step <= _FURTHEST]
+    missing = len(differences) - len(near)
+    # What started anew goes on behind where it was first.
+    anew = missing == 1 and sum(each.ports for each in differences) / step < 0
+    if (missing and not anew) or len(_fitting(differences, step)) < max(len(near), FEWEST - 2):
+        return False
+    return _noise(differences, step) <= _LOUDEST
+
+
+def _noise(differences: Sequence[_Difference], step: int) -> float:
+    """
+    Mappings of others a second.
+    """
+    fitting = _fitting(differences, step)
+    seconds = sum(each.seconds for each in fitting)
+    excess = sum(max(0, each.ports // step - each.samples) for each in fitting)
+    return excess / seconds if seconds > 0 else 0.0
 
 
 def _fitting(differences: Sequence[_Difference], step: int) -> list[_Difference]:
