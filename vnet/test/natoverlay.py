@@ -200,6 +200,9 @@ class NatOverlay(Overlay):
         Serve STUN at two addresses with two ports each (RFC 5780).
         """
         self._stun = StunServer(self.clock)
+        self._stun.origins.pairPorts(*_STUN_PORTS)
+        for pair in (MEDIATOR_HOSTS, _MEDIATOR6):
+            self._stun.origins.pairHosts(*pair)
         first = True
         for hosts in zip(MEDIATOR_HOSTS, _MEDIATOR6, strict=True):
             for number in _STUN_PORTS:
