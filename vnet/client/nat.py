@@ -224,6 +224,9 @@ class NatDiscovery:
     def _udp(self) -> bool | None:
         if self._findings.answered is None and self._puncher.reflexive:
             return True
+        # IPv6 may get out where IPv4 does not.
+        if any(":" in each.host and each.host in self._hosts for each in self._puncher.reflexive):
+            return True
         return self._findings.answered
 
     def _varies(self, addresses: int) -> bool | None:
@@ -238,8 +241,11 @@ class NatDiscovery:
 
     def _family(self) -> list[Address]:
         """
-        The servers that are asked: those for IPv4 if there are any, for it has the NATs.
+        The servers that are asked: those for IPv4, which has the NATs, if there are any and this computer has IPv4.
         """
+        ipv6 = [each for each in self._servers if ":" in each.host]
+        if ipv6 and self._hosts and all(":" in host for host in self._hosts):
+            return ipv6
         ipv4 = [each for each in self._servers if ":" not in each.host]
         hosts = {each.host for each in ipv4}
         if len(hosts) == 1:

@@ -221,6 +221,19 @@ class NatDiscoveryTests(SynchronousTestCase):
         self.assertEqual(report.publicAddress6, Address("2001:db8::7", 41641))
         self.assertEqual(report.hosts, ())
 
+    def test_ipv6Beside(self) -> None:
+        """A computer that has only IPv6 asks only servers that have it; where IPv4 is blocked, IPv6 counts."""
+        for addresses in (("2001:db8::7",), (PUBLIC, "2001:db8::7")):
+            lab = DiscoveryLab(nat=None)
+            lab.computer.move(dict.fromkeys(addresses, lab.internet))
+            site = Site(lab.internet, ("2001:db8::53", "2001:db8::54"))
+            lab.start(Address(ONE, 3478), *site.addresses)
+            lab.settle()
+            report = lab.discovery.report()
+            self.assertEqual((report.udp, report.publicAddress), (True, None))
+            self.assertEqual(report.publicAddress6, Address("2001:db8::7", 41641))
+            self.assertEqual(lab.sentTo(ONE) == 0, len(addresses) == 1)
+
     def test_settled(self) -> None:
         """Who waits for the end of a discovery waits no longer than he said, and not at all when there is none."""
         lab = DiscoveryLab()
