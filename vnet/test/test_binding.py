@@ -94,6 +94,18 @@ class BindingsTests(SynchronousTestCase):
             bindings.timerFired(now)
         self.assertTrue(16 <= min(waits) < max(waits) <= 24.0001, waits)
 
+    def test_refreshEvery(self) -> None:
+        """A shorter interval holds at once, a longer one from the next answer on."""
+        bindings = Bindings([ONE], random=lambda size: b"\x80" * size)
+        self.learn(bindings, 0.0)
+        bindings.refreshEvery(8.0)
+        self.assertAlmostEqual(bindings.deadline() or 0.0, 8.0, 1)
+        bindings.refreshEvery(60.0)
+        self.assertAlmostEqual(bindings.deadline() or 0.0, 8.0, 1)
+        bindings.timerFired(8.1)
+        self.learn(bindings, 8.1)
+        self.assertAlmostEqual(bindings.deadline() or 0.0, 68.1, 0)
+
     def test_changed(self) -> None:
         """A server that sees another address than before is told, with both."""
         bindings = Bindings([ONE], random=os.urandom)

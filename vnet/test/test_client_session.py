@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.client import session
 from vnet.client.session import MediatorClock, _placeOf, retryDelay
 from vnet.protocols import control
 from vnet.protocols.tunnel import FarEnd
@@ -97,6 +98,18 @@ class SessionTests(SynchronousTestCase):
         self.assertFalse(transport.disconnecting)
         self.overlay.advance(1)
         self.assertTrue(transport.disconnecting)
+
+    def test_otherAddress(self) -> None:
+        """
+        A connection from an address that this computer does not use any more is not asked, but made anew at once.
+        """
+        protocol = self.protocol()
+        self.patch(session, "_isLost", lambda transport: True)
+        self.ann.core.linksChanged()
+        self.overlay.dropControl(HOST)
+        self.overlay.advance(0.2)
+        self.assertEqual(self.state(), "online")
+        self.assertIsNot(self.protocol(), protocol)
 
     def test_answeringMediator(self) -> None:
         """

@@ -8,6 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.machine.consent import Consent, jittered
 from vnet.test.icepeers import seeded
+from vnet.values import Address
+
+HERE = Address("203.0.113.7", 1)
 
 
 def middle(size: int) -> bytes:
@@ -125,3 +128,73 @@ class ConsentTests(SynchronousTestCase):
         self.consent.answered(102.3)
         self.consent.checked(103.0)
         self.assertEqual(self.consent.suspectAt, 104.0)
+
+
+class LapseTests(SynchronousTestCase):
+    """
+    Whether a silence was too long for a NAT.
+    """
+
+    def setUp(self) -> None:
+        self.consent = Consent(middle, 0.0, 0.0, lambda: 30.0)
+        self.now = 100.0
+        # Idle from here on.
+        self.consent.checked(self.now)
+        self.consent.answered(self.now, self.now, HERE)
+
+    def round(self, lost: bool, mapped: Address = HERE) -> bool:
+        """
+        A check after a silence, and its answer, or that of the next one.
+        """
+        self.now += 30.0
+        self.consent.checked(self.now)
+        sentAt = self.now
+        if lost:
+            self.consent.missed(self.now + 1.0)
+            self.now += 5.0
+            self.consent.checked(self.now)
+            sentAt = self.now
+        lapsed = self.consent.answered(self.now + 0.1, sentAt, mapped)
+        if lost:
+            # The next one follows soon, which is no silence.
+            self.now += 5.0
+            self.consent.checked(self.now)
+            self.consent.answered(self.now, self.now, mapped)
+        return lapsed
+
+    def test_interval(self) -> None:
+        """
+        Without traffic the next check comes after the interval that the NAT allows.
+        """
+        self.assertAlmostEqual(self.consent.dueAt - self.now, 30.0, 1)
+
+    def test_answered(self) -> None:
+        """
+        Checks that are answered, also late, and single losses mean nothing.
+        """
+        self.assertFalse(any(self.round(lost) for lost in [False, True, False, False, True] * 3))
+        self.now += 30.0
+        self.consent.checked(self.now)
+        self.consent.missed(self.now + 1.0)
+        self.assertFalse(self.consent.answered(self.now + 3.0, self.now, HERE))
+
+    def test_otherPort(self) -> None:
+        """
+        A lost check after which the peer sees another port of ours shows that the mapping had died.
+        """
+        self.assertTrue(self.round(True, Address(HERE.host, 9)))
+
+    def test_otherHost(self) -> None:
+        """
+        Another host means that this computer has moved, and another port without a loss is the peer's affair.
+        """
+        self.assertFalse(self.round(True, Address("198.51.100.9", 9)))
+        self.assertFalse(self.round(False, Address("198.51.100.9", 10)))
+
+    def test_again(self) -> None:
+        """
+        Three losses of the first check in four silences do so too.
+        """
+        self.assertEqual(
+            [self.round(lost) for lost in (True, False, True, True)], [False, False, False, True]
+        )
