@@ -279,6 +279,27 @@ class PuncherTests(SynchronousTestCase):
         self.assertEqual(sent, [])
         self.assertEqual(node.puncher.reflexive, (Address("198.51.100.1", 5000),))
 
+    def test_askers(self) -> None:
+        """Who expects a message by its id, from an address, gets it, a request or an indication too; nobody else does."""
+        got: list[tuple[bytes, Address]] = []
+
+        class Asker:
+            def expects(self, transactionId: bytes, addr: Address) -> bool:
+                return transactionId == bytes(12) and addr == SERVER
+
+            def datagramReceived(self, data: bytes, addr: Address) -> None:
+                got.append((data, addr))
+
+        puncher = self.node(0).puncher
+        puncher.askers.append(Asker())
+        kinds = [encode(Message(BINDING, kind, bytes(12))) for kind in Class]
+        for data in kinds:
+            puncher.datagramReceived(data, SERVER)
+        self.assertEqual((got, puncher.ignored), ([(data, SERVER) for data in kinds], 0))
+        puncher.datagramReceived(encode(Message(BINDING, Class.REQUEST, b"another ID  ")), SERVER)
+        puncher.datagramReceived(kinds[0], Address("192.0.2.1", 1))
+        self.assertEqual((len(got), puncher.ignored), (len(kinds), 2))
+
     def test_requestsForgotten(self) -> None:
         """
         Of the checks that were sent only the last are remembered, whatever becomes of them.
