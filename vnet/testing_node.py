@@ -77,6 +77,18 @@ def _status() -> dict[str, Any]:
     }
 
 
+def _randomNat() -> dict[str, Any]:
+    hard = "address-and-port-dependent"
+    return {
+        "udp": True,
+        "natted": True,
+        "mapping": hard,
+        "filtering": hard,
+        "allocation": "random",
+        "shared": False,
+    }
+
+
 def _networks() -> list[dict[str, Any]]:
     return [
         {
@@ -174,7 +186,19 @@ class FakeNode:
             lastHandshake=72.0,
             rxBytes=1536,
             txBytes=5 * 2**20,
-            why="both sides are behind a NAT that gives each destination another port",
+            nat={"own": _randomNat(), "peer": _randomNat()},
+            tried={
+                "addresses": ["192.168.1.20:41641", "203.0.113.9:23114"],
+                "relays": ["relay.example:443"],
+                "strategy": "hopeless",
+                "rounds": 0,
+                "probes": 0,
+                "sockets": 0,
+            },
+            heard=["203.0.113.9:40000 through relay.example:443"],
+            answersPing=True,
+            why="both NATs give each destination a random port: one of you has to forward a port",
+            help=["switch on UPnP or PCP in your router"],
         )
         return self._answer(bob, "peer", nameOrAddress)
 

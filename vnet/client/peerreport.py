@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import evolve
+
 from vnet.client.obstacles import Obstacle, isProviders, obstacle, underWay
 from vnet.client.peer import Peer
 from vnet.protocols.codec.names import displayable
 from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.machine.pair import Path
+from vnet.protocols.machine.strategy import strategy
 from vnet.protocols.traversal import Story
 from vnet.values import Address, NatReport
 
@@ -159,7 +162,11 @@ def describeTried(peer: Peer) -> dict[str, Any]:
 
 
 def _story(peer: Peer) -> Story | None:
-    return None if peer.attempt is None else peer.attempt.story
+    story = None if peer.attempt is None else peer.attempt.story
+    if story is None or story.peer is None or story.strategy:
+        return story
+    # It is chosen at the next look.
+    return evolve(story, strategy=strategy(story.own, story.peer).value)
 
 
 def _addresses(peer: Peer, which: str) -> tuple[Address, ...]:

@@ -123,7 +123,12 @@ class BlockTests(SynchronousTestCase):
             "1 min 12 s ago",
             "1.5 KiB",
             "5.0 MiB",
+            "NAT there  gives each destination another port, at random; lets in answers only\n",
+            "tried      2 addresses: 192.168.1.20:41641, 203.0.113.9:23114; through the relay relay.example:443\n",
+            "heard      203.0.113.9:40000 through relay.example:443\n",
+            "pings      are answered\n",
             "why        both",
+            "help       switch on",
         ):
             self.assertIn(part, text)
 
