@@ -85,12 +85,14 @@ class NatDiscovery:
         """
         See L{Puncher.setLocal}.
         """
-        changed = set(hosts) != set(self._hosts)
+        before, now = _routable(self._hosts), _routable(hosts)
         self._hosts = tuple(hosts)
         self._puncher.setLocal(hosts, port)
-        if changed:
+        if before - now or not before:
+            # What is known is of another network.  With one more address it may be, which is seen soon.
             self._findings, self._lifetime, self._router = Findings(), None, None
             self._seen.clear()
+        if before != now:
             self._restart()
             self._tell()
 
@@ -326,3 +328,10 @@ class NatDiscovery:
         if report != self._told:
             self._told = report
             self.onReport(report)
+
+
+def _routable(hosts: Iterable[str]) -> set[str]:
+    """
+    Without those of IPv6 that mean something on one link only, and come and go with each.
+    """
+    return {host for host in hosts if not host.startswith("fe80:")}

@@ -87,6 +87,21 @@ class NatDiscoveryTests(SynchronousTestCase):
             (report.mapping, report.allocation, report.hosts), (APD, "random", ("198.51.100.9",))
         )
 
+    def test_added(self) -> None:
+        """With one more address all is found out anew, and what was known holds until then; links alone change nothing."""
+        lab, _ = self.online()
+        lab.settle()
+        lab.run(INTERVAL)
+        known = lab.discovery.report()
+        lab.discovery.setLocal((HOME, "fe80::1"), 41641)
+        lab.discovery.setLocal((HOME,), 41641)
+        lab.run(5.0)
+        self.assertEqual(self.discoveries(lab), 1)
+        lab.discovery.setLocal((HOME, "172.17.0.1"), 41641)
+        self.assertEqual(lab.discovery.report(), known)
+        lab.settle()
+        self.assertEqual((self.discoveries(lab), lab.discovery.report()), (2, known))
+
     def test_seldom(self) -> None:
         """A network that comes and goes makes no more than one discovery in two seconds, one at a time."""
         lab, site = self.online()
