@@ -107,6 +107,7 @@ class Cell:
                 for side in (0, 1)
             ],
             "changed": sum(each.changes > 0 for each in self.outcomes),
+            "changesP50": _percentile([each.changes for each in self.outcomes], 0.5),
             "errors": sum(bool(each.errors) for each in self.outcomes),
             "failed": [each.seed for each in self.outcomes if not each.connected],
             "relayed": [each.seed for each in self.outcomes if each.connected and not each.direct][:20],
@@ -199,7 +200,7 @@ def _line(cell: Cell) -> str:
         f"{cell.a:>5} x {cell.b:<5} {100 * cell.direct:5.1f} % direct (figure {100 * found['figure']:.0f}), "
         f"{100 * cell.connected:5.1f} % connected, connected {found['connectedP50']} / {found['connectedP95']} s, "
         f"direct {found['directP50']} / {found['directP95']} s, probes {found['probesP95']}, peaks {found['peaks']}, "
-        f"changed {found['changed']}, errors {found['errors']}, {mark}"
+        f"changed {found['changed']} (each {found['changesP50']}), errors {found['errors']}, {mark}"
         + (f", not connected {found['failed']}" if found["failed"] else "")
         + (f", relayed {found['relayed']}" if cell.below else "")
     )

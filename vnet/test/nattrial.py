@@ -32,6 +32,7 @@ _BEFORE = 5.0
 _AFTER = 2.0
 _DOUBT = 15.0
 _LOGIN = 30.0
+_ECHOES = 8
 
 
 @attrs.frozen
@@ -233,10 +234,11 @@ class Pair:
 
     def reaches(self) -> bool:
         """
-        Whether an echo of the one through the tunnel is answered by the other: one of three, as datagrams get lost.
+        Whether an echo of the one through the tunnel is answered by the other: one of several, within half a minute, as
+        datagrams get lost, and those of a handshake are sent again only after five seconds.
         """
         one, other = self.sides
-        return any(one.node.reaches(other.node) for _ in range(3))
+        return any(one.node.reaches(other.node) for _ in range(_ECHOES))
 
     def close(self) -> None:
         """
