@@ -15,6 +15,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.client.ipv4first import preferIPv4
 from vnet.client.proxychoice import ProxyChoice
 from vnet.protocols.codec.proxyurl import Proxy
 from vnet.protocols.httpconnect import wrapHttpConnect
@@ -125,7 +126,7 @@ class Dialer:
         return _Careful(behind, self._refusals)
 
     def _direct(self, host: str, port: int) -> IStreamClientEndpoint:
-        return HostnameEndpoint(self._reactor, host, port, timeout=_CONNECT)
+        return HostnameEndpoint(preferIPv4(self._reactor), host, port, timeout=_CONNECT)
 
     def _toProxy(self, proxy: Proxy) -> IStreamClientEndpoint:
         direct = self._direct(proxy.host, proxy.port)

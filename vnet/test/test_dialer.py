@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IHostnameResolver
@@ -76,6 +76,28 @@ class DialerTests(SynchronousTestCase):
         self.assertEqual(place, ("192.0.2.7", 443))
         self.assertFalse(dialer.usesProxy("192.0.2.7", 443))
         self.successResultOf(connected)
+
+    def test_ipv4First(self) -> None:
+        """Of a host that has both, IPv4 is tried first, and IPv6 soon when nothing comes of that."""
+
+        @implementer(IHostnameResolver)
+        class Both(Literals):
+            def resolveHostName(
+                self, resolutionReceiver: Any, hostName: str, *arguments: Any, **more: Any
+            ) -> Any:
+                resolutionReceiver.resolutionBegan(None)
+                resolutionReceiver.addressResolved(IPv6Address("TCP", "2001:db8::1", 7443))
+                resolutionReceiver.addressResolved(IPv4Address("TCP", "192.0.2.1", 7443))
+                resolutionReceiver.resolutionComplete()
+
+        self.reactor.installNameResolver(Both())
+        connecting = self.dialer(None).endpoint("mediator.example", 7443).connect(keptFactory())
+        self.assertEqual([each[0] for each in self.reactor.tcpClients], ["192.0.2.1"])
+        self.reactor.advance(1.0)
+        self.assertEqual([each[0] for each in self.reactor.tcpClients], ["192.0.2.1", "2001:db8::1"])
+        self.assertNoResult(connecting)
+        connecting.cancel()
+        self.failureResultOf(connecting)
 
     def test_exempt(self) -> None:
         """
