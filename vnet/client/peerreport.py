@@ -177,7 +177,9 @@ def _addresses(peer: Peer, which: str) -> tuple[Address, ...]:
 def _heardFrom(peer: Peer, address: Address) -> str:
     relay = peer.context.describeVia(address.allocation) if address.allocation else None
     plain = str(Address(*address[:2]))
-    return f"{plain} through {relay[0]}" if relay else plain
+    if relay is not None:
+        return f"{plain} through {relay[0]}"
+    return f"{plain}, a relay" if Address(*address[:2]) in _addresses(peer, "theirRelays") else plain
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
@@ -258,7 +260,8 @@ def _help(peer: Peer) -> tuple[str, ...]:
 
 
 def _obstacle(peer: Peer) -> Obstacle:
-    path = peer.path
-    relays = {path.address[:2]} if path is not None and path.relayed else set()
-    isHeard = any(not each.allocation and each[:2] not in relays for each in _addresses(peer, "heard"))
+    relays = _addresses(peer, "theirRelays")
+    isHeard = any(
+        not each.allocation and Address(*each[:2]) not in relays for each in _addresses(peer, "heard")
+    )
     return obstacle(peer.context.ownNat(), nameOf(peer), _story(peer), isHeard)

@@ -70,6 +70,7 @@ MAXIMUM_ATTEMPTS = 1024
 """Peers for which one puncher has an agent at once."""
 
 _TRANSACTIONS = 16384
+_RELAYS = 128
 _SETTLED = 10.0
 
 # Checks a second, and at once, of all attempts to one host that has not answered any.
@@ -109,6 +110,7 @@ class Attempt:
     _agent: Agent
     _driver: Driver[AgentEvent]
     _traversal: Traversal = field(init=False)
+    _theirRelays: dict[Address, None] = field(factory=dict, init=False)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -145,6 +147,13 @@ class Attempt:
         """
         return self._agent.heard
 
+    @property
+    def theirRelays(self) -> tuple[Address, ...]:
+        """
+        Where relays take datagrams for the peer, as far as it has told.
+        """
+        return tuple(self._theirRelays)
+
     def signal(self, start: int, final: bool = False) -> Signal:
         """
         What the peer has to be told, sealed, for this attempt; again when L{Puncher} calls C{onMapped}.
@@ -165,6 +174,8 @@ class Attempt:
         for candidate in signal.candidates:
             if self._puncher.accepts(candidate.address):
                 self._agent.addRemoteCandidate(candidate, now)
+                if candidate.kind == "relay" and len(self._theirRelays) < _RELAYS:
+                    self._theirRelays[candidate.address] = None
         self._traversal.signalled(signal)
         self._driver.wake()
 

@@ -60,6 +60,7 @@ class FakeAttempt:
     selected: Path | None = None
     tried: tuple[Address, ...] = ()
     heard: tuple[Address, ...] = ()
+    theirRelays: tuple[Address, ...] = ()
     candidates: tuple[Candidate, ...] = (Candidate("host", HERE, 1, "1"),)
     remote: list[signals.Signal] = field(factory=list)
     checks: int = 0

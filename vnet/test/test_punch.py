@@ -20,7 +20,7 @@ from vnet.protocols.punch import MAXIMUM_ATTEMPTS, Attempt, Puncher
 from vnet.test.icepeers import SERVER, home, run, seeded
 from vnet.test.natsim import Host, Internet
 from vnet.test.test_sealer import PUBLIC, SEEDS
-from vnet.values import Address
+from vnet.values import Address, Candidate
 
 EIM, APDM = "endpoint-independent", "address-and-port-dependent"
 APDF = "address-and-port-dependent"
@@ -145,6 +145,18 @@ class PuncherTests(SynchronousTestCase):
         self.assertEqual(here.peer, PUBLIC[1])
         self.assertIn(here.selected.address, here.tried)
         self.assertIn(here.selected.address, here.heard)
+        self.assertEqual(here.theirRelays, ())
+
+    def test_theirRelays(self) -> None:
+        """
+        What a peer tells of its allocations is known, in bounds.
+        """
+        one, other = self.node(0), self.node(1)
+        here, _ = self.punch(one, other)
+        relays = [Candidate("relay", Address("198.51.100.99", port), 1, "r") for port in range(1, 201)]
+        for start in range(0, 200, 20):
+            here.remoteSignal(signal.Signal(1, here.credentials, tuple(relays[start : start + 20])))
+        self.assertEqual(here.theirRelays, tuple(each.address for each in relays[:128]))
 
     def test_failedGoes(self) -> None:
         """
