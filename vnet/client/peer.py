@@ -469,14 +469,15 @@ class Peer:
     def _setEndpoint(self, event: Selected, initiate: bool = False) -> None:
         old, self._endpoint = self._endpoint, event.path.address
         self.context.tunnels.setEndpoint(self.tunnelKey, event.path.address, initiate)
-        if old is None or old == event.path.address:
+        silent = event.reason in ("doubt", "lost")
+        if old is None or (old == event.path.address and not silent):
             return
         since = None
-        if event.reason in ("doubt", "lost"):
+        if silent:
             # What was sent after the last check that the old path answered may be lost.  That the peer is heard shows
             # nothing: its packets may have come by another way already.
             since = max(event.provenAt - _LEEWAY, self.context.clock.seconds() - _LONGEST_RESENT)
-            if old.allocation:
+            if old.allocation and old != event.path.address:
                 self.context.doubtRelay(old.allocation)
         self.context.handover(old, event.path.address, since)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import attrs
 
+from vnet.protocols.machine.pair import CONSENT_LAST
 from vnet.values import Address
 
 __all__ = [
@@ -42,6 +43,7 @@ _SUSPECT = 1.0
 _PATIENCE = 0.1
 _LAPSES, _JUDGED = 3, 4
 _INSTANT = 0.001
+_AGAIN = 0.2
 
 
 def jittered(interval: float, random: Callable[[int], bytes]) -> float:
@@ -118,6 +120,16 @@ class Consent:
             self._afterIdle = self._isIdle
         self._isIdle = not active
         self.dueAt = now + jittered(INTERVAL_ACTIVE if active else self.idleInterval(), self._random)
+
+    @staticmethod
+    def waits(rtt: float) -> tuple[float, ...]:
+        """
+        How long to wait after each transmission of a check: a single loss must not make a path suspect.
+
+        @param rtt: seconds of a round trip.
+        """
+        again = _AGAIN + 2 * rtt
+        return (again, again, CONSENT_LAST)
 
     def missed(self, now: float) -> None:
         """

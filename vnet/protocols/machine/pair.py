@@ -14,7 +14,7 @@ import attrs
 
 from vnet.values import Address, Candidate
 
-__all__ = ["CONSENT", "LIVENESS", "PROBING", "Check", "Pair", "Path", "State", "Transmission"]
+__all__ = ["CONSENT_LAST", "LIVENESS", "PROBING", "Check", "Pair", "Path", "State", "Transmission"]
 
 PROBING = (0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 """
@@ -25,8 +25,8 @@ only when both sides have sent, so the first ones follow soon; ten seconds in al
 LIVENESS = (0.5,) * 10
 """The same for a check that asks whether a path is alive."""
 
-CONSENT = (4.0,)
-"""The same for a consent check, which is not sent again: the next one follows (RFC 7675 section 5.1)."""
+CONSENT_LAST = 4.0
+"""Seconds to wait after the last transmission of a consent check; then the next one follows (RFC 7675 section 5.1)."""
 
 _LAST_ANSWER = 2.0
 _REST, _LONGEST_REST = 2.0, 60.0

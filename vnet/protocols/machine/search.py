@@ -29,7 +29,7 @@ FAILURE = 10.0
 """Seconds until a search without result fails."""
 
 _LATE_CANDIDATE = 5.0
-_STANDBY_FIRST, _STANDBY_ACTIVE = 0.3, 10.0
+_STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 20.0
 _ACTIVE = 15.0
 _RETRY_FIRST, _RETRY_LONGEST = 5.0, 300.0
 _DOUBT_PAUSE, _DOUBT_WIDTH = 0.3, 8
@@ -180,7 +180,7 @@ class Search:
         Ask pairs that may take over whether they work: the best, and one that shares no relay with the selected one, which
         may be what dies.
         """
-        interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else self._idleInterval()
+        interval = _STANDBY_ACTIVE if now - self.trafficAt <= _ACTIVE else _STANDBY_IDLE
         self.standbyAt = now + jittered(interval, self._random)
         selected = self.election.selected
         ready = self.election.standbys(self.checklist, now)

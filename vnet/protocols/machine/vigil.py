@@ -9,7 +9,6 @@ import attrs
 
 from vnet.protocols.machine.agentevents import Dead
 from vnet.protocols.machine.lifecycle import Lifecycle
-from vnet.protocols.machine.pair import CONSENT
 from vnet.protocols.machine.search import Search
 
 __all__ = ["Vigil"]
@@ -81,4 +80,4 @@ class Vigil:
             core.doubt(now)
         if now >= consent.dueAt:
             consent.checked(now)
-            core.prober.begin(selected, CONSENT, now)
+            core.prober.begin(selected, consent.waits(core.rtt), now)
