@@ -705,6 +705,28 @@ class RelayedPeerTests(PeerCase):
         peer.update(member(state="offline"))
         self.assertEqual(self.around.moves, [])
 
+    def test_silentPath(self) -> None:
+        """
+        What a path has lost while it was silent is sent again when it answers, and when a new attempt finds the same one.
+        """
+        for again in (False, True):
+            self.around.moves.clear()
+            peer, attempt = self.connected()
+            self.clock.advance(30)
+            peer.check()
+            self.clock.advance(1.5)
+            self.assertEqual(self.around.moves, [])
+            now = self.clock.seconds()
+            if again:
+                peer.rendezvous(6, 40.0)
+                self.attempts[-1].select(PATH)
+            else:
+                attempt.onEvent(Alive())
+            [(old, new, since)] = self.around.moves
+            self.assertEqual((old, new), (THERE, THERE))
+            self.assertTrue(now - 2.0 <= (since or 0.0) <= now - 1.5, since)
+            peer.close()
+
     def test_noDetour(self) -> None:
         """
         A relayed path of a new attempt does not take over from a direct one that answers; a direct one does.
