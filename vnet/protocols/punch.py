@@ -348,7 +348,7 @@ class Puncher:
         self._port = 0
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
-        self._means = Means(clock, send, sendLimited, random, sockets)
+        self._means = Means(clock, send, sendLimited, random, sockets, accepts)
         self.askers: list[Asker] = [self._means.sampler]
         self.ignored = 0
 
@@ -375,6 +375,8 @@ class Puncher:
         @param noise: of a sequential one, mappings of others a second.
         """
         self._means.noise = noise
+        if traits.host != self._means.traits.host:
+            self._means.triedAt.clear()
         if traits != self._means.traits:
             self._means.traits = traits
             self._onMapped()

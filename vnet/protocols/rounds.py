@@ -29,6 +29,7 @@ __all__ = [
     "Round",
     "Scatter",
     "aim",
+    "isWide",
     "probePorts",
 ]
 
@@ -38,6 +39,7 @@ BLOCK_SOCKETS, RANDOM_SOCKETS = 64, 256
 PROBES = 2048
 """Checks of one round to ports that are guessed."""
 
+_LEAST = 16
 _PACE = 0.01
 _FEW = 64
 _REPEATS = (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -80,6 +82,7 @@ class Repair:
     _name: str = field(default="", init=False)
     _theirs: Prediction | None = field(default=None, init=False)
     _mapped: bool = field(default=False, init=False)
+    _met: bool = field(default=False, init=False)
     strategy = Strategy.REPAIR
 
     def begin(self, server: Address) -> None:
@@ -88,18 +91,18 @@ class Repair:
 
     def _sampled(self, found: dict[str, Address]) -> None:
         for name, mapped in found.items():
-            if ":" not in mapped.host:
-                self._name, self._mapped = name, True
-                self._tools.predict(Prediction(self.number, "exact", mapped.host, mapped.port, mapped.port))
-                if self._theirs is not None:
-                    self.answered(self._theirs)
+            self._name, self._mapped = name, True
+            self._tools.predict(Prediction(self.number, "exact", mapped.host, mapped.port, mapped.port))
+            if self._theirs is not None:
+                self.answered(self._theirs)
 
     def answered(self, theirs: Prediction) -> None:
         """See L{Round.answered}."""
         self._theirs = theirs
-        if not self._mapped:
-            return
         there = Address(theirs.host, theirs.low, self._name)
+        if not self._mapped or self._met or not self._tools.means.accepts(there):
+            return
+        self._met = True
         self._tools.open(self._name, there, self.number + 1)
         isFirst = self._controlling == bool(self.number % 2)
         candidate = Candidate("srflx", there, priority("srflx", 1000), "repair")
@@ -153,11 +156,14 @@ class Predict:
 class Birthday:
     """
     A random NAT: many sockets, of which the peer is to hit one.
+
+    @ivar hasBegun: whether there were enough sockets.
     """
 
     _tools: Tools
     number: int
     _endpoint: Address
+    hasBegun: bool = field(default=False, init=False)
     strategy = Strategy.BIRTHDAY
 
     def begin(self, server: Address) -> None:
@@ -168,8 +174,13 @@ class Birthday:
         low, high, wanted = LOWEST, HIGHEST, RANDOM_SOCKETS
         if traits.allocation == "block" and 0 < traits.low < traits.high:
             low, high = traits.low, traits.high
-            wanted = min(BLOCK_SOCKETS, max(16, (high - low + 1) // 8))
-        openings = [(name, self._endpoint) for name in tools.openSockets(wanted)]
+            wanted = min(BLOCK_SOCKETS, max(_LEAST, (high - low + 1) // 8))
+        names = tools.openSockets(wanted)
+        if len(names) < _LEAST:
+            tools.closeSockets(names)
+            return
+        self.hasBegun = True
+        openings = [(name, self._endpoint) for name in names]
         prediction = Prediction(self.number, "ports", traits.host, low, high)
         tools.openAll(openings, 0)
         tools.later(0.1, partial(tools.predict, prediction))
@@ -205,8 +216,8 @@ class _Next:
         ports = [each.port for each in mapped]
         tools.closeSockets(names)
         step = tools.means.traits.step or stepOf(ports)
-        if step and ports and 1 <= ports[-1] + step <= 65535:
-            first = (max if step > 0 else min)(ports) + step
+        first = (max if step > 0 else min)(ports, default=0) + step
+        if step and ports and 1 <= first <= 65535:
             others = min(0xFFFF, round(10 * tools.means.noise))
             self._own = Prediction(
                 self.number, "next", mapped[-1].host, first, first, step, others, sampledAt
@@ -282,6 +293,13 @@ class Scatter(_Next):
 
     def answered(self, theirs: Prediction) -> None:
         """See L{Round.answered}."""
+
+
+def isWide(theirs: Prediction) -> bool:
+    """
+    Whether a prediction names many ports.
+    """
+    return (theirs.high - theirs.low) // abs(theirs.step) >= _FEW
 
 
 def probePorts(tools: Tools, theirs: Prediction) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from vnet.errors import DecodeError
 from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
 from vnet.protocols.codec.stunattributes import MAPPED_ADDRESS, XOR_MAPPED_ADDRESS
+from vnet.protocols.machine.candidates import checkable
 from vnet.protocols.machine.transaction import Transaction, Transactions
 from vnet.values import Address
 
@@ -91,7 +92,7 @@ class Sampler:
         if transaction is None or message.method != BINDING or message.klass is not Class.SUCCESS:
             return
         mapped = message.get(XOR_MAPPED_ADDRESS) or message.get(MAPPED_ADDRESS)
-        if mapped is not None:
+        if mapped is not None and checkable(mapped) and (":" in mapped.host) == (":" in addr.host):
             self._transactions.finish(transaction)
             self._over(transaction, mapped)
             self._arm()

@@ -20,9 +20,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.codec.signal import Signal
-from vnet.protocols.machine.strategy import Strategy, isRandom, strategy
-from vnet.protocols.rounds import Birthday, Meet, Predict, Repair, Round, Scatter, aim, probePorts
-from vnet.protocols.traversaltools import AGAIN, Tools
+from vnet.protocols.machine.strategy import Strategy, isEasy, isRandom, strategy
+from vnet.protocols.rounds import Birthday, Meet, Predict, Repair, Round, Scatter, aim, isWide, probePorts
+from vnet.protocols.traversaltools import AGAIN, WIDE_COST, Tools
 from vnet.values import Address, Candidate
 
 __all__ = ["Story", "Traversal"]
@@ -137,7 +137,7 @@ class Traversal:
         seen = [
             each.address
             for each in signal.candidates
-            if each.kind == "srflx" and self._tools.isSeen(each.address.host)
+            if each.kind != "relay" and self._tools.isSeen(each.address.host)
         ]
         if seen:
             isFirst, self._endpoint = self._endpoint is None, seen[0]
@@ -183,7 +183,8 @@ class Traversal:
         chosen = None if self._traits is None else strategy(means.traits, self._traits)
         self._strategy = chosen
         if chosen not in _ROUNDS or means.server is None or self._isBlind(chosen):
-            # What is known of the NATs may change.
+            # What is known of the NATs may change, or has: nothing comes of what was begun any more.
+            self._tools.closeUnused()
             self._schedule(min(_FIRST_PAUSE * 1.5**self._pauses, _LONGEST_PAUSE))
             self._pauses = min(self._pauses + 1, 20)
             return
@@ -194,10 +195,17 @@ class Traversal:
             self._tries = 0
             self._tools.closeUnused()
             self._schedule(AGAIN)
-        elif chosen is Strategy.BIRTHDAY and not means.mayTry(self._peer):
+        elif chosen is Strategy.BIRTHDAY and not means.mayTry(self._tried):
             self._schedule(_LONGEST_PAUSE)
         else:
             self._beginRound(chosen, self._number % 255 + 1)
+
+    @property
+    def _tried(self) -> bytes:
+        """
+        What birthday rounds are counted for: a peer that has moved is another one.
+        """
+        return self._peer + self._tools.observed.encode()
 
     def _isBlind(self, chosen: Strategy) -> bool:
         """
@@ -210,12 +218,16 @@ class Traversal:
         Begin a round by our own decision, or because the peer has begun it.
         """
         self._beginAnew(number)
-        tools, server = self._tools, self._tools.means.server
+        tools, means, server = self._tools, self._tools.means, self._tools.means.server
         tools.prediction = None
         self._strategy, self._round = chosen, self._make(chosen, number)
         if self._round is not None and server is not None:
             self._round.begin(server)
-            self._schedule(_PATIENCE[chosen])
+        if isinstance(self._round, Birthday) and not self._round.hasBegun:
+            # Others have the sockets now.
+            means.triedAt.pop(self._tried, None)
+            self._tries -= 1
+        self._schedule(_PATIENCE[chosen])
 
     def _beginAnew(self, number: int) -> None:
         self._stop()
@@ -244,12 +256,15 @@ class Traversal:
         if theirs.kind != "exact" and not self._tools.isSeen(theirs.host):
             return
         isAim = theirs.kind == "next" and isRandom(means.traits)
-        if isAim and not theirs.at:
+        isGuess = theirs.kind == "ports"
+        if (isAim and not theirs.at) or (isGuess and not isEasy(means.traits)):
             return
-        begins = isAim or theirs.kind == "ports" or theirs.round > self._number
-        if begins and not means.answers.allow(self._peer, self._tools.now):
+        isNew = 0 < (theirs.round - self._number) % 255 < 128
+        begins = isAim or isGuess or isNew
+        cost = WIDE_COST if isGuess and isWide(theirs) else 1
+        if begins and not means.answers.allow(self._peer, self._tools.now, cost):
             return
-        if isAim or theirs.kind == "ports":
+        if isAim or isGuess:
             self._beginAnew(theirs.round)
             (aim if isAim else probePorts)(self._tools, theirs)
             self._schedule(_LONGEST_PAUSE)

@@ -14,11 +14,12 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vnet.protocols.codec.natsignal import Prediction, Traits
-from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.candidates import checkable, isPublic
+from vnet.protocols.machine.ratelimit import KeyedLimit, KeyedWindow
 from vnet.protocols.sampling import Sampler
 from vnet.values import Address
 
-__all__ = ["AGAIN", "BURST_PACE", "LIMITED", "Means", "Sockets", "Target", "Tools"]
+__all__ = ["AGAIN", "BURST_PACE", "LIMITED", "WIDE_COST", "Means", "Sockets", "Target", "Tools"]
 
 LIMITED = 48
 """Mappings that all rounds together make in two minutes at a NAT that has few to give."""
@@ -29,11 +30,16 @@ AGAIN = 600.0
 BURST_PACE = 0.005
 """Seconds between two datagrams of a burst."""
 
+WIDE_COST = 4
+"""What a round costs in which all ports of a peer, or those of a block, are guessed; others cost 1."""
+
 _LIMITED_FOR = 120.0
 # Rounds of one peer that are answered at once, and a second.
 _ANSWERS, _ANSWERS_RATE = 8, 1 / 30
 _HOP_LIMITS = (4, 2)
 _MEMORY = 4096
+_LATEST = 0xFFFF0000
+_LONGEST_WAIT = 5.0
 
 
 class Sockets(Protocol):
@@ -64,6 +70,7 @@ class Means:
 
     @ivar send: see L{vnet.protocols.punch.Puncher}; C{sendLimited} sends with a hop limit.
     @ivar sockets: L{None}: there are none.
+    @ivar accepts: whether something may be sent to an address that a peer names.
     @ivar server: the STUN server that is asked for samples; L{None} when none answers.
     @ivar traits: of this side's NAT; C{noise}: mappings of others there, a second.
     @ivar pace: of all checks to guessed ports; C{answers}: of the rounds of each peer that this side takes part in.
@@ -74,6 +81,7 @@ class Means:
     sendLimited: Callable[[list[tuple[bytes, Address]], int], None]
     random: Callable[[int], bytes]
     sockets: Sockets | None = None
+    accepts: Callable[[Address], bool] = checkable
     server: Address | None = None
     traits: Traits = field(factory=Traits)
     noise: float = 0.0
@@ -83,7 +91,7 @@ class Means:
         factory=lambda: KeyedLimit(_ANSWERS_RATE, _ANSWERS, limit=_MEMORY), init=False
     )
     triedAt: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
-    _few: KeyedLimit = field(factory=lambda: KeyedLimit(LIMITED / _LIMITED_FOR, LIMITED, limit=1), init=False)
+    _few: KeyedWindow = field(factory=lambda: KeyedWindow(LIMITED, _LIMITED_FOR, limit=1), init=False)
 
     def __attrs_post_init__(self) -> None:
         self.sampler = Sampler(self.clock, self.send, self.random)
@@ -119,6 +127,7 @@ class Tools:
     """
     What one traversal has at hand.
 
+    @ivar observed: where the mediator sees the peer; empty: nowhere.
     @ivar tell: there is another L{prediction} to tell the peer.
     @ivar prediction: what the next signal holds.
     @ivar probes: checks to guessed ports so far, C{sockets}: spare sockets that were opened so far.
@@ -127,7 +136,7 @@ class Tools:
     means: Means
     target: Target
     _startAt: float
-    _observed: str
+    observed: str
     tell: Callable[[], None]
     _dropped: Callable[[frozenset[str]], None]
     prediction: Prediction | None = field(default=None, init=False)
@@ -149,19 +158,25 @@ class Tools:
 
     @property
     def sinceStart(self) -> int:
-        """Milliseconds since the start, 0 before."""
-        return max(0, int((self.now - self._startAt) * 1000))
+        """Milliseconds since the start, 0 before; after 49 days they are not counted any more."""
+        return min(max(0, int((self.now - self._startAt) * 1000)), _LATEST)
 
     def until(self, at: int) -> float:
         """
         @param at: milliseconds after the start.
-        @return: seconds until then, 0 after it.
+        @return: seconds until then, 0 after it, 5 at most.
         """
-        return max(0.0, at / 1000 - (self.now - self._startAt))
+        return min(max(0.0, at / 1000 - (self.now - self._startAt)), _LONGEST_WAIT)
 
     def isSeen(self, host: str) -> bool:
-        """Whether the mediator sees the peer at this address."""
-        return bool(host) and host == self._observed
+        """
+        Whether the mediator sees the peer at this address, and it is the same host from here: a private one is, if this
+        side's NAT has one too.
+        """
+        if not host or host != self.observed or not self.means.accepts(Address(host, 1)):
+            return False
+        own = self.means.traits.host
+        return isPublic(host) or (bool(own) and not isPublic(own))
 
     def later(self, delay: float, what: Callable[[], object]) -> None:
         """Do something later, unless this round is over then."""

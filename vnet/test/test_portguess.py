@@ -55,6 +55,9 @@ class PortGuessTests(SynchronousTestCase):
         self.assertEqual(bracket([10, 11], [13, 14], 1), (12, 12))
         self.assertEqual(bracket([100], [110], 2), (102, 108))
         self.assertEqual(bracket([100], [90], -2), (98, 92))
+        # A port that was in use may have been left out.
+        self.assertEqual(bracket([100], [95], -2), (98, 98))
+        self.assertEqual(bracket([100], [107], 2), (102, 104))
         for before, after, step in (
             ([], [13], 1),
             ([11], [], 1),

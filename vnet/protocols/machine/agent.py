@@ -34,6 +34,7 @@ __all__ = ["Agent"]
 _RETRY = 1.0
 _ASK_AGAIN = 0.1
 _ONCE = (1.0,)
+_SPARES = 8
 
 
 class Agent:
@@ -117,13 +118,14 @@ class Agent:
     def sparesInUse(self) -> frozenset[str]:
         """
         The spare sockets that lead, or may lead, to a path: when there is a direct one, those of it and of the one that takes
-        over if it is given up.
+        over if it is given up, else at most 8 more.
         """
         core = self._core
         selected, standby = core.election.selected, core.standby(self._now)
         used = [each for each in (selected, standby) if each is not None]
         if not self.isDirect:
-            used += [pair for pair in core.checklist if pair.state is not State.FAILED]
+            spares = [pair for pair in core.checklist if pair.address.spare]
+            used += [pair for pair in spares if pair.state is not State.FAILED][-_SPARES:]
         return frozenset(pair.address.spare for pair in used if pair.address.spare)
 
     def dropSpares(self, names: frozenset[str], now: float) -> None:

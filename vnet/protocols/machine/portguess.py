@@ -58,10 +58,11 @@ def bracket(before: Sequence[int], after: Sequence[int], step: int) -> tuple[int
     if not before or not after:
         return None
     first, last = before[-1] + step, after[0] - step
-    between = (last - first) / step
+    between = (last - first) // step
     if between < 0 or between > _WIDEST or not 1 <= min(first, last) <= max(first, last) <= 65535:
         return None
-    return first, last
+    # Whole steps from the first, whatever the samples are.
+    return first, first + between * step
 
 
 def guesses(prediction: Prediction, random: Callable[[int], bytes], limit: int) -> list[int]:
