@@ -301,6 +301,14 @@ class Peers:
         for peer in self._peers.values():
             peer.check()
 
+    def resumed(self) -> None:
+        """
+        The mediator is connected again, and nobody knows yet what has happened meanwhile: what cannot wait is asked at once.
+        """
+        for peer in self._peers.values():
+            if peer.path is not None:
+                peer.reconnected()
+
     def reconnected(self) -> None:
         """
         The mediator is back.

@@ -41,12 +41,14 @@ class Roaming:
     _logins: Logins
     _relays: Callable[[], Relays | None]
     _lookedAt: float = field(default=float("-inf"), init=False)
+    _public: frozenset[str] = field(default=frozenset(), init=False)
 
     def linksChanged(self) -> None:
         """
         An address, a link or a route of this computer has come or gone: ask all that this node knows by its address.
         """
         relays = self._relays()
+        self._lookedAt = self._clock.seconds()
         hosts = self._port.localAddresses()
         self._nat.setLocal(hosts, self._port.port)
         self._lifetimes.setLocal(hosts)
@@ -55,6 +57,18 @@ class Roaming:
             relays.linksChanged()
         if self._logins.session is not None:
             self._logins.session.linksChanged()
+
+    def mapped(self) -> None:
+        """
+        The STUN servers see other addresses of this node.  Where the host is another one, a connection that a NAT has taken
+        part in is lost, too.
+        """
+        public = frozenset(each.host for each in self._puncher.reflexive if ":" not in each.host)
+        if public:
+            session = self._logins.session
+            if self._public and public.isdisjoint(self._public) and session is not None:
+                session.renew(self._lookedAt)
+            self._public = public
 
     def suspected(self) -> None:
         """

@@ -273,6 +273,13 @@ class Session:
         finally:
             self._probing = False
 
+    def renew(self, since: float) -> None:
+        """
+        The address from which the mediator saw this node is another one since then: connect anew, unless that has been done.
+        """
+        if self.online and self._protocol is not None and self._onlineAt < since:
+            self._renew(self._protocol)
+
     def _renew(self, protocol: ControlClient) -> None:
         """
         Give a connection up, and make the next without delay.

@@ -205,8 +205,8 @@ class BindingsTests(SynchronousTestCase):
         """A demand renews a request that waits for long, and leaves one that was only just sent."""
         bindings = Bindings([ONE], random=os.urandom)
         first = self.ask(bindings, 0.0)
-        bindings.refresh(0.1)
-        self.assertEqual(bindings.datagramsToSend(0.1), [])
+        bindings.refresh(0.04)
+        self.assertEqual(bindings.datagramsToSend(0.04), [])
         while (now := bindings.deadline() or 0) < 20:
             bindings.timerFired(now)
             bindings.datagramsToSend(now)

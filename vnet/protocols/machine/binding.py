@@ -26,6 +26,7 @@ __all__ = ["MAX_SERVERS", "BindingEvent", "Bindings", "Mapped", "MappingChanged"
 
 MAX_SERVERS = 8
 _JITTER = 0.2
+_YOUNG = 0.05
 
 
 @attrs.frozen
@@ -137,11 +138,11 @@ class Bindings:
 
     def refresh(self, now: float) -> None:
         """
-        Ask every server now: the network may have changed.  A request that has been out for longer
-        than its first timeout is given up for a fresh one, which is sent more often.
+        Ask every server now: the network may have changed.  A request that is out, perhaps by a way that is no more, is given
+        up for a fresh one, unless it is very young.
         """
         for each in self._servers.values():
-            if each.transaction is not None and each.transaction.sends > 1:
+            if each.transaction is not None and now - each.transaction.startedAt >= _YOUNG:
                 self._forget(each)
             each.dueAt = now
 
