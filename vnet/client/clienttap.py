@@ -30,7 +30,8 @@ from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
-from vnet.client.node import Node, NodeParts
+from vnet.client.node import Node
+from vnet.client.nodeparts import NodeParts
 from vnet.client.portmapping.network import ReactorNetwork
 from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
 from vnet.client.reach import reachRelays, resolveHost

@@ -5,90 +5,42 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from ipaddress import IPv4Network
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from vnet import __version__
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
-from vnet.client.dataplane.sockets import SpareSockets
-from vnet.client.identity import Identity
-from vnet.client.lifetimes import LifetimeWatch
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.nat import NatDiscovery
-from vnet.client.obstacles import OwnNat
+from vnet.client.natfront import NatFront
+from vnet.client.nodeparts import NodeParts
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
-from vnet.client.portmapping.mapper import PortMapper, RouterNetwork
-from vnet.client.portmapping.pcp import nonceOf
-from vnet.client.porttest import PortTest
-from vnet.client.reach import RelayReach
 from vnet.client.relays import Relays
 from vnet.client.roaming import Roaming
 from vnet.client.session import Session
-from vnet.client.state import StateFile
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.traffic import TrafficWatch
-from vnet.client.traits import traitsOf
 from vnet.client.tunnels import TunnelTable
 from vnet.client.welcome import Welcome, checkPool, parseTickets
 from vnet.errors import DecodeError, StateError, VnetError
-from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols import control
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlclient import Credentials
 from vnet.protocols.machine import wireguardevents as events
 from vnet.protocols.machine.candidates import checkable
-from vnet.protocols.machine.sealer import Sealer
-from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.punch import Puncher
-from vnet.protocols.tls import identify
-from vnet.values import Address, NatReport, PortMapping
+from vnet.values import Address
 
-__all__ = ["Node", "NodeParts"]
-
-
-@define(eq=False, repr=False)
-class NodeParts:
-    """
-    What a node is made of.
-
-    @ivar clock: the reactor's clock, CLOCK_BOOTTIME.
-    @ivar endpointFor: makes the endpoint, with TLS, of a mediator.
-    @ivar deriveMaster: Argon2id off the reactor thread.
-    @ivar acceptedPools: see L{checkPool}.
-    @ivar relayReach: how relays are reached; L{None}: this node uses none.
-    @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
-    @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
-    @ivar fixedPort: whether the user named the UDP port, to forward it.
-    """
-
-    clock: IReactorTime
-    identity: Identity
-    state: StateFile
-    device: IDevice
-    port: IDatagramPort
-    wireguard: WireGuard
-    random: Callable[[int], bytes]
-    sealer: Sealer
-    endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
-    deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
-    identify: Callable[[Any], tuple[bytes, bytes]] = identify
-    acceptedPools: Sequence[IPv4Network] = ()
-    relayReach: RelayReach | None = None
-    openPort: Callable[[], IDatagramPort] | None = None
-    fixedPort: bool = False
-    routerNetwork: RouterNetwork | None = None
+__all__ = ["Node"]
 
 
 @define(eq=False, repr=False)
@@ -113,42 +65,19 @@ class Node:
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
     relays: Relays | None = field(default=None, init=False)
-    sockets: SpareSockets | None = field(default=None, init=False)
-    portTest: PortTest | None = field(default=None, init=False)
-    portMapper: PortMapper | None = field(default=None, init=False)
+    front: NatFront = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
     _roaming: Roaming = field(init=False)
-    _lifetimes: LifetimeWatch = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self.parts
         self._paths = Paths(parts.port)
         self._handover = Handover(self._paths, parts.clock)
-        if parts.openPort is not None:
-            self.sockets = SpareSockets(parts.openPort, self._paths)
-        self.puncher = Puncher(
-            parts.clock,
-            self._paths.send,
-            parts.random,
-            onMapped=self._mapped,
-            accepts=self._outside,
-            sockets=self.sockets,
-            sendLimited=self._paths.sendLimited,
-        )
-        self.nat = NatDiscovery(
-            parts.clock,
-            self.puncher,
-            self._paths.send,
-            parts.random,
-            self.sockets,
-            self._outside,
-            onReport=self._natReported,
-        )
-        self._lifetimes = LifetimeWatch(
-            parts.clock, self.puncher, self._paths.send, parts.random, self.sockets, self.nat.learnLifetime
-        )
+        self.logins = Logins(parts.state, self._makeSession)
+        self.front = NatFront(parts, self._paths, self.logins, self._outside, self._mapped, self._changed)
+        self.puncher, self.nat = self.front.puncher, self.front.nat
         self.forwarder = Forwarder(
             parts.device,
             self._handover,
@@ -159,12 +88,6 @@ class Node:
             wanted=self._wanted,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
-        self.logins = Logins(parts.state, self._makeSession)
-        if parts.fixedPort:
-            self.portTest = PortTest(
-                parts.clock, parts.port.port, self.logins.ask, parts.random, self._changed
-            )
-            self.puncher.askers.append(self.portTest)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)
         self.memberships = Memberships(
             parts.state,
@@ -186,7 +109,7 @@ class Node:
             double=self._handover.double,
             doubtRelay=self._doubtRelay,
             describeVia=self._describeVia,
-            ownNat=self._ownNat,
+            ownNat=self.front.ownNat,
             relayProblem=lambda: self.relayProblem,
             suspected=lambda: self._roaming.suspected(),
         )
@@ -198,7 +121,7 @@ class Node:
             self.puncher,
             self.nat,
             self.peers,
-            self._lifetimes,
+            self.front.lifetimes,
             self.logins,
             lambda: self.relays,
         )
@@ -212,15 +135,6 @@ class Node:
                 changed=self._relaysChanged,
                 renew=self._renewTickets,
                 accepts=self._mayBeRelay,
-            )
-
-        if parts.routerNetwork is not None:
-            self.portMapper = PortMapper(
-                parts.clock,
-                parts.routerNetwork,
-                partial(nonceOf, parts.identity.seed),
-                parts.random,
-                self._portMapped,
             )
 
     # The life of the node.
@@ -241,15 +155,13 @@ class Node:
         An address of this computer has come or gone.
         """
         self._roaming.linksChanged()
-        if self.portMapper is not None:
-            self.portMapper.update(self.parts.port.port)
-            self._portMapped()
+        self.front.linksChanged()
 
     async def stop(self) -> None:
         """
         Log out, so that peers know at once, and close everything.
         """
-        unmapped = None if self.portMapper is None else Deferred.fromCoroutine(self.portMapper.close())
+        unmapped = self.front.unmap()
         await self.logins.close()
         if unmapped is not None:
             await unmapped
@@ -258,15 +170,7 @@ class Node:
         self._traffic.stop()
         if self.relays is not None:
             self.relays.clear()
-        self.nat.close()
-        if self.portTest is not None:
-            self.portTest.close()
-        self._lifetimes.close()
-        if self.portTest is not None:
-            self.portTest.close()
-        self.puncher.close()
-        if self.sockets is not None:
-            self.sockets.closeAll()
+        self.front.close()
         self.forwarder.stop()
         self.parts.device.close()
         self._handover.close()
@@ -303,13 +207,11 @@ class Node:
             self.peers.clear()
             self.view.clear()
         self.welcome = welcome
-        self.nat.setServers(welcome.stun)
-        self._testPort(self.nat.report())
-        self._lifetimes.setServers(welcome.stun)
-        self._testPort(self.nat.report())
+        self.front.setServers(welcome.stun)
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)
         self.synchroniser.run()
+        self.peers.resumed()
         self._changed()
 
     def sessionLost(self, reason: str) -> None:
@@ -417,48 +319,8 @@ class Node:
         return checkable(address) and (self.welcome is None or not self.welcome.holds(address.host))
 
     def _mapped(self) -> None:
-        self.nat.mappingsChanged()
+        self._roaming.mapped()
         self.peers.candidatesChanged()
-
-    def _natReported(self, report: NatReport) -> None:
-        traits = traitsOf(report, self.parts.port.localAddresses())
-        self.puncher.setTraits(traits, report.noise or 0.0)
-        self._testPort(report)
-        self._changed()
-
-    def _testPort(self, report: NatReport) -> None:
-        if self.portTest is not None and self.logins.online:
-            self.portTest.consider(report)
-
-    @property
-    def forwardedPort(self) -> str | None:
-        """
-        Whether the UDP port that the user named is reached from outside: see L{PortTest.forwarded}.
-        """
-        return None if self.portTest is None else self.portTest.forwarded(self.nat.report())
-
-    def _ownNat(self) -> OwnNat:
-        port = self.parts.port.port if self.parts.fixedPort else 0
-        return OwnNat(self.nat.report(), port, self.portMapping, self.forwardedPort)
-
-    def _portMapped(self) -> None:
-        if self.portMapper is not None:
-            external = self.portMapper.status.external
-            self.puncher.setMapped(self.portMapper.addresses)
-            self.nat.learnRouter(None if external is None else external.host)
-            self._changed()
-
-    @property
-    def portMapping(self) -> PortMapping:
-        """
-        What the router does for this node's port.
-        """
-        if self.portMapper is None:
-            return PortMapping(reason="turned off by --no-port-mapping")
-        status = self.portMapper.status
-        if status.external is not None and self.puncher.contradicts(status.external):
-            return evolve(status, behindCarrier=True)
-        return status
 
     # Relays.
 

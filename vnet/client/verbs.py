@@ -187,13 +187,13 @@ class Verbs:
     async def netcheck(self) -> dict[str, Any]:
         """See L{INode}."""
         await self._node.nat.whenSettled(_PATIENCE)
-        if self._node.portTest is not None:
-            await self._node.portTest.again(_TEST)
+        if self._node.front.portTest is not None:
+            await self._node.front.portTest.again(_TEST)
         return self._nat()
 
     def _nat(self) -> dict[str, Any]:
         node = self._node
-        return describeNat(node.nat.report(), node.portMapping, node.forwardedPort)
+        return describeNat(node.nat.report(), node.front.portMapping, node.front.forwardedPort)
 
     @_deferred
     async def setNick(self, nick: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from twisted.test import iosim
 
 from vnet.client.identity import Identity
 from vnet.client.keptclock import KeptClock
-from vnet.client.node import Node, NodeParts
+from vnet.client.node import Node
+from vnet.client.nodeparts import NodeParts
 from vnet.client.state import StateFile
 from vnet.client.verbs import Verbs
 from vnet.protocols.codec.ethernet import IPV4, IPV6, memberMac

@@ -41,7 +41,7 @@ class NodeTests(SynchronousTestCase):
         node = self.start()
         external = Address(OUTSIDE, node.port.port)
         self.assertEqual(self.reflexive(node), [external])
-        self.assertEqual(node.core.portMapping, PortMapping("pcp", external, 7200))
+        self.assertEqual(node.core.front.portMapping, PortMapping("pcp", external, 7200))
         self.assertEqual(list(self.router.held), [node.port.port])
         self.overlay.stopAll()
         self.assertEqual((self.router.held, self.router.open), ({}, []))
@@ -54,8 +54,8 @@ class NodeTests(SynchronousTestCase):
         node.do(node.node.login(URL))
         self.overlay.advance(3)
         self.assertNotIn(OUTSIDE, [each.host for each in self.reflexive(node)])
-        self.assertTrue(node.core.portMapping.behindCarrier)
-        self.assertEqual(node.core.portMapping.protocol, "pcp")
+        self.assertTrue(node.core.front.portMapping.behindCarrier)
+        self.assertEqual(node.core.front.portMapping.protocol, "pcp")
 
     def test_private(self) -> None:
         """
@@ -64,7 +64,7 @@ class NodeTests(SynchronousTestCase):
         self.router.outside = "100.64.0.9"
         node = self.start()
         self.assertEqual(self.reflexive(node), [])
-        self.assertTrue(node.core.portMapping.behindCarrier)
+        self.assertTrue(node.core.front.portMapping.behindCarrier)
 
     def test_network(self) -> None:
         """
@@ -74,14 +74,14 @@ class NodeTests(SynchronousTestCase):
         self.router.route = None
         node.core.linksChanged()
         self.assertEqual(self.reflexive(node), [])
-        self.assertIn("no default route", node.core.portMapping.reason)
+        self.assertIn("no default route", node.core.front.portMapping.reason)
 
     def test_none(self) -> None:
         """
         A node without this says that it is turned off.
         """
         node = self.overlay.add("ann", LOCAL)
-        self.assertEqual(node.core.portMapping, PortMapping(reason="turned off by --no-port-mapping"))
+        self.assertEqual(node.core.front.portMapping, PortMapping(reason="turned off by --no-port-mapping"))
 
     def test_nonce(self) -> None:
         """

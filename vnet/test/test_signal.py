@@ -138,12 +138,11 @@ class SignalTests(SynchronousTestCase):
         expected += bytes([7, 2]) + b"\xff\xfc\x00\x05\x00\x09\x0a\x0b\x01\x02\x03\x04\x05\x06\x07\x08"
         self.assertEqual(both[len(head) :], expected + bytes([192, 0, 2, 2]))
         self.assertEqual(encode(attrs.evolve(bare, prediction=prediction))[len(head) :], both[-22:])
-        for changed, flags in (
-            ({"limited": False}, 0),
-            ({"limited": False, "blocked": True}, 2),
-            ({"natless": True}, 5),
+        for other, flags in (
+            (attrs.evolve(traits, limited=False), 0),
+            (attrs.evolve(traits, limited=False, blocked=True), 2),
+            (attrs.evolve(traits, natless=True), 5),
         ):
-            other = attrs.evolve(traits, **changed)
             data = encode(attrs.evolve(bare, traits=other))
             self.assertEqual(data[len(head) + 3], flags)
             # Flags that are not known yet mean nothing.

@@ -1,0 +1,58 @@
+# -*- test-case-name: vnet.test.test_node -*-
+"""
+What a node is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Network
+from typing import Any
+
+from attrs import define
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from vnet.client.identity import Identity
+from vnet.client.portmapping.mapper import RouterNetwork
+from vnet.client.reach import RelayReach
+from vnet.client.state import StateFile
+from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec.url import MediatorUrl
+from vnet.protocols.machine.sealer import Sealer
+from vnet.protocols.machine.wireguard import WireGuard
+from vnet.protocols.tls import identify
+
+__all__ = ["NodeParts"]
+
+
+@define(eq=False, repr=False)
+class NodeParts:
+    """
+    What a node is made of.
+
+    @ivar clock: the reactor's clock, CLOCK_BOOTTIME.
+    @ivar endpointFor: makes the endpoint, with TLS, of a mediator.
+    @ivar deriveMaster: Argon2id off the reactor thread.
+    @ivar acceptedPools: see L{checkPool}.
+    @ivar relayReach: how relays are reached; L{None}: this node uses none.
+    @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
+    @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
+    @ivar fixedPort: whether the user named the UDP port, to forward it.
+    """
+
+    clock: IReactorTime
+    identity: Identity
+    state: StateFile
+    device: IDevice
+    port: IDatagramPort
+    wireguard: WireGuard
+    random: Callable[[int], bytes]
+    sealer: Sealer
+    endpointFor: Callable[[MediatorUrl], IStreamClientEndpoint]
+    deriveMaster: Callable[[str, bytes, str], Awaitable[bytes]]
+    identify: Callable[[Any], tuple[bytes, bytes]] = identify
+    acceptedPools: Sequence[IPv4Network] = ()
+    relayReach: RelayReach | None = None
+    openPort: Callable[[], IDatagramPort] | None = None
+    fixedPort: bool = False
+    routerNetwork: RouterNetwork | None = None
