@@ -39,7 +39,9 @@ LIVENESS_LIMIT = 5.0
 _WIDEN = 1.0
 _UNANSWERED = 20.0
 _QUIET = 15.0
-_SUSPECT = 1.0
+# Three transmissions of a check and their answers.
+_SUSPECT = 2.0
+_HURRY = 1.0
 _PATIENCE = 0.1
 _LAPSES, _JUDGED = 3, 4
 _INSTANT = 0.001
@@ -103,7 +105,7 @@ class Consent:
 
         @param rtt: seconds of a round trip.
         """
-        self._patience = min(_SUSPECT, _PATIENCE + 2 * rtt)
+        self._patience = min(_HURRY, _PATIENCE + 2 * rtt)
         self.dueAt = min(self.dueAt, max(now, self._checkedAt + self._patience))
         if self.suspectAt is not None:
             self.suspectAt = min(self.suspectAt, max(now, self._checkedAt) + self._patience)
