@@ -122,8 +122,8 @@ class Predict:
 
     def begin(self, server: Address) -> None:
         """See L{Round.begin}."""
-        tools, names, halves = self._tools, self._tools.openSockets(5), list[dict[str, Address]]()
-        if len(names) < 5:
+        tools, names, halves = self._tools, self._tools.openSockets(5, 5), list[dict[str, Address]]()
+        if not names:
             return
 
         def sampled(found: dict[str, Address]) -> None:
@@ -175,9 +175,8 @@ class Birthday:
         if traits.allocation == "block" and 0 < traits.low < traits.high:
             low, high = traits.low, traits.high
             wanted = min(BLOCK_SOCKETS, max(_LEAST, (high - low + 1) // 8))
-        names = tools.openSockets(wanted)
-        if len(names) < _LEAST:
-            tools.closeSockets(names)
+        names = tools.openSockets(wanted, _LEAST)
+        if not names:
             return
         self.hasBegun = True
         openings = [(name, self._endpoint) for name in names]
@@ -205,8 +204,8 @@ class _Next:
 
     def begin(self, server: Address) -> None:
         """See L{Round.begin}."""
-        names, sampledAt = self._tools.openSockets(5), self._tools.sinceStart
-        if len(names) == 5:
+        names, sampledAt = self._tools.openSockets(5, 5), self._tools.sinceStart
+        if names:
             self._name = names[4]
             self._tools.sample(server, names[:4], partial(self._sampled, names[:4], sampledAt))
 

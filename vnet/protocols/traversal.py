@@ -49,6 +49,9 @@ _PATIENCE = {
     Strategy.MEET: 2.5,
     Strategy.SCATTER: 40.0,
 }
+# Their predictions fail when another round takes the ports.
+_PREDICTING = (Strategy.MEET, Strategy.SCATTER)
+_MEETING, _BUSY = 2.4, 0.5
 _SETTLED = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 # A sum of floats may be less than it should be.
@@ -96,6 +99,7 @@ class Traversal:
     _pauses: int = field(default=0, init=False)
     _theirs: Prediction | None = field(default=None, init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
+    _settling: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
 
     def begin(self) -> None:
@@ -156,10 +160,13 @@ class Traversal:
         if self._closed:
             return
         if self._tools.target.isDirect:
-            self._stop()
-            self._tries = self._pauses = 0
-            # Until then both sides use the same socket.
-            self._schedule(_SETTLED)
+            if not self._settling:
+                self._stop()
+                self._tools.means.meetingOver(self)
+                self._tries = self._pauses = 0
+                # Until then both sides use the same socket.
+                self._schedule(_SETTLED)
+            self._settling = True
         elif not self.isBusy and self._next is None:
             self._schedule(_FIRST_PAUSE)
 
@@ -169,13 +176,14 @@ class Traversal:
         """
         self._closed = True
         self._stop()
+        self._tools.means.meetingOver(self)
         self._tools.closeAll()
 
     def _look(self) -> None:
         """
         See whether it is time for a round.
         """
-        self._next = None
+        self._next, self._settling = None, False
         means = self._tools.means
         if self._tools.target.isDirect:
             self._tools.closeUnused()
@@ -213,12 +221,17 @@ class Traversal:
         """
         return chosen in (Strategy.PREDICT, Strategy.BIRTHDAY) and self._endpoint is None
 
-    def _beginRound(self, chosen: Strategy, number: int) -> None:
+    def _beginRound(self, chosen: Strategy, number: int) -> bool:
         """
         Begin a round by our own decision, or because the peer has begun it.
+
+        @return: whether it is this one's turn.
         """
-        self._beginAnew(number)
         tools, means, server = self._tools, self._tools.means, self._tools.means.server
+        if chosen in _PREDICTING and not means.mayMeet(self, _MEETING):
+            self._schedule(_BUSY)
+            return False
+        self._beginAnew(number)
         tools.prediction = None
         self._strategy, self._round = chosen, self._make(chosen, number)
         if self._round is not None and server is not None:
@@ -228,6 +241,7 @@ class Traversal:
             means.triedAt.pop(self._tried, None)
             self._tries -= 1
         self._schedule(_PATIENCE[chosen])
+        return True
 
     def _beginAnew(self, number: int) -> None:
         self._stop()
@@ -270,8 +284,9 @@ class Traversal:
             self._schedule(_LONGEST_PAUSE)
             return
         chosen = Strategy.REPAIR if theirs.kind == "exact" else Strategy.MEET
-        if begins:
-            self._beginRound(chosen, theirs.round)
+        if begins and not self._beginRound(chosen, theirs.round):
+            # The next one is new to the peer.
+            self._number = theirs.round
         if self._round is not None and self._round.strategy is chosen and self._round.number == theirs.round:
             self._round.answered(theirs)
 

@@ -15,14 +15,28 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.machine.candidates import checkable, isPublic
+from vnet.protocols.machine.destinations import Destinations
 from vnet.protocols.machine.ratelimit import KeyedLimit, KeyedWindow
 from vnet.protocols.sampling import Sampler
 from vnet.values import Address
 
-__all__ = ["AGAIN", "BURST_PACE", "LIMITED", "WIDE_COST", "Means", "Sockets", "Target", "Tools"]
+__all__ = [
+    "AGAIN",
+    "BURST_PACE",
+    "DESTINATIONS",
+    "LIMITED",
+    "WIDE_COST",
+    "Means",
+    "Sockets",
+    "Target",
+    "Tools",
+]
 
-LIMITED = 48
+LIMITED = 24
 """Mappings that all rounds together make in two minutes at a NAT that has few to give."""
+
+DESTINATIONS = 18
+"""Addresses of peers to which something is sent through such a NAT at once; others are reached through a relay."""
 
 AGAIN = 600.0
 """Seconds until the next try, when all rounds of one were in vain."""
@@ -73,6 +87,8 @@ class Means:
     @ivar accepts: whether something may be sent to an address that a peer names.
     @ivar server: the STUN server that is asked for samples; L{None} when none answers.
     @ivar traits: of this side's NAT; C{noise}: mappings of others there, a second.
+    @ivar meeting: whose mappings are the next ones of a sequential NAT, and C{meetingEnds} until when: others would take
+        the ports that it has predicted.
     @ivar pace: of all checks to guessed ports; C{answers}: of the rounds of each peer that this side takes part in.
     """
 
@@ -90,7 +106,10 @@ class Means:
     answers: KeyedLimit = field(
         factory=lambda: KeyedLimit(_ANSWERS_RATE, _ANSWERS, limit=_MEMORY), init=False
     )
+    meeting: object = field(default=None, init=False)
+    meetingEnds: float = field(default=0.0, init=False)
     triedAt: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
+    _destinations: Destinations = field(factory=lambda: Destinations(DESTINATIONS, _LIMITED_FOR), init=False)
     _few: KeyedWindow = field(factory=lambda: KeyedWindow(LIMITED, _LIMITED_FOR, limit=1), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -106,6 +125,38 @@ class Means:
             return mappings
         now = self.clock.seconds()
         return sum(self._few.allow(None, now) for _ in range(min(mappings, LIMITED)))
+
+    def giveBack(self, mappings: int) -> None:
+        """
+        So many of those that L{take} has allowed were not made.
+        """
+        for _ in range(mappings if self.traits.limited else 0):
+            self._few.giveBack(None)
+
+    def mayMeet(self, who: object, seconds: float) -> bool:
+        """
+        Whether no one else predicts ports now; if so, C{who} does for some seconds.
+        """
+        now = self.clock.seconds()
+        if self.meeting not in (None, who) and now < self.meetingEnds:
+            return False
+        self.meeting, self.meetingEnds = who, now + seconds
+        return True
+
+    def meetingOver(self, who: object) -> None:
+        """
+        C{who} needs no ports any more.
+        """
+        if self.meeting is who:
+            self.meeting = None
+
+    def admits(self, address: Address) -> bool:
+        """
+        Whether a check may be sent to an address: a NAT that has few mappings to give may have to make one.
+        """
+        if not self.traits.limited or address.allocation or ":" in address.host:
+            return True
+        return self._destinations.allow(address, self.clock.seconds())
 
     def mayTry(self, peer: bytes) -> bool:
         """
@@ -253,12 +304,18 @@ class Tools:
 
         step(0)
 
-    def openSockets(self, count: int) -> tuple[str, ...]:
+    def openSockets(self, count: int, least: int = 1) -> tuple[str, ...]:
         """
+        @param least: if there are not so many, there is none.
         @return: the names of so many spare sockets, or of fewer.
         """
-        count = self.means.take(count)
-        names = () if self.means.sockets is None or not count else self.means.sockets.open(count)
+        means, sockets = self.means, self.means.sockets
+        granted = means.take(count)
+        names = () if sockets is None or granted < least else sockets.open(granted)
+        if sockets is not None and len(names) < least:
+            sockets.close(names)
+            names = ()
+        means.giveBack(granted - len(names))
         self._opened.update(names)
         self.sockets += len(names)
         return names

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.dataplane.sockets import MAXIMUM_SOCKETS
@@ -14,12 +14,14 @@ from vnet.protocols.codec import signal as signals
 from vnet.protocols.codec.natsignal import Prediction, Traits
 from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode, isStun
 from vnet.protocols.codec.stunattributes import XOR_MAPPED_ADDRESS, Attribute
+from vnet.protocols.punch import Attempt
 from vnet.protocols.traversaltools import LIMITED, Means
 from vnet.test.natsim.ports import RandomPorts, Sequential
 from vnet.test.test_traversal import (
     APDM,
     BLOCK,
     EASY,
+    LATENCY,
     STUN,
     Lab,
     Side,
@@ -61,6 +63,58 @@ def begun(one: Side, two: Side, seconds: float = 0.5) -> tuple[Side, Side]:
     two.nat.passesUdp = False
     one.lab.connect(one, two, seconds)
     return one, two
+
+
+@define(eq=False)
+class Spoke:
+    """
+    What a computer of many is connected to: one of several attempts of the same other one.
+    """
+
+    hub: Side
+    side: Side
+    attempt: Attempt = field(init=False)
+
+    def connect(self, startAt: float) -> None:
+        """Begin on both sides."""
+        self.attempt = self.hub.puncher.connect(
+            self.side.nat.external.encode(),
+            controlling=True,
+            startAt=startAt,
+            onEvent=lambda event: None,
+            observed=self.side.nat.external,
+            onSignal=self.tell,
+        )
+        one: Any = self
+        self.side.connect(one, False, startAt, self.hub.nat.external)
+        self.tell()
+
+    def tell(self) -> None:
+        """Send a signal."""
+        self.hub.lab.clock.callLater(LATENCY, self.side.told, signals.encode(self.attempt.signal(1)))
+
+    def told(self, data: bytes) -> None:
+        """A signal has come."""
+        self.attempt.remoteSignal(signals.decode(data))
+
+    @property
+    def isDirect(self) -> bool:
+        """Whether there is a path."""
+        return self.side.isDirect and self.attempt.selected is not None
+
+
+def star(lab: Lab, hub: Side, sides: list[Side], seconds: float) -> int:
+    """
+    Connect one side with many at once.
+
+    @return: how many are connected then.
+    """
+    spokes = [Spoke(hub, side) for side in sides]
+    lab.clock.run(1.0)
+    for each in spokes:
+        each.connect(lab.clock.seconds() + 0.1)
+    lab.clock.run(seconds, lambda: all(each.isDirect for each in spokes))
+    return sum(each.isDirect for each in spokes)
 
 
 class HostilePeerTests(SynchronousTestCase):
@@ -285,6 +339,42 @@ class ChangeTests(SynchronousTestCase):
             taken += means.take(100)
             lab.clock.run(9.9)
         self.assertEqual(taken, LIMITED)
+
+    def test_giveBack(self) -> None:
+        """Sockets that are too few to begin with use nothing up."""
+        lab = Lab(1)
+        side, _ = begun(easy(lab, 1), easy(lab, 2))
+        assert side.attempt is not None
+        side.puncher.setTraits(Traits(limited=True))
+        tools = side.attempt._traversal._tools
+        self.assertEqual(len(tools.openSockets(LIMITED - 5)), LIMITED - 5)
+        for _ in range(3):
+            self.assertEqual(tools.openSockets(20, 16), ())
+        self.assertEqual(len(tools.openSockets(20)), 5)
+
+    def test_meetMany(self) -> None:
+        """A sequential NAT meets several others though it has to predict its ports for one after the other."""
+        lab = Lab(1)
+        self.assertEqual(
+            star(lab, sequential(lab, 1), [sequential(lab, number) for number in range(2, 6)], 20), 4
+        )
+
+    def test_birthdayMany(self) -> None:
+        """A random NAT gets through to more easy ones than there are sockets for at once."""
+        lab = Lab(1)
+        self.assertEqual(star(lab, fullyRandom(lab, 1), [easy(lab, number) for number in range(2, 6)], 90), 4)
+
+    def test_restless(self) -> None:
+        """The other sockets are closed soon after there is a direct path, however often that is another one."""
+        lab = Lab(1)
+        side, other = fullyRandom(lab, 1), easy(lab, 2)
+        self.assertIsNotNone(lab.connect(side, other, 30))
+        self.assertGreater(len(side.sockets), 8)
+        assert side.attempt is not None
+        for _ in range(8):
+            lab.clock.run(1.0)
+            side.attempt.pathChanged()
+        self.assertLessEqual(len(side.sockets), 2)
 
     def test_around(self) -> None:
         """The rounds of both sides are counted on beyond the last number."""
