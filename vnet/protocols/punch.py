@@ -70,6 +70,7 @@ MAXIMUM_ATTEMPTS = 1024
 """Peers for which one puncher has an agent at once."""
 
 _TRANSACTIONS = 16384
+_REQUEST = b"\0\1"
 _RELAYS = 128
 _SETTLED = 10.0
 
@@ -541,9 +542,12 @@ class Puncher:
         self.ignored += 1
 
     def _sendFor(self, ufrag: str, batch: Datagrams) -> None:
+        if self._means.traits.limited:
+            # Answers go where something came from: the mapping is there.
+            batch = [each for each in batch if each[0][:2] != _REQUEST or self._means.admits(each[1])]
         for data, _ in batch:
-            # A request; the answer is for the same agent.
-            if data[:2] == b"\0\1":
+            # The answer is for the same agent.
+            if data[:2] == _REQUEST:
                 self._transactions[data[8:20]] = ufrag
         while len(self._transactions) > _TRANSACTIONS:
             self._transactions.popitem(last=False)

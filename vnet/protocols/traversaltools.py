@@ -35,7 +35,7 @@ __all__ = [
 LIMITED = 24
 """Mappings that all rounds together make in two minutes at a NAT that has few to give."""
 
-DESTINATIONS = 18
+DESTINATIONS = 16
 """Addresses of peers to which something is sent through such a NAT at once; others are reached through a relay."""
 
 AGAIN = 600.0

@@ -45,7 +45,7 @@ _FIGURES = {
 }
 
 _SPECIAL = {
-    # A carrier's NAT is spared: 48 mappings are too few to guess a port of so many.
+    # A carrier's NAT is spared: 24 mappings are too few to guess a port of so many.
     **{frozenset([one, other]): 0.0 for one in ("L", "LF", "LX") for other in ("B2", "X", "M")},
     frozenset(["E"]): 0.95,
     # So many probes would take the whole of what such a NAT has for a subscriber.

@@ -295,6 +295,7 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "blockSockets": lambda: rounds.BLOCK_SOCKETS,
     "probes": lambda: rounds.PROBES,
     "limitedMappings": lambda: traversaltools.LIMITED,
+    "limitedDestinations": lambda: traversaltools.DESTINATIONS,
     "tryAgain": lambda: traversaltools.AGAIN,
     "burstPace": lambda: traversaltools.BURST_PACE,
     "spareSockets": lambda: sockets.MAXIMUM_SOCKETS,
@@ -430,7 +431,9 @@ class CommandTests(SynchronousTestCase):
         section = self.section("### The JSON")
         keys = (
             keysOf("vnet/client/verbs.py", "_status")
-            | keysOf("vnet/client/peerreport.py", "describe", "describeFully", "describeOwnNat", "describeTried")
+            | keysOf(
+                "vnet/client/peerreport.py", "describe", "describeFully", "describeOwnNat", "describeTried"
+            )
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
         )

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet.test.natscenarios import budget, lifetime
 
 _PEERS = ("P", "R", "S1", "B", "X")
-_SMALL = ("L",)
+_SMALL = ("L", "LX", "LF")
 
 
 class LifetimeTests(SynchronousTestCase):
