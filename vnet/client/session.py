@@ -40,7 +40,7 @@ _RETRY_GROWTH = 1.6
 _LONGEST_RETRY = 30.0
 _ATTEMPT_TIMEOUT = 20.0
 _PROBE_TIMEOUT = 1.0
-_STALE_ATTEMPT = 0.5
+_STALE_ATTEMPT, _RESTARTS = 0.5, 3
 _LOGOUT_TIMEOUT = 2.0
 _STEADY = 10.0
 
@@ -205,6 +205,7 @@ class Session:
     _hurrying: bool = field(default=False, init=False)
     _probing: bool = field(default=False, init=False)
     _attemptedAt: float = field(default=0.0, init=False)
+    _restarts: int = field(default=0, init=False)
     _left: bool = field(default=False, init=False)
     _onlineAt: float = field(default=0.0, init=False)
     _short: int = field(default=0, init=False)
@@ -247,11 +248,17 @@ class Session:
                 self._renew(protocol)
             else:
                 self.check()
-        elif self._service is not None and (
-            self._pausing or self._clock.seconds() - self._attemptedAt >= _STALE_ATTEMPT
-        ):
+        elif self._service is not None and (self._pausing or self._isStale()):
             self._service.stopService()
             self.start()
+
+    def _isStale(self) -> bool:
+        """
+        Whether the attempt under way is better begun again: it may leave from an address that is none any more.  An attempt
+        that is young is spared after a few times, for there are computers whose links change all the time.
+        """
+        self._restarts += 1
+        return self._restarts <= _RESTARTS or self._clock.seconds() - self._attemptedAt >= _STALE_ATTEMPT
 
     def check(self) -> None:
         """
@@ -372,7 +379,7 @@ class Session:
         except Exception:
             self._protocol, self.online = None, False
             raise
-        self._onlineAt = self._clock.seconds()
+        self._onlineAt, self._restarts = self._clock.seconds(), 0
         self._settle(welcome)
 
     def _established(self, connection: IProtocol) -> None:

@@ -18,7 +18,7 @@ from vnet.test.priv.cluster import Cluster
 from vnet.test.priv.roaming import COURSES, measure
 from vnet.test.priv.test_relayed import pair, say
 
-IDLE = float(os.environ.get("VNET_IDLE", "25"))
+IDLE = float(os.environ.get("VNET_IDLE", "18"))
 SOON = 5.0
 
 
