@@ -97,6 +97,7 @@ class Traversal:
     _number: int = field(default=0, init=False)
     _tries: int = field(default=0, init=False)
     _pauses: int = field(default=0, init=False)
+    _restsUntil: float = field(default=float("-inf"), init=False)
     _theirs: Prediction | None = field(default=None, init=False)
     _next: IDelayedCall | None = field(default=None, init=False)
     _settling: bool = field(default=False, init=False)
@@ -164,6 +165,7 @@ class Traversal:
                 self._stop()
                 self._tools.means.meetingOver(self)
                 self._tries = self._pauses = 0
+                self._restsUntil = float("-inf")
                 # Until then both sides use the same socket.
                 self._schedule(_SETTLED)
             self._settling = True
@@ -196,12 +198,17 @@ class Traversal:
             self._schedule(min(_FIRST_PAUSE * 1.5**self._pauses, _LONGEST_PAUSE))
             self._pauses = min(self._pauses + 1, 20)
             return
-        age = self._tools.now - self._startAt
+        age, rest = self._tools.now - self._startAt, self._restsUntil - self._tools.now
         if age < _DELAYS[chosen]:
             self._schedule(_DELAYS[chosen] - age + _SLACK)
+        elif rest > 0:
+            # What the peer had begun is over; if it led to others of this side, both would go on and on.
+            self._tools.closeUnused()
+            self._schedule(rest + _SLACK)
         elif self._tries >= (1 if means.traits.limited else _ROUNDS[chosen]):
             self._tries = 0
             self._tools.closeUnused()
+            self._restsUntil = self._tools.now + AGAIN
             self._schedule(AGAIN)
         elif chosen is Strategy.BIRTHDAY and not means.mayTry(self._tried):
             self._schedule(_LONGEST_PAUSE)
@@ -247,7 +254,7 @@ class Traversal:
         self._stop()
         self._tools.closeUnused()
         self._number = number
-        self._tries += 1
+        self._tries += self._tools.now >= self._restsUntil
         self._round = None
 
     def _make(self, chosen: Strategy, number: int) -> Round | None:

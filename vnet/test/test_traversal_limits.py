@@ -22,6 +22,7 @@ from vnet.test.test_traversal import (
     BLOCK,
     EASY,
     LATENCY,
+    SEQUENTIAL,
     STUN,
     Lab,
     Side,
@@ -410,6 +411,16 @@ class ChangeTests(SynchronousTestCase):
         )
         lab.clock.run(3.0)
         self.assertIn(there, [Address(each.host, each.port) for each in sent])
+
+    def test_outOfStep(self) -> None:
+        """Nor do two sides of which one has had other rounds before: each rests, and only answers then."""
+        lab = Lab(3)
+        one, two = (lab.side(number, SEQUENTIAL, **symmetric(RandomPorts())) for number in (1, 2))
+        lab.connect(one, two, 2)
+        assert one.attempt is not None
+        one.attempt._traversal._tries = 4
+        lab.clock.run(590)
+        self.assertLessEqual(one.attempt.story.rounds, 12)
 
     def test_rounds(self) -> None:
         """Two sides of which one is behind in its count do not go on and on."""
