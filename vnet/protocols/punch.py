@@ -41,16 +41,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from vnet.driver import Driver
 from vnet.errors import DecodeError, Refused
+from vnet.protocols.attempt import Attempt
 from vnet.protocols.codec.natsignal import Traits
-from vnet.protocols.codec.signal import Credentials, Signal
+from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.codec.stunattributes import USERNAME
 from vnet.protocols.machine.agent import Agent
@@ -58,10 +58,8 @@ from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, 
 from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, MappingChanged, ServerSilent
 from vnet.protocols.machine.candidates import checkable, gather
 from vnet.protocols.machine.lifetime import KeepAlive
-from vnet.protocols.machine.pair import Path
 from vnet.protocols.machine.ratelimit import KeyedLimit
-from vnet.protocols.traversal import Story, Traversal
-from vnet.protocols.traversaltools import Means, Sockets, Tools
+from vnet.protocols.traversaltools import Means, Sockets
 from vnet.values import Address, Candidate
 
 __all__ = ["MAXIMUM_ATTEMPTS", "Asker", "Attempt", "Puncher"]
@@ -71,7 +69,6 @@ MAXIMUM_ATTEMPTS = 1024
 
 _TRANSACTIONS = 16384
 _REQUEST = b"\0\1"
-_RELAYS = 128
 _SETTLED = 10.0
 
 # Checks a second, and at once, of all attempts to one host that has not answered any.
@@ -91,211 +88,6 @@ class Asker(Protocol):
 
     def datagramReceived(self, data: bytes, addr: Address) -> None:
         """Take such an answer or request."""
-
-
-@define(eq=False)
-class Attempt:
-    """
-    The path to one peer: the search for it and, once it is found, the checks that keep it.
-
-    It ends with L{close} only: a path that was lost is searched again, and after a failure a check of the
-    peer or L{search} revives it.  One that has failed is closed when there are too many.
-
-    @ivar peer: who it is, as the owner calls it.
-    @ivar credentials: this side's, for the peer.
-    """
-
-    peer: bytes
-    credentials: Credentials
-    _puncher: Puncher
-    _agent: Agent
-    _driver: Driver[AgentEvent]
-    _traversal: Traversal = field(init=False)
-    _theirRelays: dict[Address, None] = field(factory=dict, init=False)
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """
-        This side's candidates as they are known now, for the peer.
-        """
-        return self._puncher.candidates
-
-    @property
-    def selected(self) -> Path | None:
-        """
-        The path to use; L{None} when there is none.
-        """
-        return self._agent.selected
-
-    @property
-    def failedAt(self) -> float | None:
-        """
-        When the last search failed; L{None} while there is one, or a path.
-        """
-        return self._agent.failedAt
-
-    @property
-    def tried(self) -> tuple[Address, ...]:
-        """
-        The addresses of the peer that were checked.
-        """
-        return self._agent.tried
-
-    @property
-    def heard(self) -> tuple[Address, ...]:
-        """
-        The addresses from which the peer was heard.
-        """
-        return self._agent.heard
-
-    @property
-    def theirRelays(self) -> tuple[Address, ...]:
-        """
-        Where relays take datagrams for the peer, as far as it has told.
-        """
-        return tuple(self._theirRelays)
-
-    def signal(self, start: int, final: bool = False) -> Signal:
-        """
-        What the peer has to be told, sealed, for this attempt; again when L{Puncher} calls C{onMapped}.
-
-        @param start: the rendezvous that this answers.
-        """
-        traits, prediction = self._puncher.traits, self._traversal.prediction
-        return Signal(start, self.credentials, self.candidates, final, traits, prediction)
-
-    def remoteSignal(self, signal: Signal) -> None:
-        """
-        The peer has told its credentials and candidates; may be called again with more.
-
-        The caller has seen to it that the signal belongs to the same rendezvous.
-        """
-        self._agent.setRemoteCredentials(signal.credentials)
-        now = self._puncher.seconds()
-        for candidate in signal.candidates:
-            if self._puncher.accepts(candidate.address):
-                self._agent.addRemoteCandidate(candidate, now)
-                if candidate.kind == "relay" and len(self._theirRelays) < _RELAYS:
-                    self._theirRelays[candidate.address] = None
-        self._traversal.signalled(signal)
-        self._driver.wake()
-
-    @property
-    def isBusy(self) -> bool:
-        """
-        Whether ports of the peer's NAT are being guessed, so that a path may still be found.
-        """
-        return self._traversal.isBusy
-
-    @property
-    def story(self) -> Story:
-        """
-        What was done about the NATs between.
-        """
-        return self._traversal.story
-
-    def search(self) -> None:
-        """
-        After C{Failed}: search again, with the credentials and candidates that are known.
-        """
-        self._agent.search(self._puncher.seconds())
-        self._driver.wake()
-
-    def check(self) -> None:
-        """
-        Ask the peer at once whether it is there: C{Alive} or C{Dead} follows.
-        """
-        self._agent.check(self._puncher.seconds())
-        self._driver.wake()
-
-    @property
-    def standby(self) -> Path | None:
-        """
-        The path that takes over at once when the selected one is given up.
-        """
-        return self._agent.standby
-
-    def isReady(self, addr: Address) -> bool:
-        """
-        Whether a path to this address, other than the selected one, is known to work.
-        """
-        return self._agent.isReady(addr, self._puncher.seconds())
-
-    def doubt(self) -> bool:
-        """
-        What is sent on the path gets no answer: if it does not work, C{Selected} follows at once with another that is ready.
-
-        @return: whether it was asked.
-        """
-        asked = self._agent.doubt(self._puncher.seconds())
-        if asked:
-            self._driver.wake()
-        return asked
-
-    def noteTraffic(self) -> None:
-        """
-        The path carries traffic.  Cheap enough for each batch.
-        """
-        if self._agent.noteTraffic(self._puncher.seconds()):
-            self._driver.wake()
-
-    def addressHeard(self, addr: Address) -> None:
-        """
-        What the path carries has proved that the peer sends from this address.
-        """
-        if self._agent.addressHeard(addr, self._puncher.seconds()):
-            self._driver.wake()
-
-    def close(self) -> None:
-        """
-        Forget this peer.  No event follows.  May be called twice.
-        """
-        self._driver.stop()
-        self._traversal.close()
-        self._puncher.forget(self)
-
-    def received(self, data: bytes, addr: Address) -> None:
-        """
-        Take a datagram that the puncher has found to belong to this attempt.
-        """
-        self._driver.datagramReceived(data, addr)
-
-    def learnRelays(self, relays: Mapping[str, Sequence[Address]]) -> None:
-        """
-        Know this side's allocations.
-        """
-        self._agent.setRelays(relays, self._puncher.seconds())
-        self._driver.wake()
-
-    def traverse(self, means: Means, startAt: float, observed: str, onSignal: Callable[[], None]) -> None:
-        """
-        Be ready for NATs that need more than checks.
-        """
-        tools = Tools(means, self._agent, startAt, observed, onSignal, self._dropped)
-        self._traversal = Traversal(tools, self.peer, self._agent.controlling, startAt, self._found)
-        self._traversal.begin()
-
-    def pathChanged(self) -> None:
-        """
-        The agent has selected a path, or lost it.
-        """
-        self._traversal.pathChanged()
-
-    def _found(self, candidate: Candidate) -> None:
-        if self._puncher.accepts(candidate.address):
-            self._agent.addRemoteCandidate(candidate, self._puncher.seconds())
-            self._driver.wake()
-
-    def _dropped(self, names: frozenset[str]) -> None:
-        self._agent.dropSpares(names, self._puncher.seconds())
-        self._driver.wake()
-
-    def learnLocal(self, candidates: Iterable[Candidate]) -> None:
-        """
-        Know more of this side's candidates.
-        """
-        for candidate in candidates:
-            self._agent.addLocalCandidate(candidate)
 
 
 class Puncher:

@@ -104,13 +104,13 @@ class AgentBudgetTests(SynchronousTestCase):
     Agents whose peer names addresses of others.
     """
 
-    def agent(self, candidates: list[Candidate], **options: KeyedLimit) -> Agent:
+    def agent(self, candidates: list[Candidate], pace: KeyedLimit | None = None) -> Agent:
         agent = Agent(
             controlling=True,
             local=Credentials("locl", "l" * 22),
             startAt=0.0,
             random=seeded(1),
-            **options,
+            pace=pace,
         )
         agent.setRemoteCredentials(REMOTE)
         for candidate in candidates:
