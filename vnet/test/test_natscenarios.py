@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.natscenarios import budget, lifetime
+from vnet.test.nattrial import Setting, runTrial
 
 _PEERS = ("P", "R", "S1", "B", "X")
 _SMALL = ("L", "LX", "LF")
@@ -49,3 +50,17 @@ class BudgetTests(SynchronousTestCase):
             self.assertEqual([row for row in found.paths.values() if "none" in row], [], kind)
             self.assertLessEqual(found.peak, 64, kind)
             self.assertEqual(found.refused, 0, kind)
+
+
+class SteadyTests(SynchronousTestCase):
+    """
+    Pairs that have found each other.
+    """
+
+    def test_noFlapping(self) -> None:
+        """
+        Within ten minutes at 2 % loss no path is left for another, be it direct, from a spare socket, or relayed.
+        """
+        for kinds in (("R", "R"), ("R", "B"), ("S1", "S1"), ("X", "X")):
+            outcome = runTrial(kinds, 3, Setting(watch=600.0))
+            self.assertEqual((outcome.connected, outcome.changes), (True, 0), kinds)
