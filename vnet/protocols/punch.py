@@ -336,7 +336,9 @@ class Puncher:
     def _sendFor(self, ufrag: str, batch: Datagrams) -> None:
         if self._means.traits.limited:
             # Answers go where something came from: the mapping is there.
-            batch = [each for each in batch if each[0][:2] != _REQUEST or self._means.admits(each[1])]
+            attempt, admits = self._attempts.get(ufrag), self._means.admits
+            peer = b"" if attempt is None else attempt.peer
+            batch = [each for each in batch if each[0][:2] != _REQUEST or admits(each[1], peer)]
         for data, _ in batch:
             # The answer is for the same agent.
             if data[:2] == _REQUEST:

@@ -109,7 +109,9 @@ class Means:
     meeting: object = field(default=None, init=False)
     meetingEnds: float = field(default=0.0, init=False)
     triedAt: OrderedDict[bytes, float] = field(factory=OrderedDict, init=False)
-    _destinations: Destinations = field(factory=lambda: Destinations(DESTINATIONS, _LIMITED_FOR), init=False)
+    _destinations: Destinations = field(
+        factory=lambda: Destinations(DESTINATIONS, _LIMITED_FOR, DESTINATIONS // 2), init=False
+    )
     _few: KeyedWindow = field(factory=lambda: KeyedWindow(LIMITED, _LIMITED_FOR, limit=1), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -150,13 +152,13 @@ class Means:
         if self.meeting is who:
             self.meeting = None
 
-    def admits(self, address: Address) -> bool:
+    def admits(self, address: Address, peer: bytes) -> bool:
         """
         Whether a check may be sent to an address: a NAT that has few mappings to give may have to make one.
         """
         if not self.traits.limited or address.allocation or ":" in address.host:
             return True
-        return self._destinations.allow(address, self.clock.seconds())
+        return self._destinations.allow(address, self.clock.seconds(), peer)
 
     def mayTry(self, peer: bytes) -> bool:
         """

@@ -22,6 +22,14 @@ class DestinationsTests(SynchronousTestCase):
         self.assertTrue(destinations.allow(places[0], 121.0))
         self.assertEqual(len(destinations), 2)
 
+    def test_each(self) -> None:
+        """A peer that names many leaves some for others."""
+        places = [Address("192.0.2.1", number) for number in range(1, 6)]
+        destinations = Destinations(4, 120.0, 2)
+        self.assertEqual([destinations.allow(each, 0.0, b"one") for each in places], [True] * 2 + [False] * 3)
+        self.assertTrue(destinations.allow(places[2], 0.0, b"two"))
+        self.assertTrue(destinations.allow(places[0], 0.0, b"one"))
+
     def test_sockets(self) -> None:
         """The same address from another socket is another mapping."""
         destinations = Destinations(1, 120.0)

@@ -208,6 +208,24 @@ class HostilePeerTests(SynchronousTestCase):
         attempt._traversal._tools.closeUnused()
         self.assertLessEqual(len(side.sockets), 8)
 
+    def test_names(self) -> None:
+        """Behind a NAT that has few mappings to give, a peer that names many addresses leaves some for the others."""
+        lab = Lab(1)
+        side = lab.side(1, evolve(EASY, limited=True))
+        spokes = [Spoke(side, easy(lab, number)) for number in (2, 3)]
+        lab.clock.run(1.0)
+        spokes[0].connect(lab.clock.seconds())
+        named = tuple(
+            Candidate("host", Address(f"198.18.0.{number}", 9), 2**31 - 1, "x") for number in range(1, 33)
+        )
+        assert spokes[0].side.attempt is not None
+        signal = spokes[0].side.attempt.signal(1)
+        spokes[0].told(signals.encode(evolve(signal, candidates=named)))
+        lab.clock.run(2.0)
+        spokes[1].connect(lab.clock.seconds())
+        lab.clock.run(3.0)
+        self.assertTrue(spokes[1].isDirect)
+
 
 class HostileServerTests(SynchronousTestCase):
     """
