@@ -164,6 +164,7 @@ class Traversal:
             if not self._settling:
                 self._stop()
                 self._tools.means.meetingOver(self)
+                self._tools.means.succeeded(self._tried)
                 self._tries = self._pauses = 0
                 self._restsUntil = float("-inf")
                 # Until then both sides use the same socket.

@@ -54,6 +54,7 @@ _HOP_LIMITS = (4, 2)
 _MEMORY = 4096
 _LATEST = 0xFFFF0000
 _LONGEST_WAIT = 5.0
+_SOON_AGAIN = 60.0
 
 
 class Sockets(Protocol):
@@ -173,6 +174,14 @@ class Means:
         if len(self.triedAt) > _MEMORY:
             self.triedAt.popitem(last=False)
         return True
+
+    def succeeded(self, peer: bytes) -> None:
+        """
+        There is a direct path, which may have been the last birthday round's: if it is lost, the next may be soon.
+        """
+        if peer in self.triedAt:
+            soon = self.clock.seconds() - AGAIN + _SOON_AGAIN
+            self.triedAt[peer] = min(self.triedAt[peer], soon)
 
 
 @define(eq=False, repr=False)

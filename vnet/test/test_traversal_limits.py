@@ -383,6 +383,17 @@ class ChangeTests(SynchronousTestCase):
         lab = Lab(1)
         self.assertEqual(star(lab, fullyRandom(lab, 1), [easy(lab, number) for number in range(2, 6)], 90), 4)
 
+    def test_begunAnew(self) -> None:
+        """A peer that begins anew a minute after it was reached is reached again."""
+        lab = Lab(1)
+        side, other = fullyRandom(lab, 1), easy(lab, 2)
+        for _ in range(3):
+            self.assertIsNotNone(lab.connect(side, other, 30))
+            for each in (side, other):
+                assert each.attempt is not None
+                each.attempt.close()
+            lab.clock.run(60.0)
+
     def test_restless(self) -> None:
         """The other sockets are closed soon after there is a direct path, however often that is another one."""
         lab = Lab(1)
