@@ -44,11 +44,9 @@ _FIGURES = {
 
 _SPECIAL = {
     # A carrier's NAT is spared: 24 mappings are too few to guess a port of so many.
-    **{frozenset([one, other]): 0.0 for one in ("L", "LF", "LX") for other in ("B2", "X", "M")},
+    **{frozenset([one, other]): 0.0 for one in ("L", "LF", "LX") for other in ("B", "B2", "X", "M")},
+    **{frozenset(["LX", other]): 0.0 for other in ("L", "LF")},
     frozenset(["E"]): 0.95,
-    # So many probes would take the whole of what such a NAT has for a subscriber.
-    frozenset(["LF", "X"]): 0.0,
-    frozenset(["LF", "M"]): 0.0,
     frozenset(["DC"]): 0.0,
     frozenset(["DH"]): 0.98,
     frozenset(["LAN"]): 0.99,

@@ -114,7 +114,13 @@ class HostileMediatorTests(SynchronousTestCase):
         without = amp.Box(RENDEZVOUS)
         del without[b"peer"]
         self.assertDropped(without)
-        for name, value in ((b"peer", b"short"), (b"start", b"-1"), (b"start", b"1" * 400), (b"now", b"x"), (b"host", b"x.y")):
+        for name, value in (
+            (b"peer", b"short"),
+            (b"start", b"-1"),
+            (b"start", b"1" * 400),
+            (b"now", b"x"),
+            (b"host", b"x.y"),
+        ):
             self.assertDropped(amp.Box({**RENDEZVOUS, name: value}))
 
     def test_othersCommands(self) -> None:
