@@ -36,6 +36,7 @@ import re
 import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeVar
 
 import attrs
 
@@ -59,6 +60,8 @@ MAXIMUM_CANDIDATES = 32
 
 MAXIMUM_SIZE = 1500
 """Bytes of one signal before it is sealed."""
+
+T = TypeVar("T")
 
 _VERSION = 1
 _FINAL, _TRAITS, _PREDICTION = 1, 2, 4
@@ -151,11 +154,21 @@ def decode(data: bytes) -> Signal:
     except ValueError as error:
         raise DecodeError("malformed ICE credentials") from error
     candidates = tuple(_decodeCandidate(reader) for _ in range(count))
-    traits = decodeTraits(reader.take(TRAITS_SIZE)) if flags & _TRAITS else None
-    prediction = decodePrediction(reader.take(PREDICTION_SIZE)) if flags & _PREDICTION else None
+    traits = _known(decodeTraits, reader.take(TRAITS_SIZE)) if flags & _TRAITS else None
+    prediction = _known(decodePrediction, reader.take(PREDICTION_SIZE)) if flags & _PREDICTION else None
     if reader.offset != len(data):
         raise DecodeError("a signal with bytes after its end")
     return Signal(start, credentials, candidates, bool(flags & _FINAL), traits, prediction)
+
+
+def _known(read: Callable[[bytes], T], data: bytes) -> T | None:
+    """
+    What a newer peer tells of its NAT in words that are not known here is left out, and no reason to do without the rest.
+    """
+    try:
+        return read(data)
+    except DecodeError:
+        return None
 
 
 @attrs.define
