@@ -160,7 +160,7 @@ class NatFront:
 
     def _reported(self, report: NatReport) -> None:
         traits = traitsOf(report, self._parts.port.localAddresses())
-        self.puncher.setTraits(traits, report.noise or 0.0)
+        self.puncher.setTraits(traits, report.noise or 0.0, report.hosts)
         self._testPort(report)
         self._changed()
 

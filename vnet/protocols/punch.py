@@ -139,6 +139,7 @@ class Puncher:
         self._relays: dict[str, tuple[Address, ...]] = {}
         self._opened: tuple[Address, ...] = ()
         self._port = 0
+        self._pool: tuple[str, ...] = ()
         self.reflexive: tuple[Address, ...] = ()
         self.candidates: tuple[Candidate, ...] = ()
         self._means = Means(clock, send, sendLimited, random, sockets, accepts)
@@ -161,13 +162,17 @@ class Puncher:
         """
         return None if self._means.traits == Traits() else self._means.traits
 
-    def setTraits(self, traits: Traits, noise: float = 0.0) -> None:
+    def setTraits(self, traits: Traits, noise: float = 0.0, hosts: Sequence[str] = ()) -> None:
         """
         Say what is known of the NAT in front of the socket.
 
         @param noise: of a sequential one, mappings of others a second.
+        @param hosts: its public IPv4 addresses, if it uses any of several: peers that filter by address are to let all in.
         """
         self._means.noise = noise
+        if len(hosts) > 1 and tuple(hosts) != self._pool:
+            self._pool = tuple(hosts)
+            self._update()
         if traits.host != self._means.traits.host:
             self._means.triedAt.clear()
         if traits != self._means.traits:
@@ -379,10 +384,18 @@ class Puncher:
             self.reflexive = seen
             self._update()
 
+    def _pooled(self) -> list[Address]:
+        """
+        Addresses at which no server has seen the socket, but a peer may.
+        """
+        seen = [each for each in self.reflexive if ":" not in each.host]
+        known = {each.host for each in seen}
+        return [Address(host, seen[0].port) for host in self._pool if seen and host not in known]
+
     def _update(self) -> None:
         relayed = [address for addresses in self._relays.values() for address in addresses]
         opened = [each for each in self._opened if not self.contradicts(each)]
-        candidates = gather(self._hosts, self._port, self.reflexive, relayed, opened)
+        candidates = gather(self._hosts, self._port, (*self.reflexive, *self._pooled()), relayed, opened)
         if candidates == self.candidates:
             return
         self.candidates = candidates

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import Refused
 from vnet.protocols.codec import signal
+from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode, shortTermKey
 from vnet.protocols.codec.stunattributes import ICE_CONTROLLED, PRIORITY, USERNAME, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Selected
@@ -126,6 +127,17 @@ class PuncherTests(SynchronousTestCase):
         self.assertEqual(addresses[1:], [Address("198.51.100.1", 7000), seen])
         node.puncher.setMapped([])
         self.assertEqual([each.address for each in node.puncher.candidates][1:], [seen])
+
+    def test_pooled(self) -> None:
+        """
+        A NAT that uses any of several addresses may show a peer one that no server has seen: all are candidates.
+        """
+        node = self.node(0)
+        self.clock.pump([0.1] * 10)
+        (seen,) = node.puncher.reflexive
+        node.puncher.setTraits(Traits(host=seen.host), hosts=[seen.host, "203.0.113.77"])
+        reflexive = [each.address for each in node.puncher.candidates if each.kind == "srflx"]
+        self.assertEqual(reflexive[:2], [seen, Address("203.0.113.77", seen.port)])
 
     def test_punched(self) -> None:
         """
