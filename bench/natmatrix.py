@@ -28,6 +28,7 @@ from rivals import RIVALS, compare, missing
 
 from vnet.errors import VnetError
 from vnet.test.natcells import KINDS, Cell, figure, pairs
+from vnet.test.natkinds import KINDS as KINDS_IN_MEMORY
 from vnet.test.natsummary import scoreRows, timeRows
 from vnet.test.netlab import Interrupted, guard, unavailable
 from vnet.test.priv.natpairs import Outcome, cellOf, measure
@@ -74,6 +75,13 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     return found
 
 
+def kindsOf(cells: Sequence[Cell]) -> list[str]:
+    """
+    The kinds of some cells, each once.
+    """
+    return list(dict.fromkeys(kind for cell in cells for kind in (cell.one, cell.other)))
+
+
 def memory(chosen: argparse.Namespace, console: Console) -> list[Cell]:
     """
     The half in memory.
@@ -89,6 +97,9 @@ def memory(chosen: argparse.Namespace, console: Console) -> list[Cell]:
         "were online. 2 % of all datagrams are lost on each way; a round trip between the two takes 50 to 150 ms, one to the "
         "mediator 50 ms. Each trial runs two whole nodes, with mediator and relay, for up to 40 seconds of simulated time.",
         "",
+        markdownRows(
+            ("", "behind"), [(kind, KINDS_IN_MEMORY[kind].title) for kind in kindsOf(cells)]
+        ).replace("---:", "---"),
         "## Times",
         "",
         markdownRows(("", "times", "median / 95th percentile", "aimed at"), timeRows(cells)),
