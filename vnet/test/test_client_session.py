@@ -8,6 +8,8 @@ import contextlib
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectingCancelledError
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client import session
@@ -122,6 +124,18 @@ class SessionTests(SynchronousTestCase):
         self.overlay.advance(10)
         self.assertEqual(self.state(), "online")
         self.assertIs(self.protocol(), protocol)
+
+    def test_cancelledWhileConnecting(self) -> None:
+        """
+        A connection that is given up while it is being made, as at the end of the program, is no fault.
+        """
+        current = self.ann.core.logins.session
+        assert current is not None
+        address = IPv4Address("TCP", "198.51.100.1", 7443)
+        current._attemptFailed(Failure(ConnectingCancelledError(address)))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        current._attemptFailed(Failure(ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_linkIsBack(self) -> None:
         """
