@@ -32,7 +32,7 @@ __all__ = [
     "Tools",
 ]
 
-LIMITED = 24
+LIMITED = 20
 """Mappings that all rounds together make in two minutes at a NAT that has few to give."""
 
 DESTINATIONS = 16

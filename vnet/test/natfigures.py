@@ -43,7 +43,7 @@ _FIGURES = {
 }
 
 _SPECIAL = {
-    # A carrier's NAT is spared: 24 mappings are too few to guess a port of so many.
+    # A carrier's NAT is spared: 20 mappings are too few to guess a port of so many.
     **{frozenset([one, other]): 0.0 for one in ("L", "LF", "LX") for other in ("B", "B2", "X", "M")},
     **{frozenset(["LX", other]): 0.0 for other in ("L", "LF")},
     frozenset(["E"]): 0.95,
