@@ -86,6 +86,13 @@ class IDatagramPort(Interface):
         Send datagrams that die after so many hops: they open a NAT nearby, and reach nobody.
         """
 
+    def sendWhole(data: bytes, addr: Address) -> bool:
+        """
+        Send a datagram that is not fragmented on its way: where it is too long it is lost, whatever ICMP said before.
+
+        @return: whether this computer itself could send it so; C{False} only if it is too long for that.
+        """
+
     def localAddresses() -> Sequence[str]:
         """
         The IP addresses of this computer that a peer may be able to reach: none of loopback, IPv6 link-local or the

@@ -113,13 +113,15 @@ class MemoryNetwork:
     @ivar clock: what it runs on; a datagram never arrives inside the call that sent it.
     @ivar delay: one way, seconds.
     @ivar loss: the share of the datagrams that is lost, 0 to 1.
+    @ivar largest: bytes of a datagram that may arrive unfragmented; what is sent by L{MemoryPort.sendWhole} and is longer is lost.
     @ivar passes: whether a datagram may go from one address to another; replace it to cut and to block.
-    @ivar counters: C{sent}, C{delivered}, C{lost}, C{blocked}, C{nobody}, C{expired} (by a hop limit).
+    @ivar counters: C{sent}, C{delivered}, C{lost}, C{blocked}, C{nobody}, C{expired} (by a hop limit), C{tooLong}.
     """
 
     clock: IReactorTime
     delay: float = 0.0
     loss: float = 0.0
+    largest: int = 65507
     passes: Callable[[Address, Address], bool] = _everything
     seed: int = 0
     counters: Counter[str] = attrs.field(factory=Counter, init=False)
@@ -233,6 +235,16 @@ class MemoryPort:
         self.sent.extend(datagrams)
         self._network.counters["sent"] += len(datagrams)
         self._network.counters["expired"] += len(datagrams)
+
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{IDatagramPort.sendWhole}.
+        """
+        if len(data) > self._network.largest:
+            self._network.counters["tooLong"] += 1
+        else:
+            self.send([(data, addr)])
+        return True
 
     def localAddresses(self) -> Sequence[str]:
         """

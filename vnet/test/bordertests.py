@@ -184,6 +184,20 @@ class PortContract(SynchronousTestCase):
         self.turn()
         self.assertEqual([each for each, _ in received], data)
 
+    def test_whole(self) -> None:
+        """A datagram that is not to be fragmented arrives where it fits; the others are fragmented as before."""
+        one, _ = self.opened()
+        two, received = self.opened()
+        for host in (self.host, self.host6):
+            self.assertTrue(one.sendWhole(b"x" * 1200, Address(host, two.port)))
+            one.send([(b"y" * 3000, Address(host, two.port))])
+            self.turn()
+            self.assertEqual(
+                [(len(data), addr) for data, addr in received],
+                [(size, Address(host, one.port)) for size in (1200, 3000)],
+            )
+            received.clear()
+
     def test_answer(self) -> None:
         """What is sent to the source of a datagram comes back to its sender."""
         one, received = self.opened()

@@ -43,6 +43,11 @@ class Port:
     def sendLimited(self, datagrams: Datagrams, hopLimit: int) -> None:
         """See L{IDatagramPort}."""
 
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """See L{IDatagramPort}."""
+        self.sent.append((data, addr))
+        return len(data) < 9000
+
     def localAddresses(self) -> Sequence[str]:
         """See L{IDatagramPort}."""
         return ["192.0.2.7"]

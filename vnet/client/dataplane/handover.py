@@ -108,6 +108,12 @@ class Handover:
         """
         self._port.sendLimited(datagrams, hopLimit)
 
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{IDatagramPort.sendWhole}.
+        """
+        return self._port.sendWhole(data, addr)
+
     def keep(self, keeping: bool) -> None:
         """
         Say whether there may be another path to move to, so that what is sent is worth remembering.

@@ -161,6 +161,17 @@ class Paths:
             else:
                 way([each], hopLimit)
 
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{IDatagramPort.sendWhole}: through a relay, as far as to that.
+        """
+        way = getattr(self._legs.get(addr.via), "sendWhole", None) if addr.via else self._udp.sendWhole
+        if way is None:
+            self.counters["noLeg"] += 1
+            return True
+        sent: bool = way(data, addr)
+        return sent
+
     def deliver(self, datagrams: Datagrams) -> None:
         """
         Datagrams have come through a relay, or to a spare socket.

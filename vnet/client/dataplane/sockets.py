@@ -47,6 +47,10 @@ class _Spare:
         """See L{IDatagramPort.sendLimited}."""
         self.port.sendLimited(_plain(datagrams), hopLimit)
 
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """See L{IDatagramPort.sendWhole}."""
+        return self.port.sendWhole(data, Address(addr.host, addr.port))
+
     def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
         """No server sends through a spare socket to the node's UDP port."""
         return True

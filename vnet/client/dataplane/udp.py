@@ -40,7 +40,17 @@ _ADDRESSES_FOR = DEBOUNCE / 2
 
 # linux/in.h, linux/in6.h: Python has no names for them.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
+_IPV6_DONTFRAG, _PMTUDISC_PROBE = 62, 3
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+#: What keeps a datagram whole, by whether it is IPv6; the path's MTU that the system knows, from whomever, does not count.
+_WHOLE = (
+    (((socket.IPPROTO_IP, _IP_MTU_DISCOVER), _PMTUDISC_PROBE),),
+    (
+        ((socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER), _PMTUDISC_PROBE),
+        ((socket.IPPROTO_IPV6, _IPV6_DONTFRAG), 1),
+    ),
+)
 
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
@@ -141,6 +151,27 @@ class UdpPort:
                 self._socket.sendmsg([data], [_limit(":" in addr.host, hopLimit)], 0, destination)
             except OSError as error:
                 self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{IDatagramPort.sendWhole}.
+        """
+        destination = self._resolve(addr)
+        if self._socket is None or destination is None:
+            self.counters["closed" if self._socket is None else "noAddress"] += 1
+            return True
+        before = [(each, self._socket.getsockopt(*each)) for each, _ in _WHOLE[":" in addr.host]]
+        try:
+            for option, value in _WHOLE[":" in addr.host]:
+                self._socket.setsockopt(*option, value)
+            self._socket.sendto(data, destination)
+        except OSError as error:
+            self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+            return error.errno != errno.EMSGSIZE
+        finally:
+            for option, value in before:
+                self._socket.setsockopt(*option, value)
+        return True
 
     def localAddresses(self) -> Sequence[str]:
         """

@@ -183,6 +183,13 @@ class SimPort:
             for data, destination in datagrams:
                 self._computer.carry(data, self.port, destination, hopLimit)
 
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{IDatagramPort.sendWhole}: here all is short enough.
+        """
+        self.send([(data, addr)])
+        return True
+
     def localAddresses(self) -> Sequence[str]:
         """
         See L{IDatagramPort.localAddresses}.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from itertools import islice
 
 import pytest
 
@@ -121,6 +122,35 @@ class UdpPortTests(PortContract):
         flags = [listener.recv(2000)[20] & 0xE0 for _ in range(2)]
         self.assertEqual(flags, [0x20, 0x00])
         self.assertEqual(port.counters, {})
+
+    def test_wholeOnly(self) -> None:
+        """What is not to be fragmented leaves with the don't-fragment bit, or not at all where it is too long: that is said."""
+        command("ip link add wan0 mtu 1300 type veth peer name wan1 mtu 1300")
+        for line in (
+            "addr add 192.0.2.1/24 dev wan0",
+            "addr add 2001:db8::1/64 dev wan0 nodad",
+            "link set wan0 up",
+            "link set wan1 up",
+        ):
+            command(f"ip {line}")
+        for neighbour in ("192.0.2.2", "2001:db8::2"):
+            command(f"ip neigh add {neighbour} lladdr 02:00:00:00:00:02 dev wan0")
+        listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        self.addCleanup(listener.close)
+        listener.bind(("wan1", 0x0003))
+        listener.settimeout(2)
+        port = self.udpPort()
+        port.open()
+        for host, room in (("192.0.2.2", 1272), ("2001:db8::2", 1252)):
+            self.assertTrue(port.sendWhole(b"w" * room, Address(host, 9)))
+            self.assertFalse(port.sendWhole(b"w" * (room + 4), Address(host, 9)))
+            port.send([(b"f" * (room + 4), Address(host, 9))])
+        self.assertEqual(port.counters, {"EMSGSIZE": 2})
+        frames = iter(lambda: listener.recv(2000), b"")
+        ours = islice((frame for frame in frames if frame[-4:] in (b"wwww", b"ffff")), 6)
+        kinds = [(frame[12:14].hex(), len(frame) - 14, frame[20] & 0xE0) for frame in ours]
+        self.assertEqual(kinds[:3], [("0800", 1300, 0x40), ("0800", 1300, 0x20), ("0800", 24, 0x00)])
+        self.assertEqual([each[:2] for each in kinds[3:]], [("86dd", 1300), ("86dd", 1296), ("86dd", 64)])
 
     def test_ipv4Only(self) -> None:
         """Where the kernel has no IPv6 sockets, the port is one of IPv4 and has IPv4 addresses only."""
