@@ -259,6 +259,7 @@ class DecodeTests(SynchronousTestCase):
             (attr.CHANGE_REQUEST(attr.ChangeRequest(address=True)), "0003000400000004"),
             (attr.CHANGE_REQUEST(attr.ChangeRequest(True, True)), "0003000400000006"),
             (attr.PADDING(b"abcde"), "002600056162636465000000"),
+            (attr.PATH_PADDING(b"abcde"), "f5a000056162636465000000"),
             (attr.RESPONSE_PORT(3479), "002700020d970000"),
             (attr.RESPONSE_ORIGIN(Address("192.0.2.1", 3478)), "802b000800010d96c0000201"),
             (
@@ -453,6 +454,7 @@ VALUES: dict[attr.AttributeType[Any], st.SearchStrategy[Any]] = {
     attr.RESPONSE_PORT: st.integers(0, 65535),
     attr.USE_CANDIDATE: st.just(True),
     attr.PADDING: st.binary(max_size=50),
+    attr.PATH_PADDING: st.binary(max_size=50),
     attr.USERHASH: st.binary(min_size=32, max_size=32),
     attr.PASSWORD_ALGORITHM: algorithms,
     attr.PASSWORD_ALGORITHMS: st.lists(algorithms, max_size=3).map(tuple),

@@ -51,6 +51,7 @@ __all__ = [
     "PADDING",
     "PASSWORD_ALGORITHM",
     "PASSWORD_ALGORITHMS",
+    "PATH_PADDING",
     "PRIORITY",
     "REALM",
     "REQUESTED_ADDRESS_FAMILY",
@@ -494,3 +495,5 @@ ICE_CONTROLLED = _row(0x8029, "ICE-CONTROLLED", _uint(8))
 ICE_CONTROLLING = _row(0x802A, "ICE-CONTROLLING", _uint(8))
 RESPONSE_ORIGIN = _row(0x802B, "RESPONSE-ORIGIN", _ADDRESS)
 OTHER_ADDRESS = _row(0x802C, "OTHER-ADDRESS", _ADDRESS)
+#: Our own, and of no meaning: it makes a check as long as a path is to be tried with.  Others ignore it.
+PATH_PADDING = _row(0xF5A0, "PATH-PADDING", _bytes())

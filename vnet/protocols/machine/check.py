@@ -28,6 +28,7 @@ from vnet.protocols.codec.stunattributes import (
     ICE_CONTROLLING,
     MESSAGE_INTEGRITY,
     MESSAGE_INTEGRITY_SHA256,
+    PATH_PADDING,
     PRIORITY,
     UNKNOWN_ATTRIBUTES,
     USE_CANDIDATE,
@@ -92,10 +93,11 @@ class Signer:
         self.controlling = not self.controlling
         self._draw()
 
-    def request(self, transactionId: bytes, priority: int, nominate: bool) -> bytes:
+    def request(self, transactionId: bytes, priority: int, nominate: bool, size: int = 0) -> bytes:
         """
         Write a check.
 
+        @param size: bytes that it is to have, a multiple of 4; it is never shorter than without.
         @raise ValueError: the peer's credentials are not known.
         """
         if self.remote is None:
@@ -107,8 +109,16 @@ class Signer:
         ]
         if nominate:
             attributes.append(USE_CANDIDATE(True))
-        message = Message(BINDING, Class.REQUEST, transactionId, tuple(attributes))
-        return encode(message, key=shortTermKey(self.remote.password), fingerprint=True)
+        key = shortTermKey(self.remote.password)
+        data = encode(
+            Message(BINDING, Class.REQUEST, transactionId, tuple(attributes)), key=key, fingerprint=True
+        )
+        if size < len(data) + 4:
+            return data
+        attributes.append(PATH_PADDING(bytes(size - len(data) - 4)))
+        return encode(
+            Message(BINDING, Class.REQUEST, transactionId, tuple(attributes)), key=key, fingerprint=True
+        )
 
     def readRequest(self, message: Message) -> Request | None:
         """
