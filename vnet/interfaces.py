@@ -108,7 +108,8 @@ class IDatagramPort(Interface):
 class INode(Interface):
     """
     What a front end (the command line, a GUI) asks of the running client.  Each method gives a L{Deferred} of a JSON value as
-    docs/commands describes it, and fails with L{vnet.errors.Refused} or L{vnet.errors.Unreachable}, whose text is one line.
+    docs/commands describes it, and fails with L{vnet.errors.Refused} or L{vnet.errors.Unreachable}, whose text is one line;
+    but not L{watch}.
     """
 
     def login(url: str) -> Deferred[dict[str, Any]]:
@@ -137,6 +138,9 @@ class INode(Interface):
 
     def networks() -> Deferred[dict[str, Any]]:
         """C{{"networks": [...]}}: the networks with their members."""
+
+    def watch(tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """Call C{tell} with each event from now on, first with one that says how things stand, until what this gives is called."""
 
     def peer(nameOrAddress: str) -> Deferred[dict[str, Any]]:
         """All that is known of one peer and the path to it."""

@@ -4,6 +4,7 @@ A node that needs no network: for tests of what speaks to L{vnet.interfaces.INod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define, field
@@ -12,7 +13,7 @@ from zope.interface import implementer
 
 from vnet.interfaces import INode
 
-__all__ = ["FakeNode", "member"]
+__all__ = ["FakeNode", "event", "member"]
 
 ID = "11" * 32
 
@@ -34,6 +35,13 @@ def member(
         "path": path,
         **more,
     }
+
+
+def event(kind: str, **more: Any) -> dict[str, Any]:
+    """
+    The JSON of an event.
+    """
+    return {"time": "2026-01-31T12:00:00.000Z", "event": kind, **more}
 
 
 def _status() -> dict[str, Any]:
@@ -123,10 +131,12 @@ class FakeNode:
 
     @ivar answers: by the name of a method: an exception to fail with, a function to call, or JSON.
     @ivar calls: the name of the method and its arguments, in the order of the calls.
+    @ivar watchers: who is to be told of events.
     """
 
     answers: dict[str, Any] = field(factory=dict)
     calls: list[tuple[Any, ...]] = field(factory=list)
+    watchers: list[Callable[[dict[str, Any]], None]] = field(factory=list)
     members: list[dict[str, Any]] = field(factory=_networks)
 
     def _answer(self, default: dict[str, Any], *call: Any) -> Deferred[dict[str, Any]]:
@@ -172,6 +182,13 @@ class FakeNode:
     def networks(self) -> Deferred[dict[str, Any]]:
         """L{members}."""
         return self._answer({"networks": self.members}, "networks")
+
+    def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """How things stand."""
+        self.calls.append(("watch",))
+        self.watchers.append(tell)
+        tell(event("watching", state="online", networks=2, members=5, online=2))
+        return lambda: self.watchers.remove(tell)
 
     def peer(self, nameOrAddress: str) -> Deferred[dict[str, Any]]:
         """A peer behind a relay."""

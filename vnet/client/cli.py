@@ -48,12 +48,15 @@ class Session:
 
         @raise Failure: it refuses, or cannot be reached.
         """
-        if self._client is None:
-            self._client = LocalClient(self.socketPath or defaultSocket(os.environ, os.geteuid()))
         try:
-            return self._client.call(verb, self._progress(), **arguments)
+            return self._connected().call(verb, self._progress(), **arguments)
         except VnetError as error:
             raise failureOf(error) from None
+
+    def _connected(self) -> LocalClient:
+        if self._client is None:
+            self._client = LocalClient(self.socketPath or defaultSocket(os.environ, os.geteuid()))
+        return self._client
 
     def _progress(self) -> Callable[[str], None] | None:
         if self.json or not sys.stderr.isatty():
@@ -62,18 +65,40 @@ class Session:
 
         return lambda text: click.echo(shown(text), err=True)
 
+    def watch(self, render: Callable[[dict[str, Any]], str]) -> None:
+        """
+        Print event after event, until the client ends or somebody interrupts.
+
+        @raise Failure: the client refuses, cannot be reached, or has ended.
+        """
+        from vnet.client.render import harmless
+
+        try:
+            for event in self._connected().watch():
+                click.echo(_inAscii(event, None) if self.json else harmless(render(event)))
+        except KeyboardInterrupt:
+            pass
+        except VnetError as error:
+            raise failureOf(error) from None
+
     def show(self, answer: dict[str, Any], render: Callable[[dict[str, Any], Any], str]) -> None:
         """
         Print an answer: as JSON, or as C{render} has it for a person.
         """
         if self.json:
-            # ASCII, and DEL is the one control character that JSON leaves alone.
-            click.echo(json.dumps(answer, indent=2).replace("\x7f", "\\u007f"))
+            click.echo(_inAscii(answer, 2))
             return
         from vnet.client.render import harmless, styleOf
 
         style = styleOf(sys.stdout.isatty(), os.environ, shutil.get_terminal_size().columns)
         click.echo(harmless(render(answer, style), style.colour), nl=False, color=style.colour)
+
+
+def _inAscii(answer: dict[str, Any], indent: int | None) -> str:
+    """
+    JSON in ASCII; DEL is the one control character that JSON leaves alone.
+    """
+    return json.dumps(answer, indent=indent).replace("\x7f", "\\u007f")
 
 
 def _setJson(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -246,6 +271,19 @@ def listNetworks(session: Session) -> None:
         return renderNetworks(value, style, ownId)
 
     session.show(answer, render)
+
+
+@cli.command()
+@click.pass_obj
+def watch(session: Session) -> None:
+    """Show what happens, as it happens. Ctrl-C ends it."""
+
+    def render(event: dict[str, Any]) -> str:
+        from vnet.client.eventwording import eventLine
+
+        return eventLine(event)
+
+    session.watch(render)
 
 
 @cli.command()

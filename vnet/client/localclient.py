@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -79,19 +79,35 @@ class LocalClient:
         @raise NotRunning: there is no client.
         @raise Unreachable: it cannot reach the mediator or the peer.
         """
-        self._lastId += 1
-        request = {"id": self._lastId, "verb": verb, "arguments": arguments}
         try:
-            connection = self._connection()
-            with suppress(BrokenPipeError):  # then the reason is perhaps still to be read
-                connection.sendall(json.dumps(request).encode("ascii") + b"\n")
-            return self._answer(connection, progress)
+            return self._answer(self._ask(verb, arguments), progress)
         except TimeoutError:
             self.close()
             raise NotRunning("the vnet client does not answer") from None
         except (OSError, ValueError):
             self.close()
             raise NotRunning("the vnet client broke the connection: its log says why") from None
+
+    def watch(self) -> Iterator[dict[str, Any]]:
+        """
+        Be told of events, without end.
+
+        @raise Refused: the client says no.
+        @raise NotRunning: there is no client, or it has ended.
+        """
+        try:
+            connection = self._ask("watch", {})
+            while True:
+                message = self._message(connection)
+                connection.settimeout(None)  # from now on it says something when something happens
+                if isinstance(message.get("event"), dict):
+                    yield message["event"]
+        except TimeoutError:
+            raise NotRunning("the vnet client does not answer") from None
+        except (OSError, ValueError):
+            raise NotRunning("the vnet client has ended, or it broke the connection") from None
+        finally:
+            self.close()
 
     def close(self) -> None:
         """
@@ -114,17 +130,17 @@ class LocalClient:
             self._socket = made
         return self._socket
 
+    def _ask(self, verb: str, arguments: Mapping[str, str | None]) -> socket.socket:
+        self._lastId += 1
+        request = {"id": self._lastId, "verb": verb, "arguments": arguments}
+        connection = self._connection()
+        with suppress(BrokenPipeError):  # then the reason is perhaps still to be read
+            connection.sendall(json.dumps(request).encode("ascii") + b"\n")
+        return connection
+
     def _answer(self, connection: socket.socket, progress: Callable[[str], None] | None) -> dict[str, Any]:
         while True:
-            message = json.loads(self._line(connection))
-            if not isinstance(message, dict):
-                raise ValueError("not an object")
-            error = message.get("error")
-            if isinstance(error, dict) and message.get("id") in (self._lastId, None):
-                text = str(error.get("message"))
-                raise (Unreachable if error.get("code") == 3 else Refused)(text)
-            if message.get("id") != self._lastId:
-                continue
+            message = self._message(connection)
             if "progress" in message:
                 if progress is not None:
                     progress(str(message["progress"]))
@@ -133,6 +149,21 @@ class LocalClient:
             if not isinstance(result, dict):
                 raise ValueError("no result")
             return result
+
+    def _message(self, connection: socket.socket) -> dict[str, Any]:
+        """
+        The next line about the last request.
+        """
+        while True:
+            message = json.loads(self._line(connection))
+            if not isinstance(message, dict):
+                raise ValueError("not an object")
+            error = message.get("error")
+            if isinstance(error, dict) and message.get("id") in (self._lastId, None):
+                text = str(error.get("message"))
+                raise (Unreachable if error.get("code") == 3 else Refused)(text)
+            if message.get("id") == self._lastId:
+                return message
 
     def _line(self, connection: socket.socket) -> bytes:
         searched = 0

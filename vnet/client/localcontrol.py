@@ -33,6 +33,7 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     invite        network                          {"link": ...}
     leave         network
     list                                           {"networks": [...]}
+    watch                                          events, see below
     peer          name                             one peer, by nickname, address or clientId
     ping          name                             {"latencyMs": ...}
     netcheck                                       the NAT in front of this node (slow)
@@ -40,8 +41,15 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     go-online     network
     go-offline    network
 
+A C{watch} gets no answer but, from now on and until the connection ends, a line for each event::
+
+    {"id": 1, "event": {"time": "2026-01-31T12:00:00.000Z", "event": "memberState", ...}}
+
+The first event says how things stand.  For who reads too slowly 256 events are kept; of those beyond only their
+number is told, by an event C{missed}.  A connection has one watch, and all connections together eight.
+
 Limits: a request has at most 64 KiB and a connection at most 8 unanswered ones; one that has none is closed
-after a minute without a request; there are at most 32 connections.  An answer has no limit, and none takes
+after a minute without a request, unless it watches; there are at most 32 connections.  An answer has no limit, and none takes
 longer than two minutes.  The socket is open to root, to the user that runs the client, and to the group
 C{vnet} if the system has it (mode 0660); the kernel's word on who connected is checked again.
 """
@@ -68,6 +76,7 @@ from twisted.python.failure import Failure
 
 from vnet.client._localsocket import SocketFile, credentialsOf
 from vnet.client.localrequest import VERBS, Request, RequestError, decodeRequest
+from vnet.client.localwatch import Watcher
 from vnet.errors import ConfigurationError, Unreachable, VnetError
 from vnet.interfaces import INode
 
@@ -76,6 +85,7 @@ __all__ = ["LocalControl", "LocalControlFactory", "LocalControlProtocol"]
 MAXIMUM_LINE = 65536
 MAXIMUM_CLIENTS = 32
 MAXIMUM_OUTSTANDING = 8
+MAXIMUM_WATCHERS = 8
 IDLE_TIMEOUT = 60.0
 CALL_TIMEOUT = 120.0
 PROGRESS_INTERVAL = 2.0
@@ -96,6 +106,7 @@ class LocalControlProtocol(LineReceiver, TimeoutMixin):
     transport: Any
     _outstanding = 0
     _accepted = False
+    _watcher: Watcher | None = None
 
     def connectionMade(self) -> None:
         """
@@ -119,6 +130,8 @@ class LocalControlProtocol(LineReceiver, TimeoutMixin):
         self.setTimeout(None)
         self.connected = 0
         self.factory.clients.discard(self)
+        if self._watcher is not None:
+            self._watcher.stop()
 
     def timeoutConnection(self) -> None:
         """
@@ -152,8 +165,38 @@ class LocalControlProtocol(LineReceiver, TimeoutMixin):
             return
         self._perform(request)
 
+    def pauseProducing(self) -> None:
+        """
+        See L{twisted.internet.interfaces.IPushProducer}.
+        """
+        super().pauseProducing()
+        if self._watcher is not None:
+            self._watcher.pause()
+
+    def resumeProducing(self) -> None:
+        """
+        See L{twisted.internet.interfaces.IPushProducer}.
+        """
+        if self._watcher is not None:
+            self._watcher.resume()
+        super().resumeProducing()
+
+    def _watch(self, request: Request) -> None:
+        watching = sum(each._watcher is not None for each in self.factory.clients)
+        if self._watcher is not None:
+            self._sendError(request.id, _REFUSED, "this connection watches already")
+        elif watching >= MAXIMUM_WATCHERS:
+            self._sendError(request.id, _REFUSED, f"too many watch already (the limit is {MAXIMUM_WATCHERS})")
+        else:
+            self.setTimeout(None)
+            self._watcher = Watcher(lambda event: self._send({"id": request.id, "event": event}))
+            self._watcher.start(self.factory.node)
+
     def _perform(self, request: Request) -> None:
         verb = VERBS[request.verb]
+        if verb.streams:
+            self._watch(request)
+            return
         self._count(+1)
         progress = self._startProgress(request) if verb.waitsFor else None
         calling: Deferred[Any] = maybeDeferred(getattr(self.factory.node, verb.method), *request.arguments)
@@ -188,7 +231,8 @@ class LocalControlProtocol(LineReceiver, TimeoutMixin):
         self._outstanding += change
         self.factory.outstanding += change
         if self.connected:
-            self.setTimeout(None if self._outstanding else IDLE_TIMEOUT)
+            busy = self._outstanding or self._watcher is not None
+            self.setTimeout(None if busy else IDLE_TIMEOUT)
 
     def _explain(self, request: Request, failure: Failure) -> tuple[int, str]:
         if failure.check(Unreachable):

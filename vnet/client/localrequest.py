@@ -25,12 +25,14 @@ class Verb:
     @ivar arguments: their names, in the order of the method's.
     @ivar optional: which of them may be null, or left out.
     @ivar waitsFor: what a person reads while the verb takes long; empty: it does not.
+    @ivar streams: whether it is answered by event after event.
     """
 
     method: str
     arguments: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
     waitsFor: str = ""
+    streams: bool = False
 
 
 _PASSWORD = frozenset({"password"})
@@ -45,6 +47,7 @@ VERBS: Mapping[str, Verb] = {
     "invite": Verb("invite", ("network",)),
     "leave": Verb("leave", ("network",)),
     "list": Verb("networks"),
+    "watch": Verb("watch", streams=True),
     "peer": Verb("peer", ("name",)),
     "ping": Verb("ping", ("name",)),
     "netcheck": Verb("netcheck", waitsFor="the STUN servers"),

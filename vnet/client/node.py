@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from vnet import __version__
+from vnet.client.chronicle import Chronicle
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
@@ -48,7 +49,7 @@ class Node:
     """
     One node.
 
-    @ivar whenChanged: called, without arguments, when something changed that a user may see.
+    @ivar whenChanged: called, without arguments, when something changed that a user may see; C{chronicle} tells what.
     """
 
     parts: NodeParts
@@ -64,6 +65,7 @@ class Node:
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
+    chronicle: Chronicle = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     front: NatFront = field(init=False)
     _paths: Paths = field(init=False)
@@ -104,7 +106,7 @@ class Node:
             askRendezvous=self._askRendezvous,
             sendSignal=self._sendSignal,
             reachable=lambda: self.logins.online,
-            changed=self._changed,
+            changed=self._peerChanged,
             handover=self._handover.move,
             double=self._handover.double,
             doubtRelay=self._doubtRelay,
@@ -114,6 +116,15 @@ class Node:
             suspected=lambda: self._roaming.suspected(),
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
+        self.chronicle = Chronicle(
+            parts.clock,
+            parts.wallClock,
+            self.view,
+            self.memberships,
+            self.peers,
+            self.logins,
+            lambda: parts.state.remembered.mediator,
+        )
         self._traffic = TrafficWatch(parts.clock, self.peers.all)
         self._roaming = Roaming(
             parts.clock,
@@ -166,6 +177,7 @@ class Node:
         if unmapped is not None:
             await unmapped
         self.peers.close()
+        self.chronicle.stop()
         self.synchroniser.stop()
         self._traffic.stop()
         if self.relays is not None:
@@ -240,6 +252,7 @@ class Node:
         self.view.clear()
         if self.relays is not None:
             self.relays.clear()
+        self.chronicle.noteAll()
         self._changed()
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
@@ -249,8 +262,10 @@ class Node:
         if not self.view.applyChange(network, version, members):
             self.synchroniser.request()
         elif self.welcome is not None:
-            for key in {raw["key"] for raw in members} - {self.parts.identity.publicKey}:
+            keys = {raw["key"] for raw in members} - {self.parts.identity.publicKey}
+            for key in keys:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
+            self.chronicle.note(keys)
             self._changed()
 
     def networkGone(self, network: bytes) -> None:
@@ -296,6 +311,7 @@ class Node:
         if self.welcome is not None:
             members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
             self.peers.reconcile(members, self.welcome)
+        self.chronicle.noteAll()
         self._changed()
 
     # What peers need.
@@ -374,5 +390,10 @@ class Node:
         if peer is not None:
             peer.wanted()
 
+    def _peerChanged(self, key: bytes) -> None:
+        self.chronicle.note((key,))
+        self._changed()
+
     def _changed(self) -> None:
+        self.chronicle.note()
         self.whenChanged()

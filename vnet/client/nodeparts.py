@@ -5,6 +5,7 @@ What a node is made of.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network
 from typing import Any
@@ -38,6 +39,7 @@ class NodeParts:
     @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
+    @ivar wallClock: seconds since 1970, for people to read.
     """
 
     clock: IReactorTime
@@ -56,3 +58,4 @@ class NodeParts:
     openPort: Callable[[], IDatagramPort] | None = None
     fixedPort: bool = False
     routerNetwork: RouterNetwork | None = None
+    wallClock: Callable[[], float] = time.time

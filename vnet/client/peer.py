@@ -150,7 +150,7 @@ class Peer:
             self.check()
         elif member.state == "online":
             self._seekAnew()
-        self.context.changed()
+        self.context.changed(self.key)
 
     def check(self, patience: float = _DOUBT) -> None:
         """
@@ -425,7 +425,7 @@ class Peer:
             self._pathLost()
         elif isinstance(event, Failed):
             self._searchFailed(event.reason)
-        self.context.changed()
+        self.context.changed(self.key)
 
     def _previousEvent(self, attempt: Attempt, event: object) -> None:
         reason = "lost"
@@ -546,7 +546,7 @@ class Peer:
         self.failure = ""
         if self.path is not None:
             self._cancel()
-        self.context.changed()
+        self.context.changed(self.key)
 
     def handshakeFailed(self) -> None:
         """The tunnel's handshake got no answer for 90 seconds."""
@@ -556,7 +556,7 @@ class Peer:
         )
         if self.path is not None:
             self._schedule(_LONGEST_RETRY)
-        self.context.changed()
+        self.context.changed(self.key)
 
     def endpointMoved(self, address: Address) -> None:
         """The tunnel hears the peer from another address."""

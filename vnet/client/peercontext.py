@@ -70,7 +70,7 @@ class PeerContext:
     @ivar askRendezvous: ask the mediator for a start time with a peer.
     @ivar sendSignal: seal and send the plaintext of a signal to a peer.
     @ivar reachable: whether the mediator is connected.
-    @ivar changed: something that a user sees changed.
+    @ivar changed: something that a user sees of a peer changed.
     @ivar handover: a tunnel's path has changed: C{handover(old, new, since)}, see
         L{vnet.client.dataplane.handover.Handover.move}.
     @ivar double: send what goes to one address to another one too: C{double(address, other)}, see
@@ -89,7 +89,7 @@ class PeerContext:
     askRendezvous: Callable[[bytes], None]
     sendSignal: Callable[[bytes, bytes], None]
     reachable: Callable[[], bool]
-    changed: Callable[[], None]
+    changed: Callable[[bytes], None]
     handover: Callable[[Address, Address, float | None], None]
     double: Callable[[Address, Address], None]
     doubtRelay: Callable[[str], None]

@@ -152,6 +152,10 @@ class Verbs:
             "networks": describeNetworks(node.view, node.memberships.joined, node.peers, node.logins.online)
         }
 
+    def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
+        """See L{INode}."""
+        return self._node.chronicle.watch(tell)
+
     @_deferred
     async def peer(self, nameOrAddress: str) -> dict[str, Any]:
         """See L{INode}."""

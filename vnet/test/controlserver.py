@@ -41,7 +41,7 @@ class ControlServer:
             raise RuntimeError("the control socket was not made")
 
     def _serve(self) -> None:
-        service = self._make(self.node, self.path, self._reactor)
+        service = self._service = self._make(self.node, self.path, self._reactor)
         service.startService()
         self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         self._reactor.callWhenRunning(self._ready.set)
@@ -59,6 +59,13 @@ class ControlServer:
         Call C{function} in the reactor's thread.
         """
         self._reactor.callFromThread(self._reactor.callLater, seconds, function)
+
+    def disconnect(self) -> None:
+        """
+        Break all connections.  To be called in the reactor's thread.
+        """
+        for client in tuple(self._service._factory.clients):
+            client.transport.loseConnection()
 
     def halt(self) -> None:
         """

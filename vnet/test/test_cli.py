@@ -24,8 +24,8 @@ from vnet.client.localclient import LocalClient, NotRunning, defaultSocket
 from vnet.client.report import describeNat
 from vnet.errors import Refused, Unreachable
 from vnet.test.controlserver import ControlServer
-from vnet.test.hostile import HARM
-from vnet.testing_node import ID, FakeNode, member
+from vnet.test.hostile import HARM, hostileTexts
+from vnet.testing_node import ID, FakeNode, event, member
 from vnet.values import NatReport
 
 
@@ -216,6 +216,48 @@ class JsonTests(CommandTestCase):
         """A list of thousands of members arrives whole."""
         self.node.members[0]["members"] = [member(number, "n" * 64) for number in range(5000)]
         self.assertEqual(self.asJson("list"), {"networks": self.node.members})
+
+
+class WatchTests(CommandTestCase):
+    """
+    C{vnet watch}.
+    """
+
+    def watch(self, *arguments: str, told: Sequence[dict[str, object]] = ()) -> Result:
+        """
+        Watch until the client breaks the connection.
+        """
+
+        def tell() -> None:
+            if not self.node.watchers:
+                self.server.later(0.01, tell)
+                return
+            for each in told:
+                self.node.watchers[0](each)
+            self.server.later(0.05, self.server.disconnect)
+
+        self.server.later(0, tell)
+        return self.run_("watch", *arguments, code=3)
+
+    def test_person(self) -> None:
+        """A person reads one harmless line for each event, whatever the nickname is."""
+        nicks = hostileTexts(50)
+        told = [event("memberState", nick=nick, address="100.64.0.2", state="lost") for nick in nicks]
+        out = self.watch(told=told).stdout
+        self.assertEqual((out.count("\n"), HARM.search(out)), (1 + len(nicks), None))
+        self.assertIn("2 of 5 others online", out)
+
+    def test_json(self) -> None:
+        """JSON lines are the client's, in ASCII."""
+        told = event("memberNick", nick="\x7f\u202e", before="\n")
+        out = self.watch("--json", told=[told]).stdout
+        self.assertTrue(out.isascii())
+        self.assertIsNone(HARM.search(out))
+        self.assertEqual([json.loads(line) for line in out.splitlines()][1], told)
+
+    def test_ends(self) -> None:
+        """A client that goes away is told on standard error, in one line."""
+        self.assertIn("has ended", self.watch().stderr)
 
 
 class PasswordTests(CommandTestCase):

@@ -169,7 +169,7 @@ class Surroundings:
             askRendezvous=self.asked.append,
             sendSignal=lambda key, plaintext: self.sent.append(signals.decode(plaintext)),
             reachable=lambda: self.reachable,
-            changed=lambda: None,
+            changed=lambda key: None,
             handover=lambda old, new, since: self.moves.append((old, new, since)),
             double=lambda path, other: self.doubled.append((path, other)),
             doubtRelay=self.doubted.append,

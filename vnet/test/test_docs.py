@@ -22,7 +22,7 @@ from twisted.protocols import amp
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet import run
-from vnet.client import clienttap, peer
+from vnet.client import clienttap, eventwording, peer
 from vnet.client.cli import cli
 from vnet.client.dataplane import sockets
 from vnet.client.identity import Identity, tunnelKey
@@ -440,6 +440,19 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("clientId", keys)
         for key in keys:
             self.assertIn(f"`{key}`", section)
+
+    def test_events(self) -> None:
+        """
+        Each event of C{vnet watch} is explained, and has its line for a person.
+        """
+        section = self.section("### The JSON").partition("**`watch`**")[2].partition("**`peer`**")[0]
+        told = {
+            *re.findall(r'_(?:tell|event|tellMember)\(\s*"(\w+)"', read("vnet/client/chronicle.py")),
+            *re.findall(r'"event": "(\w+)"', read("vnet/client/localwatch.py")),
+        }
+        self.assertEqual(told, {*eventwording.KINDS})
+        for event in told:
+            self.assertRegex(section, rf"(?m)^\| .*`{event}`.* \|.*\|")
 
 
 class WordingTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ from vnet.client.localrequest import VERBS, Request, RequestError, decodeRequest
 from vnet.errors import ConfigurationError, Refused, Unreachable, VnetError
 from vnet.interfaces import INode
 from vnet.test.controlserver import ControlServer
-from vnet.testing_node import FakeNode
+from vnet.testing_node import FakeNode, event
 
 
 def line(verb: str, identifier: object = 1, **arguments: object) -> bytes:
@@ -122,7 +122,8 @@ class VerbTests(SynchronousTestCase):
         """Each verb is a method of L{INode} that takes as many arguments, and each method has a verb."""
         self.assertEqual({verb.method for verb in VERBS.values()}, set(INode.names()))
         for verb in VERBS.values():
-            self.assertEqual(len(verb.arguments), len(INode[verb.method].positional), verb.method)
+            taken = len(verb.arguments) + verb.streams
+            self.assertEqual(taken, len(INode[verb.method].positional), verb.method)
 
     def test_documented(self) -> None:
         """The table in the documentation has each verb with its arguments."""
@@ -364,6 +365,50 @@ class ProtocolTests(SynchronousTestCase):
         self.assertEqual((transport.producerState, self.node.calls), ("paused", []))
         protocol.resumeProducing()
         self.assertEqual((transport.producerState, self.node.calls), ("producing", [("status",)]))
+
+    def test_watch(self) -> None:
+        """Who watches gets each event under the id of its request, and may ask for other things meanwhile."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(line("watch", "w") + b"\n")
+        self.assertEqual([each["event"]["event"] for each in self.answers(transport)], ["watching"])
+        protocol.dataReceived(line("logout", 2) + b"\n")
+        self.assertEqual([each["id"] for each in self.answers(transport)], [2])
+        told = event("memberState", state="offline")
+        self.node.watchers[0](told)
+        self.assertEqual(self.answers(transport), [{"id": "w", "event": told}])
+
+    def test_watchIsNotIdle(self) -> None:
+        """A connection that watches is not closed, and not told any more when it ends."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(line("watch") + b"\n" + line("logout", 2) + b"\n")
+        self.clock.advance(3600)
+        self.assertFalse(transport.aborted)
+        protocol.connectionLost()
+        self.assertEqual((self.node.watchers, self.clock.getDelayedCalls()), ([], []))
+
+    def test_watchers(self) -> None:
+        """A connection watches once, and eight connections at most, until one ends."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(line("watch") + b"\n" + line("watch", 2) + b"\n")
+        self.assertIn("already", self.answers(transport)[1]["error"]["message"])
+        for _ in range(7):
+            self.ask(line("watch"))
+        self.assertIn("limit is 8", self.ask(line("watch"))[0]["error"]["message"])
+        protocol.connectionLost()
+        self.assertIn("event", self.ask(line("watch"))[0])
+
+    def test_slowWatcher(self) -> None:
+        """For who does not read so much is kept, and then it is told how much is missing."""
+        protocol, transport = self.connect()
+        protocol.dataReceived(line("watch") + b"\n")
+        self.answers(transport)
+        protocol.pauseProducing()
+        for _ in range(1000):
+            self.node.watchers[0](event("memberState"))
+        self.assertEqual(self.answers(transport), [])
+        protocol.resumeProducing()
+        told = [each["event"] for each in self.answers(transport)]
+        self.assertEqual((len(told), told[-1]), (257, event("missed", count=744)))
 
     def test_lost(self) -> None:
         """The answer to one who is gone goes nowhere, and no timer is left."""

@@ -4,15 +4,19 @@ Who may use the control socket: real processes of other users, and a real termin
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
 import select
+import signal
 import stat
 import subprocess
 import sys
 import termios
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +25,7 @@ from vnet.client.localcontrol import LocalControl
 from vnet.client.localrequest import VERBS
 from vnet.test.controlserver import ControlServer
 from vnet.test.hostile import HARM, SGR, hostileTexts
-from vnet.testing_node import member
+from vnet.testing_node import event, member
 
 ROOT = Path(__file__).parents[3]
 OTHER = 54321
@@ -45,6 +49,7 @@ COMMANDS = (
     ("go-online", "n"),
     ("go-offline", "n"),
 )
+WATCH = ("watch",)  # which never ends by itself
 # The source tree and the interpreter may be closed to other users: all is imported before the user changes.
 CHILD = """
 import difflib, os, sys
@@ -93,7 +98,8 @@ class UserTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """The table of commands here has all of them."""
-        self.assertEqual({arguments[0] for arguments in COMMANDS} | {"join-invite"}, set(VERBS))
+        named = {arguments[0] for arguments in (*COMMANDS, WATCH)}
+        self.assertEqual(named | {"join-invite"}, set(VERBS))
 
     def test_root(self) -> None:
         """Root may use each command."""
@@ -102,7 +108,7 @@ class UserTests(SynchronousTestCase):
 
     def test_others(self) -> None:
         """Another user is refused each command in one line, and nothing reaches the node."""
-        for arguments in COMMANDS:
+        for arguments in (*COMMANDS, WATCH):
             code, reason = command(self.server, *arguments, uid=OTHER, groups=(OTHER,))
             self.assertEqual((code, reason.count("\n")), (1, 1), reason)
             self.assertIn("not permitted", reason)
@@ -219,6 +225,70 @@ class TerminalTests(SynchronousTestCase):
         shown = self.onTerminal(server, "join", "n", typed=b"hunter2\n")
         self.assertEqual(server.node.calls, [("join", "n", "hunter2")])
         self.assertIsNone(re.search(b"hunter", shown))
+
+
+class WatchTests(SynchronousTestCase):
+    """
+    C{vnet watch} as a process.
+    """
+
+    def setUp(self) -> None:
+        self.server = ControlServer()
+        self.addCleanup(self.server.stop)
+        self.watching = subprocess.Popen(
+            [sys.executable, "-c", RUN, "--socket", self.server.path, "watch", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.addCleanup(self.watching.wait)
+        self.addCleanup(self.watching.kill)
+
+    def line(self) -> dict[str, object]:
+        assert self.watching.stdout is not None
+        value = json.loads(self.watching.stdout.readline())
+        assert isinstance(value, dict)
+        return value
+
+    def test_lines(self) -> None:
+        """Each event is a line as it happens, in order; an interrupt ends it in silence with exit code 0."""
+        self.assertEqual(self.line()["event"], "watching")
+        for number in range(3):
+            told = event("memberState", nick="\u202e", number=number)
+            self.server.later(0, partial(self.server.node.watchers[0], told))
+            self.assertEqual(self.line(), told)
+        self.watching.send_signal(signal.SIGINT)
+        self.assertEqual(self.watching.communicate(timeout=10), ("", ""))
+        self.assertEqual(self.watching.returncode, 0)
+
+    def test_clientEnds(self) -> None:
+        """When the client goes away it ends with exit code 3, and one line on standard error."""
+        self.line()
+        self.server.halt()
+        out, reason = self.watching.communicate(timeout=10)
+        self.assertEqual((out, reason.count("\n"), self.watching.returncode), ("", 1, 3), reason)
+
+    def test_slow(self) -> None:
+        """A watcher that is stopped costs the client no more than what is kept, and hears how much it has missed."""
+        self.line()
+        self.watching.send_signal(signal.SIGSTOP)
+        told = event("memberState", nick="x" * 1000)
+        done = threading.Event()
+
+        def tell() -> None:
+            for _ in range(5000):
+                self.server.node.watchers[0](told)
+            done.set()
+
+        self.server.later(0, tell)
+        self.assertTrue(done.wait(20))
+        self.watching.send_signal(signal.SIGCONT)
+        heard = 0
+        while (latest := self.line())["event"] != "missed":
+            heard += 1
+        self.assertEqual(heard + int(str(latest["count"])), 5000)
+        self.assertGreater(int(str(latest["count"])), 1000)
 
 
 class StartTests(SynchronousTestCase):
