@@ -23,6 +23,7 @@ from vnet.client.portmapping.mapper import PortMapper
 from vnet.client.portmapping.pcp import nonceOf
 from vnet.client.porttest import PortTest
 from vnet.client.traits import traitsOf
+from vnet.protocols.machine.pathmtu import OVERHEAD
 from vnet.protocols.punch import Puncher
 from vnet.values import Address, NatReport, PortMapping
 
@@ -65,6 +66,8 @@ class NatFront:
             accepts=self._accepts,
             sockets=self.sockets,
             sendLimited=self._paths.sendLimited,
+            sendWhole=self._paths.sendWhole,
+            largest=parts.device.mtu + OVERHEAD,
         )
         self.nat = NatDiscovery(
             parts.clock,

@@ -79,6 +79,7 @@ class Leg:
     _random: Callable[[int], bytes]
     _owner: LegOwner
     _transmit: Callable[[Datagrams], None]
+    _transmitWhole: Callable[[bytes, Address], bool] = lambda data, addr: True
     server: Address = field(default=_NOWHERE, init=False)
     allocation: Allocation | None = field(default=None, init=False)
     isHeld: bool = field(default=False, init=False)
@@ -263,7 +264,22 @@ class Leg:
             server = self.server
             self._transmit([(frame, server) for frame in frames])
 
-    def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        """
+        See L{vnet.interfaces.IDatagramPort.sendWhole}; what goes through a connection is whole anyway.
+        """
+        allocation, driver = self.allocation, self._driver
+        if allocation is None or driver is None or self.isClosed:
+            return True
+        frames = allocation.wrap([(data, addr)], self._clock.seconds())
+        if allocation.stirred:
+            driver.wake()
+        if self._stream is not None:
+            self._stream.send(frames)
+            return True
+        return all([self._transmitWhole(frame, self.server) for frame in frames])
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
         """
         See L{vnet.client.dataplane.paths.Carrier}.
         """

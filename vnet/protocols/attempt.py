@@ -13,9 +13,11 @@ from attrs import define, field
 from vnet.driver import Driver
 from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.codec.signal import Credentials, Signal
+from vnet.protocols.gauge import Gauge
 from vnet.protocols.machine.agent import Agent
 from vnet.protocols.machine.agentevents import AgentEvent
 from vnet.protocols.machine.pair import Path
+from vnet.protocols.machine.pathmtu import BASE, PathMtu
 from vnet.protocols.traversal import Story, Traversal
 from vnet.protocols.traversaltools import Means, Tools
 from vnet.values import Address, Candidate
@@ -58,6 +60,7 @@ class Attempt:
     _agent: Agent
     _driver: Driver[AgentEvent]
     _traversal: Traversal = field(init=False)
+    _gauge: Gauge | None = field(default=None, init=False)
     _theirRelays: dict[Address, None] = field(factory=dict, init=False)
 
     @property
@@ -73,6 +76,13 @@ class Attempt:
         The path to use; L{None} when there is none.
         """
         return self._agent.selected
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes of a datagram that the path to use carries whole, as far as is known.
+        """
+        return BASE if self._gauge is None else self._gauge.size
 
     @property
     def failedAt(self) -> float | None:
@@ -177,6 +187,8 @@ class Attempt:
         asked = self._agent.doubt(self._owner.seconds())
         if asked:
             self._driver.wake()
+        if self._gauge is not None:
+            self._gauge.doubt()
         return asked
 
     def noteTraffic(self) -> None:
@@ -185,6 +197,8 @@ class Attempt:
         """
         if self._agent.noteTraffic(self._owner.seconds()):
             self._driver.wake()
+        if self._gauge is not None:
+            self._gauge.noteTraffic()
 
     def addressHeard(self, addr: Address) -> None:
         """
@@ -198,6 +212,8 @@ class Attempt:
         Forget this peer.  No event follows.  May be called twice.
         """
         self._driver.stop()
+        if self._gauge is not None:
+            self._gauge.close()
         self._traversal.close()
         self._owner.forget(self)
 
@@ -205,7 +221,8 @@ class Attempt:
         """
         Take a datagram that the puncher has found to belong to this attempt.
         """
-        self._driver.datagramReceived(data, addr)
+        if self._gauge is None or not self._gauge.takes(data, addr):
+            self._driver.datagramReceived(data, addr)
 
     def learnRelays(self, relays: Mapping[str, Sequence[Address]]) -> None:
         """
@@ -222,11 +239,31 @@ class Attempt:
         self._traversal = Traversal(tools, self.peer, self._agent.controlling, startAt, self._found)
         self._traversal.begin()
 
+    def measure(
+        self, means: Means, largest: int, send: Callable[[bytes, Address], bool], changed: Callable[[], None]
+    ) -> None:
+        """
+        Find out how long the datagrams may be that the path carries whole.
+
+        @param largest: bytes that are of use; C{send}: sends a datagram whole; C{changed}: called when L{size} has changed.
+        """
+        machine = PathMtu(largest, self._agent.padded, self._agent.isAnswer, means.random)
+        self._gauge = Gauge(machine, means.clock, send, changed)
+
+    def networkChanged(self) -> None:
+        """
+        This computer may be elsewhere.
+        """
+        if self._gauge is not None:
+            self._gauge.restart()
+
     def pathChanged(self) -> None:
         """
         The agent has selected a path, or lost it.
         """
         self._traversal.pathChanged()
+        if self._gauge is not None:
+            self._gauge.select(self._agent.selected)
 
     def _found(self, candidate: Candidate) -> None:
         if self._owner.accepts(candidate.address):

@@ -42,6 +42,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -58,6 +59,7 @@ from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, 
 from vnet.protocols.machine.binding import BindingEvent, Bindings, Mapped, MappingChanged, ServerSilent
 from vnet.protocols.machine.candidates import checkable, gather
 from vnet.protocols.machine.lifetime import KeepAlive
+from vnet.protocols.machine.pathmtu import BASE
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.traversaltools import Means, Sockets
 from vnet.values import Address, Candidate
@@ -112,6 +114,8 @@ class Puncher:
         accepts: Callable[[Address], bool] = checkable,
         sockets: Sockets | None = None,
         sendLimited: Callable[[Datagrams, int], None] = lambda datagrams, hopLimit: None,
+        sendWhole: Callable[[bytes, Address], bool] | None = None,
+        largest: int = BASE,
     ) -> None:
         """
         @param clock: whose C{seconds} never goes back.
@@ -122,10 +126,14 @@ class Puncher:
         @param sockets: opens spare sockets, for NATs that need more than checks; what comes to one has its name as C{via}
             of the source, and C{send} sends from it where the destination has.
         @param sendLimited: as C{send}, with a hop limit.
+        @param sendWhole: as C{send}, one that is not fragmented: see L{vnet.interfaces.IDatagramPort.sendWhole}; L{None}: how
+            long datagrams may be is not asked.
+        @param largest: bytes of a datagram that are of use.
         """
         self._clock = clock
         self._send = send
         self._random = random
+        self._sendWhole, self._largest = sendWhole, largest
         self._onMapped = onMapped
         self.accepts = accepts
         self._attempts: dict[str, Attempt] = {}
@@ -191,6 +199,8 @@ class Puncher:
         self._bindings.refresh(self.seconds())
         self._discovery.wake()
         self._update()
+        for attempt in self._attempts.values():
+            attempt.networkChanged()
 
     def keepAliveChanged(self) -> None:
         """
@@ -242,6 +252,7 @@ class Puncher:
         onEvent: Callable[[AgentEvent], None],
         observed: str = "",
         onSignal: Callable[[], None] = lambda: None,
+        onSize: Callable[[], None] = lambda: None,
     ) -> Attempt:
         """
         Search for a path to a peer.
@@ -252,7 +263,7 @@ class Puncher:
         @param onEvent: called with each event of L{vnet.protocols.machine.agentevents}.
         @param observed: the IP address that the peer has been seen at by someone else than itself: ports of its NAT are
             guessed only there; empty: not at all.
-        @param onSignal: called when the peer has to be told C{Attempt.signal} again.
+        @param onSignal: called when the peer has to be told C{Attempt.signal} again; C{onSize}: when C{Attempt.size} has changed.
         @raise Refused: there are L{MAXIMUM_ATTEMPTS} already, and none of them has failed.
         """
         if len(self._attempts) >= MAXIMUM_ATTEMPTS and not self._evict():
@@ -281,6 +292,8 @@ class Puncher:
         )
         attempt = self._attempts[ufrag] = Attempt(peer, credentials, self, agent, driver)
         attempt.traverse(self._means, startAt, observed, onSignal)
+        if self._sendWhole is not None:
+            attempt.measure(self._means, self._largest, partial(self._sendWholeFor, ufrag), onSize)
         attempt.learnLocal(self.candidates)
         attempt.learnRelays(self._relays)
         return attempt
@@ -345,12 +358,21 @@ class Puncher:
             peer = b"" if attempt is None else attempt.peer
             batch = [each for each in batch if each[0][:2] != _REQUEST or admits(each[1], peer)]
         for data, _ in batch:
-            # The answer is for the same agent.
-            if data[:2] == _REQUEST:
-                self._transactions[data[8:20]] = ufrag
-        while len(self._transactions) > _TRANSACTIONS:
-            self._transactions.popitem(last=False)
+            self._noteRequest(ufrag, data)
         self._send(batch)
+
+    def _sendWholeFor(self, ufrag: str, data: bytes, addr: Address) -> bool:
+        self._noteRequest(ufrag, data)
+        return self._sendWhole is None or self._sendWhole(data, addr)
+
+    def _noteRequest(self, ufrag: str, data: bytes) -> None:
+        """
+        The answer is for the same attempt.
+        """
+        if data[:2] == _REQUEST:
+            self._transactions[data[8:20]] = ufrag
+            while len(self._transactions) > _TRANSACTIONS:
+                self._transactions.popitem(last=False)
 
     def _makeCredentials(self) -> Credentials:
         while True:

@@ -16,6 +16,7 @@ from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode, shortTermKey
 from vnet.protocols.codec.stunattributes import ICE_CONTROLLED, PRIORITY, USERNAME, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Selected
+from vnet.protocols.machine.pathmtu import BASE
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.punch import MAXIMUM_ATTEMPTS, Attempt, Puncher
 from vnet.test.icepeers import SERVER, home, run, seeded
@@ -52,18 +53,35 @@ class Node:
     host: Host
     events: list[AgentEvent] = attrs.field(factory=list)
     mapped: int = 0
+    largest: int = 0
+    sizes: int = 0
     puncher: Puncher = attrs.field(init=False)
     sealer: Sealer = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.sealer = Sealer(SEEDS[self.number], seeded(self.number))
-        self.puncher = Puncher(self.clock, self.host.send, seeded(50 + self.number), onMapped=self.onMapped)
+        self.puncher = Puncher(
+            self.clock,
+            self.host.send,
+            seeded(50 + self.number),
+            onMapped=self.onMapped,
+            sendWhole=self.sendWhole if self.largest else None,
+            largest=1472,
+        )
         self.host.received = self.puncher.datagramReceived
         self.puncher.setLocal(list(self.host.addresses), self.host.port)
         self.puncher.setServers([SERVER])
 
     def onMapped(self) -> None:
         self.mapped += 1
+
+    def onSize(self) -> None:
+        self.sizes += 1
+
+    def sendWhole(self, data: bytes, addr: Address) -> bool:
+        if len(data) <= self.largest:
+            self.host.send([(data, addr)])
+        return len(data) <= 1472
 
     def connect(self, other: Node) -> Attempt:
         startAt = self.clock.seconds() + 0.3
@@ -72,6 +90,7 @@ class Node:
             controlling=self.number < other.number,
             startAt=startAt,
             onEvent=self.events.append,
+            onSize=self.onSize,
         )
 
     def tell(self, attempt: Attempt, other: Node, theirs: Attempt) -> None:
@@ -89,14 +108,32 @@ class PuncherTests(SynchronousTestCase):
         self.internet = Internet(self.clock)
         self.server = StunServer(self.internet)
 
-    def node(self, number: int, mapping: str = EIM) -> Node:
-        return Node(number, self.clock, home(self.internet, number + 1, mapping, APDF))
+    def node(self, number: int, mapping: str = EIM, largest: int = 0) -> Node:
+        return Node(number, self.clock, home(self.internet, number + 1, mapping, APDF), largest=largest)
 
     def punch(self, one: Node, other: Node) -> tuple[Attempt, Attempt]:
         here, there = one.connect(other), other.connect(one)
         one.tell(here, other, there)
         other.tell(there, one, here)
         return here, there
+
+    def test_size(self) -> None:
+        """
+        How long datagrams may be is found out for the path of each attempt, on either side for its own direction; checks go
+        on beside it.
+        """
+        one, other = self.node(0, largest=1400), self.node(1, largest=1472)
+        run(self.clock, 1.0)
+        here, there = self.punch(one, other)
+        self.assertEqual((here.size, there.size), (BASE, BASE))
+        run(self.clock, 10.0)
+        self.assertEqual((here.size, there.size), (1392, 1472))
+        self.assertTrue(one.sizes and other.sizes)
+        self.assertEqual(len([event for event in one.events if isinstance(event, Selected)]), 1)
+        one.largest = 1380
+        one.puncher.setLocal(list(one.host.addresses), one.host.port)
+        run(self.clock, 10.0)
+        self.assertEqual(here.size, 1376)
 
     def test_discovery(self) -> None:
         """

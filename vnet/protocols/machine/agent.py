@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.signal import Credentials
-from vnet.protocols.codec.stun import BINDING, Class, decode
+from vnet.protocols.codec.stun import BINDING, Class, Message, decode
 from vnet.protocols.machine.agentevents import AgentEvent, Dead
 from vnet.protocols.machine.candidates import LIMIT, priority, relayable
 from vnet.protocols.machine.consent import Liveness
@@ -146,6 +146,25 @@ class Agent:
             if signer.remote is None
             else signer.request(self._core.transactionId(), priority(PEER_REFLEXIVE), False)
         )
+
+    def padded(self, transactionId: bytes, address: Address, size: int) -> bytes | None:
+        """
+        A check that is as long as a path is to be tried with; its answer is for whoever asks with L{isAnswer}.
+
+        @param size: bytes, a multiple of 4; 0: as short as it is.
+        @return: L{None} when the peer's credentials are not known yet.
+        """
+        signer, kind = self._core.signer, "relay" if address.allocation else PEER_REFLEXIVE
+        if signer.remote is None:
+            return None
+        return signer.request(transactionId, priority(kind), False, size)
+
+    def isAnswer(self, message: Message) -> bool:
+        """
+        Whether the peer has made this answer to a check, and has nothing against that.
+        """
+        response = self._core.signer.readResponse(message)
+        return response is not None and response.klass is Class.SUCCESS
 
     def addLocalCandidate(self, candidate: Candidate) -> None:
         """
