@@ -279,7 +279,7 @@ class Leg:
             return True
         return all([self._transmitWhole(frame, self.server) for frame in frames])
 
-    def sendTrains(self, trains: Sequence[Train]) -> None:
+    def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
         """
         See L{vnet.client.dataplane.paths.Carrier}.
         """
