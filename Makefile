@@ -2,6 +2,7 @@
 # To choose: make PYTHON=/opt/python3.13/bin/python3 ...; make test PYTESTFLAGS="-k stun -x"
 # make lab A=port-restricted B=symmetric-random
 # make natmatrix MATRIXFLAGS="--namespaces --runs 5"
+# make bench BENCHFLAGS="--links nic --only vnet,wireguard-go"
 # make fuzz FUZZFLAGS="--target stun --seconds 60"
 
 BIN := .venv/bin
@@ -10,6 +11,7 @@ TWICE ?= --numprocesses=2 --dist=loadfile
 PYTESTFLAGS ?=
 FUZZFLAGS ?=
 MATRIXFLAGS ?=
+BENCHFLAGS ?=
 
 .PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay natmatrix soak fuzz docs clean
 
@@ -48,8 +50,8 @@ check-news: ready-check
 check-docs: ready-check
 	@$(BIN)/python tools/checkdocs.py
 
-bench: ready-bench ## throughput and latency beside the bare link and wireguard-go
-	@$(BIN)/python bench/tunnel.py
+bench: ready-bench ## throughput and latency beside wireguard-go, fastd, tinc, OpenVPN and the bare link
+	@$(BIN)/python bench/tunnel.py $(BENCHFLAGS)
 
 bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
 	@$(BIN)/python bench/relay.py

@@ -1,55 +1,39 @@
 """
-What is measured: ways from one host of a lab to another, each between two hosts of its own.
+The ways of our own, and the bare link, each between hosts of its own.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import attrs
+from way import Way
+from wireguards import WG_PORT, WireGuards
 
+from vnet.client.identity import Identity, tunnelKey
 from vnet.test.netlab import Host, LabError, stop
-from vnet.test.priv.cluster import Cluster, CommandFailed, waitUntil
+from vnet.test.netlab._space import ROOT
+from vnet.test.priv.cluster import Cluster, Mediator, Node, waitUntil
+from vnet.test.priv.relay import addRelay, relayOptions
 
-__all__ = ["BUILDERS", "TOOLS", "Way"]
+__all__ = ["BUILDERS", "bareHosts"]
 
 NETWORK = "bench"
 PASSPHRASE = "correct horse battery staple"
-WG_ADDRESSES = ("10.77.0.1", "10.77.0.2")
-WG_PORT = 51820
-WG_SOCKETS = Path("/var/run/wireguard")
-
-#: The programs that each way needs beyond those of all.
-TOOLS = {"vnet": (), "wireguard-go": ("wg", "wireguard-go"), "veth": ()}
+_OURS, _THEIRS = "100.64.0.1", "100.64.0.2"
+_CIPHER = "ChaCha20-Poly1305"
 
 
-@attrs.frozen
-class Way:
+def bareHosts(cluster: Cluster, name: str, sides: str = "ab") -> tuple[Host, ...]:
     """
-    A way that is up.
-
-    @ivar near: the host that measures.
-    @ivar far: the host that answers.
-    @ivar target: the far host's address on this way.
-    @ivar settings: what is to be known of it, for the report.
-    @ivar daemons: the process that carries the packets on each host; none where the kernel does.
+    Public hosts of one way.
     """
-
-    name: str
-    near: Host
-    far: Host
-    target: str
-    settings: str
-    daemons: tuple[int, ...] = ()
-
-
-def _hosts(cluster: Cluster, name: str) -> tuple[Host, Host]:
     # Without IPv6 all outer packets have headers of the same size.
-    return cluster.lab.addHost(f"{name}-a", ipv6=False), cluster.lab.addHost(f"{name}-b", ipv6=False)
+    return tuple(cluster.lab.addHost(f"{name}-{side}", ipv6=False) for side in sides)
 
 
 @contextmanager
@@ -57,98 +41,127 @@ def veth(cluster: Cluster) -> Iterator[Way]:
     """
     No VPN.
     """
-    near, far = _hosts(cluster, "veth")
-    yield Way("veth", near, far, far.address, "no VPN; trains of segments cross it whole; MTU 1500")
+    near, far = bareHosts(cluster, "veth")
+    yield Way("veth", near, far, far.address, "no VPN; MTU 1500")
+
+
+def _together(mediator: Mediator, nodes: tuple[Node, ...]) -> list[str]:
+    """
+    Let nodes meet in a network.
+
+    @return: their addresses.
+    """
+    for daemon in (mediator, *nodes):
+        daemon.waitReady()
+    near, *others = nodes
+    near.login()
+    near.create(NETWORK, PASSPHRASE)
+    for node in others:
+        node.join(near.invite(NETWORK))
+    addresses = [node.waitOnline()["address"] for node in nodes]
+    for address in addresses[1:]:
+        near.waitPing(address)
+    return addresses
+
+
+def _describe(name: str, nodes: tuple[Node, ...], target: str, second: str, kind: str) -> Way:
+    near, far = nodes[:2]
+    mtu = near.host.interfaces()["vnet0"]["mtu"]
+    nick = near.status()["nick"]
+    return Way(
+        name,
+        near.host,
+        far.host,
+        target,
+        f"{kind}; {_CIPHER}; MTU {mtu}",
+        tuple(node.process.pid for node in (near, far) if node.process is not None),
+        second,
+        tuple(node.host for node in nodes[2:]),
+        lambda: near.ask("set-nick", nick=nick),
+    )
+
+
+def _direct(cluster: Cluster, name: str, kind: str, *options: str) -> Way:
+    """
+    A mediator and three nodes.
+    """
+    mediator = cluster.startMediator(name=f"{name}-m", wait=False)
+    hosts = bareHosts(cluster, name, "abc")
+    nodes = tuple(cluster.addNode(host.name, *options, where=host, wait=False) for host in hosts)
+    addresses = _together(mediator, nodes)
+    for node, peer in ((nodes[0], nodes[1]), (nodes[1], nodes[0])):
+        seen = node.waitPath(peer)
+        if not seen["endpoint"].startswith("198.51.100."):
+            raise LabError(f"{node.name} sends to {seen['endpoint']}, which is not the lab's Internet")
+    return _describe(name, nodes, addresses[1], addresses[2], kind)
 
 
 @contextmanager
 def vnet(cluster: Cluster) -> Iterator[Way]:
     """
-    A mediator and two nodes, one of which joins by the other's link.
+    A mediator and nodes, as users have them.
     """
-    hosts = _hosts(cluster, "vnet")
-    mediator = cluster.startMediator(wait=False)
-    near, far = (cluster.addNode(host.name, where=host, wait=False) for host in hosts)
-    for daemon in (mediator, near, far):
-        daemon.waitReady()
-    near.login()
-    near.create(NETWORK, PASSPHRASE)
-    far.join(near.invite(NETWORK))
-    near.waitOnline()
-    target = far.waitOnline()["address"]
-    near.waitPing(target)
-    for node, peer in ((near, far), (far, near)):
-        seen = node.waitPath(peer)
-        if not seen["endpoint"].startswith("198.51.100."):
-            raise LabError(f"{node.name} sends to {seen['endpoint']}, which is not the lab's Internet")
-    mtu = near.host.interfaces()["vnet0"]["mtu"]
-    pids = tuple(node.process.pid for node in (near, far) if node.process is not None)
-    yield Way("vnet", near.host, far.host, target, f"TAP; ChaCha20-Poly1305; MTU {mtu}", pids)
-
-
-def _startWireGuard(host: Host, interface: str, log: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "LOG_LEVEL": "error", "WG_PROCESS_FOREGROUND": "1"}
-    with log.open("a") as output:
-        return host.popen(
-            ["wireguard-go", "--foreground", interface],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-
-
-def _configureWireGuard(
-    host: Host, interface: str, private: str, peer: Host, peerKey: str, inner: tuple[str, str]
-) -> None:
-    """
-    Give an interface its key, address and peer.
-
-    @param inner: our address and the peer's.
-    """
-    options = ["private-key", "/dev/stdin", "listen-port", str(WG_PORT), "peer", peerKey]
-    options += ["endpoint", f"{peer.address}:{WG_PORT}", "allowed-ips", f"{inner[1]}/32"]
-    host.run(["wg", "set", interface, *options], text=private)
-    host.run(["ip", "addr", "add", f"{inner[0]}/24", "dev", interface])
-    host.run(["ip", "link", "set", interface, "mtu", "1420", "up"])
+    yield _direct(cluster, "vnet", "TAP")
 
 
 @contextmanager
-def wireguardGo(cluster: Cluster) -> Iterator[Way]:
+def vnetTun(cluster: Cluster) -> Iterator[Way]:
     """
-    wireguard-go at both ends.
+    The same, with a TUN.
     """
-    hosts = _hosts(cluster, "wg")
-    # The control sockets of all namespaces are in one directory.
-    interfaces = [f"wgb{os.getpid()}{side}" for side in "ab"]
-    sockets = [WG_SOCKETS / f"{interface}.sock" for interface in interfaces]
-    log = cluster.lab.directory / "wireguard-go.log"
-    daemons: list[subprocess.Popen[str]] = []
-    try:
-        for host, interface in zip(hosts, interfaces, strict=True):
-            daemons.append(_startWireGuard(host, interface, log))
-        waitUntil(lambda: all(path.exists() for path in sockets), 5.0, "wireguard-go is ready")
-        private = [hosts[0].run(["wg", "genkey"]).stdout for _ in hosts]
-        public = [hosts[0].run(["wg", "pubkey"], text=key).stdout.strip() for key in private]
-        for mine, other in ((0, 1), (1, 0)):
-            inner = WG_ADDRESSES[mine], WG_ADDRESSES[other]
-            _configureWireGuard(
-                hosts[mine], interfaces[mine], private[mine], hosts[other], public[other], inner
+    yield _direct(cluster, "vnet-tun", "TUN", "--device=tun")
+
+
+@contextmanager
+def vnetRelayed(cluster: Cluster) -> Iterator[Way]:
+    """
+    Two nodes that reach each other through a relay of ours only, which has a host of its own.
+    """
+    relay = addRelay(cluster, "relay")
+    udp = [uri for uri in relay.uris if "tcp" not in uri and "turns" not in uri]
+    mediator = cluster.startMediator(*relayOptions(cluster, udp), name="rel-m", wait=False)
+    hosts = bareHosts(cluster, "vnet-rel")
+    hosts[0].link.setRules(
+        "direct", *([f"ip {way} {hosts[1].address} meta l4proto udp drop"] for way in ("daddr", "saddr"))
+    )
+    nodes = tuple(cluster.addNode(host.name, where=host, wait=False) for host in hosts)
+    addresses = _together(mediator, nodes)
+    nodes[0].waitPath(nodes[1], "relayed")
+    way = _describe("vnet-relayed", nodes, addresses[1], "", "TAP; through vnet-relay on a third host")
+    yield attrs.evolve(way, others=(relay.host,))
+
+
+@contextmanager
+def vnetWireGuard(cluster: Cluster) -> Iterator[Way]:
+    """
+    Our data plane, with fixed keys, and wireguard-go.
+    """
+    near, far = bareHosts(cluster, "vnet-wg")
+    ours, theirs = Identity(os.urandom(32)), Identity(os.urandom(32))
+    argv = [sys.executable, "-m", "vnet.test.priv.dataplanenode", "1", "51821"]
+    argv += [ours.tunnelPrivateKey().hex(), "2", tunnelKey(theirs.publicKey).hex(), far.address, str(WG_PORT)]
+    with WireGuards(cluster.lab.directory) as guards:
+        interface = guards.start(far)
+        log = (cluster.lab.directory / "dataplanenode.log").open("a")
+        node = near.popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            guards.configure(
+                far, interface, theirs.tunnelPrivateKey(), _THEIRS, {_OURS: (tunnelKey(ours.publicKey), "")}
             )
-        waitUntil(
-            lambda: hosts[0].ping(WG_ADDRESSES[1], timeout=0.3).millis, 10.0, "wireguard-go answers a ping"
-        )
-        pids = tuple(daemon.pid for daemon in daemons)
-        yield Way("wireguard-go", *hosts, WG_ADDRESSES[1], "TUN; ChaCha20-Poly1305; MTU 1420", pids)
-    except (LabError, CommandFailed) as error:
-        if log.exists():
-            error.add_note(log.read_text(errors="replace"))
-        raise
-    finally:
-        stop(*daemons)
-        for path in sockets:
-            with suppress(OSError):
-                path.unlink()
+            waitUntil(lambda: near.ping(_THEIRS, timeout=0.3).millis, 15.0, "wireguard-go answers our node")
+            pids = (node.pid, guards.pids[0])
+            settings = f"our data plane (TAP, MTU 1400), and wireguard-go at the other end; {_CIPHER}"
+            yield Way("vnet-wireguard-go", near, far, _THEIRS, settings, pids)
+        finally:
+            stop(node)
+            log.close()
 
 
 #: In the order in which they take turns.
-BUILDERS = {"vnet": vnet, "wireguard-go": wireguardGo, "veth": veth}
+BUILDERS = {
+    "vnet": vnet,
+    "vnet-tun": vnetTun,
+    "vnet-relayed": vnetRelayed,
+    "vnet-wireguard-go": vnetWireGuard,
+    "veth": veth,
+}

@@ -18,10 +18,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from contenders import Way, vnet
-from measures import iperfServer
+from contenders import vnet
 from rich.console import Console
 from rich.table import Table
+from streams import iperfServer
+from way import Way
 
 from vnet.errors import ConfigurationError, VnetError
 from vnet.test.netlab import Interrupted, guard, stop, unavailable

@@ -1,37 +1,29 @@
 """
-How one way is measured: with iperf3, ping and what the kernel counts for the daemons.
+One turn of one way: everything that is measured of it.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
-from contenders import Way
-from spent import cpuSeconds, machineSeconds, p99
+from packetrate import searchRate
+from roundtrips import idle, loaded
+from spent import cpuSeconds, machineSeconds
+from streams import iperfServer, stream
+from way import Way
 
-from vnet.test.netlab import Host, LabError, stop
-from vnet.test.priv.cluster import listens, waitUntil
+__all__ = ["PARTS", "Effort", "Result", "measure"]
 
-__all__ = ["Effort", "Result", "measure"]
+#: What a turn consists of.
+PARTS = ("idle", "loaded", "tcp", "packets")
 
-IPERF_PORT = 5201
-DATAGRAM_PORT = 5301
-LOSS = 0.01
-#: The search for a rate ends when the highest good one and the lowest bad one are so close.
-_CLOSE = 1.06
-_START_RATE = {"vnet": 30_000.0, "wireguard-go": 20_000.0, "veth": 150_000.0}
-#: What the sender must reach of the rate that it was asked for, or it is the sender that is too slow.
-_REACHED = 0.93
+SMALL, LARGE = 100, 1400
+#: Where the search for a rate begins, datagrams per second.
+_START_RATE, _START_BARE = 30_000.0, 150_000.0
 
 
 @attrs.frozen
@@ -41,14 +33,16 @@ class Effort:
 
     @ivar seconds: of each TCP stream.
     @ivar pings: on the idle way; as many under load, at twice the interval.
-    @ivar steps: at most, of the search for the rate of small packets.
+    @ivar steps: at most, of each search for a rate of packets.
     @ivar stepSeconds: of each of them.
+    @ivar parts: of L{PARTS}.
     """
 
     seconds: int = 3
     pings: int = 100
     steps: int = 6
     stepSeconds: float = 0.8
+    parts: Sequence[str] = PARTS
 
 
 @attrs.define
@@ -59,12 +53,17 @@ class Result:
     @ivar tcp: Mbit/s from near to far.
     @ivar tcpBack: Mbit/s from far to near.
     @ivar packets: UDP datagrams of 100 bytes that arrive per second, at the highest rate with less than 1 % loss.
-    @ivar senderLimited: whether the sender was too slow to find out more.
-    @ivar pingAvg: round trip on the idle way, milliseconds.
-    @ivar loadedAvg: the same while a TCP stream runs.
-    @ivar cpuPerGB: seconds of CPU of both daemons for 1e9 bytes of TCP.
+    @ivar largePackets: the same of 1,400 bytes.
+    @ivar senderLimited: the names of those for which the sender was too slow to find out more.
+    @ivar ping: round trip on the idle way, milliseconds; the median, as the next ones, but where it says 99 %.
+    @ivar loadedPing: the same while a TCP stream runs.
+    @ivar secondPing: to another peer meanwhile.
+    @ivar mediator: until the mediator has answered a request meanwhile.
+    @ivar cpuPerGB: seconds of CPU of both daemons for 1e9 bytes of TCP from near to far.
+    @ivar cpuPerGBBack: the same of the other direction.
+    @ivar cpuPerPacket: microseconds of CPU of both daemons for a datagram of 100 bytes.
     @ivar others: what other programs used of all CPUs meanwhile, percent: they disturb.
-    @ivar rss: resident memory of one daemon, MiB.
+    @ivar rss: resident memory of the near daemon, MiB.
     @ivar pss: the same with shared pages divided among their users.
     """
 
@@ -72,12 +71,19 @@ class Result:
     tcp: float | None = None
     tcpBack: float | None = None
     packets: float | None = None
-    senderLimited: bool = False
-    pingAvg: float | None = None
+    largePackets: float | None = None
+    senderLimited: list[str] = attrs.field(factory=list)
+    ping: float | None = None
     pingP99: float | None = None
-    loadedAvg: float | None = None
-    loadedP99: float | None = None
+    loadedPing: float | None = None
+    loadedPingP99: float | None = None
+    secondPing: float | None = None
+    secondPingP99: float | None = None
+    mediator: float | None = None
+    mediatorP99: float | None = None
     cpuPerGB: float | None = None
+    cpuPerGBBack: float | None = None
+    cpuPerPacket: float | None = None
     others: float | None = None
     rss: float | None = None
     pss: float | None = None
@@ -91,159 +97,58 @@ def ownSeconds(way: Way) -> float:
     return sum(times[:4]) + cpuSeconds(*way.daemons)
 
 
-def memory(pids: tuple[int, ...], kind: str) -> float | None:
+def memory(pid: int, kind: str) -> float:
     """
-    Memory of one of these processes, their mean.
+    Memory of a process, MiB.
 
     @param kind: C{"Rss"} or C{"Pss"}.
     """
-    if not pids:
-        return None
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(kind + ":"):
-                total += int(line.split()[1])
-    return total / len(pids) / 1024
-
-
-@attrs.frozen
-class Flow:
-    """
-    What became of the datagrams of one flow.
-
-    @ivar offered: how many were sent per second.
-    @ivar rate: how many arrived per second.
-    @ivar loss: the share that did not arrive.
-    """
-
-    offered: float
-    rate: float
-    loss: float
-
-
-def flow(near: Host, far: Host, target: str, rate: float, seconds: float) -> Flow:
-    """
-    Send datagrams from one host to another.
-
-    @param target: the far host's address.
-    @param rate: datagrams per second.
-    """
-    program = [sys.executable, str(Path(__file__).resolve().with_name("datagrams.py"))]
-    receiver = far.popen([*program, "receive", str(DATAGRAM_PORT)], stdout=subprocess.PIPE)
-    try:
-        if receiver.stdout is None or "ready" not in receiver.stdout.readline():
-            raise LabError(f"{far.name}: the receiver of datagrams did not start")
-        arguments = ["send", target, str(DATAGRAM_PORT), str(rate), str(seconds)]
-        sent = json.loads(near.run([*program, *arguments], timeout=seconds * 4 + 10).stdout)
-        arrived = json.loads(receiver.communicate(timeout=20)[0])
-    finally:
-        stop(receiver)
-    count = min(arrived["count"], sent["count"])
-    # What waited in queues arrived after the sender had ended: the receiver's time is the longer one then.
-    took = max(sent["seconds"], arrived["seconds"])
-    return Flow(sent["count"] / sent["seconds"], count / took, 1 - count / sent["count"])
-
-
-@contextmanager
-def iperfServer(host: Host) -> Iterator[None]:
-    """
-    iperf3 serves in this block.
-    """
-    server = host.popen(["iperf3", "-s"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        waitUntil(lambda: listens(server, IPERF_PORT), 5.0, "iperf3 listens", 0.02)
-        yield
-    finally:
-        stop(server)
-
-
-def iperf(way: Way, seconds: int, *options: str) -> dict[str, Any]:
-    """
-    One run of iperf3.
-
-    @return: its report.
-    @raise LabError: it failed, twice.
-    """
-    argv = ["iperf3", "-J", "-c", way.target, "-t", str(seconds), "--connect-timeout", "3000", *options]
-    error: object = None
-    for _ in range(2):
-        out = way.near.run(argv, check=False, timeout=seconds + 20).stdout
-        report: dict[str, Any] = {}
-        with suppress(ValueError):
-            report = json.loads(out)
-        error = report.get("error") or out[-200:]
-        if "error" not in report and report.get("end", {}).get("streams"):
-            return report
-        # The server may still be busy with the run before.
-        time.sleep(0.3)
-    raise LabError(f"{way.name}: iperf3: {error}")
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(kind + ":"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def measureTcp(way: Way, effort: Effort, result: Result) -> None:
     """
     One stream in each direction, and what it costs.
     """
-    own, amount = cpuSeconds(*way.daemons), 0
-    speeds = []
-    for options in ((), ("-R",)):
-        received = iperf(way, effort.seconds, *options)["end"]["sum_received"]
-        speeds.append(received["bits_per_second"] / 1e6)
-        amount += received["bytes"]
-    result.tcp, result.tcpBack = speeds
-    if amount and way.daemons:
-        result.cpuPerGB = (cpuSeconds(*way.daemons) - own) / (amount / 1e9)
+    there, back = stream(way, effort.seconds), stream(way, effort.seconds, back=True)
+    result.tcp, result.cpuPerGB = there.mbits, there.cpuPerGB
+    result.tcpBack, result.cpuPerGBBack = back.mbits, back.cpuPerGB
 
 
-def measurePing(way: Way, effort: Effort, result: Result) -> None:
+def measureIdle(way: Way, effort: Effort, result: Result) -> None:
     """
-    Round trips while nothing else happens, and while a TCP stream runs.
+    Round trips while nothing else happens.
     """
-    idle = way.near.ping(way.target, effort.pings, interval=0.01).millis
-    if idle:
-        result.pingAvg, result.pingP99 = sum(idle) / len(idle), p99(idle)
-    # Started a little before the pings, ended after them.
-    seconds = math.ceil(effort.pings * 0.02 + 0.8)
-    argv = ["iperf3", "-c", way.target, "-t", str(seconds), "--connect-timeout", "3000"]
-    stream = way.near.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(0.5)
-        loaded = way.near.ping(way.target, effort.pings, interval=0.02).millis
-        with suppress(subprocess.TimeoutExpired):
-            stream.wait(seconds + 5)
-    finally:
-        stop(stream)
-    if loaded:
-        result.loadedAvg, result.loadedP99 = sum(loaded) / len(loaded), p99(loaded)
+    times = idle(way, effort.pings)
+    result.ping, result.pingP99 = times.median, times.p99
 
 
-def searchRate(way: Way, effort: Effort, start: float, result: Result) -> None:
+def measureLoaded(way: Way, effort: Effort, result: Result) -> None:
     """
-    Find the highest rate of small packets with less than 1 % loss.
-
-    @param start: where to begin.
+    Round trips while a TCP stream runs.
     """
-    rate, good, bad, limited = start, 0.0, math.inf, 0
-    for _ in range(effort.steps):
-        found = flow(way.near, way.far, way.target, rate, effort.stepSeconds)
-        if found.loss < LOSS:
-            good = max(good, rate)
-            result.packets = max(result.packets or 0.0, found.rate)
-            limited += found.offered < _REACHED * rate
-        else:
-            bad = min(bad, rate)
-        if limited == 2 or bad / max(good, 1.0) < _CLOSE:
-            break
-        if limited:
-            continue
-        rate = _nextRate(good, bad, found.rate)
-    result.senderLimited = limited > 0
+    found = loaded(way, effort.pings)
+    result.loadedPing, result.loadedPingP99 = found.same.median, found.same.p99
+    result.secondPing, result.secondPingP99 = found.second.median, found.second.p99
+    result.mediator, result.mediatorP99 = found.mediator.median, found.mediator.p99
 
 
-def _nextRate(good: float, bad: float, arrived: float) -> float:
-    if not good:
-        return max(500.0, min(arrived, bad * 0.8))
-    return good * 1.5 if bad == math.inf else math.sqrt(good * bad)
+def measurePackets(way: Way, effort: Effort, result: Result, before: Result | None) -> None:
+    """
+    The rates of datagrams.
+    """
+    for name, size in (("packets", SMALL), ("largePackets", LARGE)):
+        known = getattr(before, name, None)
+        start = known or (_START_RATE if way.daemons else _START_BARE)
+        found = searchRate(way, size, start, effort.steps, effort.stepSeconds)
+        setattr(result, name, found.perSecond)
+        if found.senderLimited:
+            result.senderLimited.append(name)
+        if size == SMALL:
+            result.cpuPerPacket = found.cpu
 
 
 def measure(way: Way, effort: Effort, before: Result | None) -> Result:
@@ -255,11 +160,13 @@ def measure(way: Way, effort: Effort, before: Result | None) -> Result:
     result = Result(way.name)
     start, everything, own = time.monotonic(), machineSeconds(), ownSeconds(way)
     with iperfServer(way.far):
-        measurePing(way, effort, result)
-        measureTcp(way, effort, result)
-        known = before.packets if before is not None else None
-        searchRate(way, effort, known or _START_RATE[way.name], result)
+        for part, work in (("idle", measureIdle), ("loaded", measureLoaded), ("tcp", measureTcp)):
+            if part in effort.parts:
+                work(way, effort, result)
+        if "packets" in effort.parts:
+            measurePackets(way, effort, result, before)
     others = machineSeconds() - everything - (ownSeconds(way) - own)
     result.others = max(0.0, others) / (time.monotonic() - start) / (os.cpu_count() or 1) * 100
-    result.rss, result.pss = memory(way.daemons, "Rss"), memory(way.daemons, "Pss")
+    if way.daemons:
+        result.rss, result.pss = (memory(way.daemons[0], kind) for kind in ("Rss", "Pss"))
     return result
