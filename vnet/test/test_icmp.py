@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.icmp import Echo, decodeEcho, encodeEcho, encodeUnreachable
+from vnet.protocols.codec.icmp import Echo, decodeEcho, encodeEcho, encodeTooBig, encodeUnreachable
 from vnet.protocols.codec.ip import ICMP, ICMP6, TCP, UDP, checksum, decodeIp, encodeIp4, encodeIp6
 from vnet.test.test_ip import A4, A6, B4, B6
 
@@ -61,7 +61,7 @@ class EchoTests(SynchronousTestCase):
     @given(st.binary(max_size=80), st.sampled_from([b"", b"\x45\x00\x00\x1e\x00\x00\x00\x00\x40\x01"]))
     def test_onlyDecodeError(self, data: bytes, prefix: bytes) -> None:
         """Whatever the bytes are, nothing but DecodeError is raised."""
-        for decode in (decodeEcho, encodeUnreachable):
+        for decode in (decodeEcho, encodeUnreachable, lambda packet: encodeTooBig(packet, 1280)):
             with contextlib.suppress(DecodeError):
                 decode(prefix + data)
 
@@ -101,3 +101,35 @@ class UnreachableTests(SynchronousTestCase):
         """Somebody who pings gets the error."""
         for echo in (Echo(A4, B4, 1, 2), Echo(A6, B6, 1, 2)):
             self.assertEqual(decodeIp(encodeUnreachable(encodeEcho(echo))).destination, echo.source)
+
+
+class TooBigTests(SynchronousTestCase):
+    def test_ipv4(self) -> None:
+        """Over IPv4 it is "fragmentation needed", with the MTU in the lower half of the second word, and quotes the packet."""
+        packet = encodeIp4(A4, B4, UDP, b"q" * 1400)
+        error = encodeTooBig(packet, 1328)
+        header = decodeIp(error)
+        self.assertEqual((header.source, header.destination, header.protocol), (B4, A4, ICMP))
+        self.assertEqual(error[20:22] + error[24:28], b"\x03\x04\x00\x00" + (1328).to_bytes(2, "big"))
+        self.assertEqual((checksum(error[20:]), error[28:]), (0, packet[:548]))
+
+    def test_ipv6(self) -> None:
+        """Over IPv6 it is "packet too big", with an MTU of 32 bits."""
+        packet = encodeIp6(A6, B6, TCP, b"q" * 1400)
+        error = encodeTooBig(packet, 1328)
+        self.assertEqual(
+            (error[6], error[40:42], error[44:48]), (ICMP6, b"\x02\x00", (1328).to_bytes(4, "big"))
+        )
+        self.assertEqual(error[48:], packet[:548])
+
+    def test_notAnswered(self) -> None:
+        """Errors, later fragments, and what goes to a group are not answered; echoes are."""
+        echo = encodeEcho(Echo(A4, B4, 1, 2, bytes(1400)))
+        self.assertEqual(encodeTooBig(echo, 1300)[20:22], b"\x03\x04")
+        for packet in (
+            encodeTooBig(echo, 1300),
+            echo[:7] + b"\x01" + echo[8:],
+            encodeIp4(A4, b"\xe0\x00\x00\x01", UDP, bytes(1400)),
+            encodeIp6(A6, b"\xff\x02" + bytes(14), UDP, bytes(1400)),
+        ):
+            self.assertRaises(DecodeError, encodeTooBig, packet, 1300)

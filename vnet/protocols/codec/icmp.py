@@ -1,12 +1,15 @@
 # -*- test-case-name: vnet.test.test_icmp -*-
 """
-ICMP echo, and "destination unreachable", for IPv4 (RFC 792) and IPv6 (RFC 4443), as whole IP packets::
+ICMP echo, "destination unreachable", and "too big" (RFC 1191, RFC 8201), for IPv4 (RFC 792) and IPv6 (RFC 4443), as whole IP
+packets::
 
     0      1      2          4            6          8
     +------+------+----------+------------+----------+---------
     | type | code | checksum | identifier | sequence | data ...          echo
     +------+------+----------+------------+----------+---------
     | type | code | checksum |       unused          | the packet ...    unreachable
+    +------+------+----------+-----------------------+---------
+    | type | code | checksum |  MTU, of IPv4 16 bits | the packet ...    too big
     +------+------+----------+-----------------------+---------
 """
 
@@ -30,13 +33,16 @@ from vnet.protocols.codec.ip import (
     transportChecksum6,
 )
 
-__all__ = ["Echo", "decodeEcho", "encodeEcho", "encodeUnreachable"]
+__all__ = ["Echo", "decodeEcho", "encodeEcho", "encodeTooBig", "encodeUnreachable"]
 
 _REQUEST4, _REPLY4 = 8, 0
 _REQUEST6, _REPLY6 = 128, 129
 _HOST_UNREACHABLE = (3, 1)
 _ADDRESS_UNREACHABLE = (1, 3)
+_FRAGMENTATION_NEEDED = (3, 4)
+_PACKET_TOO_BIG = (2, 0)
 
+_ECHOES = {4: (b"\x08", b"\x00"), 6: (b"\x80", b"\x81")}
 _message = Struct("!BBHHH")
 
 
@@ -113,6 +119,26 @@ def encodeUnreachable(packet: bytes) -> bytes:
     kind, code = _HOST_UNREACHABLE if header.version == 4 else _ADDRESS_UNREACHABLE
     quoted = packet[: header.totalLength][:548]
     return _encode(header.destination, header.source, kind, code, 0, 0, quoted)
+
+
+def encodeTooBig(packet: bytes, mtu: int) -> bytes:
+    """
+    The ICMP error that tells the sender of C{packet} how long it may be at most.  It comes from where that was to go.
+
+    @param mtu: bytes, 68 to 65,535.
+    @raise DecodeError: C{packet} is none that may be answered with an error (RFC 1122 section 3.2.2, RFC 4443 section 2.4): ICMP
+        that is no echo, a later fragment, or to a group or from one.
+    """
+    header = decodeIp(packet)
+    isIcmp = header.protocol == (ICMP if header.version == 4 else ICMP6)
+    upper = packet[header.headerLength : header.headerLength + 1]
+    first = 224 if header.version == 4 else 255
+    isGroup = header.destination[0] >= first or header.source[0] >= first
+    if isGroup or header.fragmentOffset or (isIcmp and upper not in _ECHOES[header.version]):
+        raise DecodeError("no packet to answer with an error")
+    kind, code = _FRAGMENTATION_NEEDED if header.version == 4 else _PACKET_TOO_BIG
+    quoted = packet[: header.totalLength][:548]
+    return _encode(header.destination, header.source, kind, code, mtu >> 16, mtu & 0xFFFF, quoted)
 
 
 def _encode(
