@@ -136,8 +136,19 @@ class INode(Interface):
     def leave(name: str) -> Deferred[dict[str, Any]]:
         """Leave a network."""
 
-    def networks() -> Deferred[dict[str, Any]]:
-        """C{{"networks": [...]}}: the networks with their members."""
+    def networks(
+        network: str | None = None,
+        search: str | None = None,
+        state: str | None = None,
+        page: int | None = None,
+        perPage: int | None = None,
+    ) -> Deferred[dict[str, Any]]:
+        """
+        C{{"networks": [...]}}: the networks with their members.
+
+        @param network: only this one; C{search} only members of whom nickname, an address or the client id holds this;
+            C{state} only those in this state; C{page} and C{perPage} only one page, from 1, of those of each network.
+        """
 
     def watch(tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """Call C{tell} with each event from now on, first with one that says how things stand, until what this gives is called."""

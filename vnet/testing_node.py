@@ -179,9 +179,16 @@ class FakeNode:
         """The network's name."""
         return self._answer({"network": name}, "leave", name)
 
-    def networks(self) -> Deferred[dict[str, Any]]:
-        """L{members}."""
-        return self._answer({"networks": self.members}, "networks")
+    def networks(
+        self,
+        network: str | None = None,
+        search: str | None = None,
+        state: str | None = None,
+        page: int | None = None,
+        perPage: int | None = None,
+    ) -> Deferred[dict[str, Any]]:
+        """L{members}, whatever the selection."""
+        return self._answer({"networks": self.members}, "networks", network, search, state, page, perPage)
 
     def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """How things stand."""

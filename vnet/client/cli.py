@@ -17,16 +17,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from attrs import define, field
+from attrs import asdict, define, field
 
 from vnet.client.clierror import Failure, failureOf, oneLineUsage
 from vnet.client.cliinput import Passwords, linkFrom, passwordOptions
+from vnet.client.listing import PER_PAGE, Selection
 from vnet.client.localclient import LocalClient, defaultSocket
 from vnet.errors import VnetError
 
 __all__ = ["Session", "cli", "main"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NUMBER = click.IntRange(1, 1_000_000)
 
 
 @define
@@ -42,7 +44,7 @@ class Session:
     json: bool = False
     _client: LocalClient | None = None
 
-    def ask(self, verb: str, **arguments: str | None) -> dict[str, Any]:
+    def ask(self, verb: str, **arguments: str | int | None) -> dict[str, Any]:
         """
         Ask the running client.
 
@@ -259,16 +261,31 @@ def leave(session: Session, network: str) -> None:
 
 
 @cli.command("list")
+@click.argument("network", required=False)
+@click.option("--search", metavar="TEXT", help="Only members with this in nickname, address or client id.")
+@click.option("--online", is_flag=True, help="Only members that are online.")
+@click.option("--page", type=_NUMBER, help="Which page. On a terminal the first one, elsewhere all members.")
+@click.option("--per-page", type=_NUMBER, help=f"Members of a network on a page.  [default: {PER_PAGE}]")
 @click.pass_obj
-def listNetworks(session: Session) -> None:
+def listNetworks(
+    session: Session,
+    network: str | None,
+    search: str | None,
+    online: bool,
+    page: int | None,
+    per_page: int | None,
+) -> None:
     """Show networks and members. * is online, ? lost, x unreachable."""
-    answer = session.ask("list")
+    if page is None and not session.json and sys.stdout.isatty():
+        page = 1
+    selection = Selection(network, search or None, "online" if online else None, page, per_page)
+    answer = session.ask("list", **asdict(selection))
     ownId = None if session.json else session.ask("status").get("clientId")
 
     def render(value: dict[str, Any], style: Any) -> str:
         from vnet.client.render import renderNetworks
 
-        return renderNetworks(value, style, ownId)
+        return renderNetworks(value, style, ownId, selection)
 
     session.show(answer, render)
 

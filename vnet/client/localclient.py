@@ -69,7 +69,7 @@ class LocalClient:
     _lastId: int = field(default=0, init=False)
 
     def call(
-        self, verb: str, progress: Callable[[str], None] | None = None, **arguments: str | None
+        self, verb: str, progress: Callable[[str], None] | None = None, **arguments: str | int | None
     ) -> dict[str, Any]:
         """
         Ask, and wait for the answer.
@@ -130,7 +130,7 @@ class LocalClient:
             self._socket = made
         return self._socket
 
-    def _ask(self, verb: str, arguments: Mapping[str, str | None]) -> socket.socket:
+    def _ask(self, verb: str, arguments: Mapping[str, str | int | None]) -> socket.socket:
         self._lastId += 1
         request = {"id": self._lastId, "verb": verb, "arguments": arguments}
         connection = self._connection()

@@ -32,7 +32,8 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     join-invite   link                             log in and join (slow)
     invite        network                          {"link": ...}
     leave         network
-    list                                           {"networks": [...]}
+    list          network, search, state, page, perPage
+                                                   {"networks": [...]}; each argument may be null
     watch                                          events, see below
     peer          name                             one peer, by nickname, address or clientId
     ping          name                             {"latencyMs": ...}

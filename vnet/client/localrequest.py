@@ -24,6 +24,7 @@ class Verb:
     @ivar method: of L{INode}.
     @ivar arguments: their names, in the order of the method's.
     @ivar optional: which of them may be null, or left out.
+    @ivar numbers: which are whole numbers from 1, not texts.
     @ivar waitsFor: what a person reads while the verb takes long; empty: it does not.
     @ivar streams: whether it is answered by event after event.
     """
@@ -32,10 +33,13 @@ class Verb:
     arguments: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
     waitsFor: str = ""
+    numbers: frozenset[str] = frozenset()
     streams: bool = False
 
 
 _PASSWORD = frozenset({"password"})
+_SELECTION = ("network", "search", "state", "page", "perPage")
+_MAXIMUM_NUMBER = 2**31
 
 VERBS: Mapping[str, Verb] = {
     "status": Verb("status"),
@@ -46,7 +50,7 @@ VERBS: Mapping[str, Verb] = {
     "join-invite": Verb("joinInvite", ("link",), waitsFor="the mediator"),
     "invite": Verb("invite", ("network",)),
     "leave": Verb("leave", ("network",)),
-    "list": Verb("networks"),
+    "list": Verb("networks", _SELECTION, frozenset(_SELECTION), numbers=frozenset({"page", "perPage"})),
     "watch": Verb("watch", streams=True),
     "peer": Verb("peer", ("name",)),
     "ping": Verb("ping", ("name",)),
@@ -67,7 +71,7 @@ class Request:
 
     id: int | str
     verb: str
-    arguments: tuple[str | None, ...] = field(repr=False)  # a password may be among them
+    arguments: tuple[str | int | None, ...] = field(repr=False)  # a password may be among them
 
 
 class RequestError(DecodeError):
@@ -116,16 +120,22 @@ def _decodeId(value: object) -> int | str:
     raise RequestError("the id is neither an integer nor a string of at most 64 characters")
 
 
-def _decodeArguments(identifier: int | str, name: str, given: dict[str, object]) -> tuple[str | None, ...]:
+def _decodeArguments(
+    identifier: int | str, name: str, given: dict[str, object]
+) -> tuple[str | int | None, ...]:
     verb = VERBS[name]
     if not given.keys() <= set(verb.arguments):
         expected = ", ".join(verb.arguments) or "no arguments"
         raise RequestError(f"unknown argument; {name} takes {expected}", identifier)
-    result: list[str | None] = []
+    result: list[str | int | None] = []
     for argument in verb.arguments:
         value = given.get(argument)
         if value is None and argument in verb.optional:
             result.append(None)
+        elif argument in verb.numbers:
+            if type(value) is not int or not 1 <= value < _MAXIMUM_NUMBER:
+                raise RequestError(f"{name} needs {argument}: a whole number from 1", identifier)
+            result.append(value)
         elif isinstance(value, str) and _isText(value):
             result.append(value)
         else:

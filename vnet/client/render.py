@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from vnet.client.listing import Selection, moreLine
 from vnet.client.natwording import natLines, natSummary
 from vnet.client.peerwording import wayLines
 from vnet.client.wording import (
@@ -42,6 +43,7 @@ __all__ = [
     "styleOf",
 ]
 
+ALL = Selection()
 _UNLIMITED = 4096
 _NICK_WIDTH = 32
 _MARKS = {"online": "*", "offline": " ", "lost": "?", "unreachable": "x"}
@@ -85,22 +87,34 @@ def harmless(text: str, colour: bool = False) -> str:
     return _HARMFUL.sub(lambda found: found[1] if colour and found[1] else "\N{REPLACEMENT CHARACTER}", text)
 
 
-def renderNetworks(answer: Mapping[str, Any], style: Style, ownId: str | None = None) -> str:
+def renderNetworks(
+    answer: Mapping[str, Any], style: Style, ownId: str | None = None, selection: Selection = ALL
+) -> str:
     """
     The networks and their members, as C{vnet list} shows them.
 
     @param answer: C{{"networks": [...]}}.
     @param ownId: the clientId of this node, which is called "you".
+    @param selection: of which networks and members this is the list.
     """
     networks = _objects(answer.get("networks"))
     if not networks:
         return "No networks yet: 'vnet create NETWORK' founds one, 'vnet join LINK' joins one.\n"
+    if selection.isFiltered or (selection.page or 1) > 1:
+        networks = [network for network in networks if _objects(network.get("members"))]
+    if not networks:
+        return "No member is found.\n" if (selection.page or 1) == 1 else "There is no such page.\n"
+    from rich.text import Text
+
     blocks: list[RenderableType] = []
     rows = [[_memberRow(member) for member in _objects(network.get("members"))] for network in networks]
     widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(5)]
     for network, part in zip(networks, rows, strict=True):
         blocks.append(_networkLine(network, ownId))
         blocks.extend(_line(row, widths) for row in part)
+        more = moreLine(network, selection, shown)
+        if more:
+            blocks.append(Text(more, "bright_black"))
     return _print(blocks, style, whole=False)
 
 
@@ -187,10 +201,12 @@ def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:
     from rich.text import Text
 
     members = _objects(network.get("members"))
-    online = sum(member.get("state") == "online" for member in members)
+    total, online = network.get("memberCount"), network.get("onlineCount")
+    if not isinstance(total, int) or not isinstance(online, int):
+        total, online = len(members), sum(member.get("state") == "online" for member in members)
     state = shown(network.get("state"))
     alone = "no other members yet" if network.get("owner") else "members not known while logged out"
-    count = f"{online}/{len(members)} online" if members else alone
+    count = f"{online}/{total} online" if total else alone
     return Text.assemble(
         (shown(network.get("name"), 64), "bold"),
         "  ",
@@ -205,7 +221,9 @@ def _ownerName(network: Mapping[str, Any], members: Iterable[Mapping[str, Any]],
         return "-"
     if owner == ownId:
         return "you"
-    nick = next((member.get("nick") for member in members if member.get("clientId") == owner), None)
+    nick = network.get("ownerNick") or next(
+        (member.get("nick") for member in members if member.get("clientId") == owner), None
+    )
     return shown(nick or owner, _NICK_WIDTH if nick else 12)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vnet.client.listing import Selection
 from vnet.client.natwording import natSummary
-from vnet.client.peerreport import describe
+from vnet.client.peer import Peer
+from vnet.client.peerreport import describe, stateOf
 from vnet.client.peers import Peers
 from vnet.client.relays import Relays
 from vnet.client.state import RememberedNetwork
@@ -18,21 +20,31 @@ from vnet.values import Address, NatReport, PortMapping
 
 __all__ = ["describeNat", "describeNetworks", "describeRelays"]
 
+ALL = Selection()
+
 
 def describeNetworks(
-    view: NetworkView, joined: Mapping[str, RememberedNetwork], peers: Peers, online: bool
+    view: NetworkView,
+    joined: Mapping[str, RememberedNetwork],
+    peers: Peers,
+    online: bool,
+    selection: Selection = ALL,
 ) -> list[dict[str, Any]]:
     """
     @param joined: what this node remembers, by identifier in hexadecimal.
     @param online: whether this node is logged in.
+    @param selection: which networks and members are wanted.
     @return: the networks, in the order of their names; of those that only the memory knows, no members.
     """
     seen = {network.network.hex(): network for network in view.networks.values()}
+    wanted = {key: each for key, each in joined.items() if selection.network in (None, each.name)}
     described = [
-        _describe(joined[key].name, network, peers, online) for key, network in seen.items() if key in joined
+        _describe(wanted[key].name, network, peers, online, selection)
+        for key, network in seen.items()
+        if key in wanted
     ]
     if not online:
-        described += [_remembered(network) for key, network in joined.items() if key not in seen]
+        described += [_remembered(network) for key, network in wanted.items() if key not in seen]
     return sorted(described, key=lambda network: str(network["name"]).casefold())
 
 
@@ -43,26 +55,53 @@ def _remembered(network: RememberedNetwork) -> dict[str, Any]:
         "owner": None,
         "protected": network.secret is not None,
         "members": [],
+        "memberCount": 0,
+        "onlineCount": 0,
+        "foundCount": 0,
+        "ownerNick": None,
     }
 
 
-def _describe(name: str, network: Network, peers: Peers, online: bool) -> dict[str, Any]:
-    members = []
-    for key, member in network.members.items():
-        peer = peers.get(key)
-        if peer is not None:
-            described = describe(peer)
-            if not network.online or member.state == "offline":
-                described.update(state="offline", path="none")
-                described.update(dict.fromkeys(("endpoint", "relay", "transport", "latencyMs")))
-            members.append(described)
+def _describe(
+    name: str, network: Network, peers: Peers, online: bool, selection: Selection
+) -> dict[str, Any]:
+    members = [
+        (peer, _stateIn(network, peer)) for peer in map(peers.get, network.members) if peer is not None
+    ]
+    found = [each for each in members if _isWanted(selection, *each)]
+    owner = network.members.get(network.owner)
     return {
         "name": name,
         "state": "online" if online and network.online else "offline",
         "owner": network.owner.hex(),
         "protected": network.protected,
-        "members": members,
+        "members": [_describeMember(*each) for each in selection.ofPage(found)],
+        "memberCount": len(members),
+        "onlineCount": sum(state == "online" for _, state in members),
+        "foundCount": len(found),
+        "ownerNick": None if owner is None else owner.nick,
     }
+
+
+def _stateIn(network: Network, peer: Peer) -> str:
+    """
+    How a peer is in one network: it may be online in another one only.
+    """
+    isOffline = not network.online or network.members[peer.key].state == "offline"
+    return "offline" if isOffline else stateOf(peer)
+
+
+def _isWanted(selection: Selection, peer: Peer, state: str) -> bool:
+    member = peer.member
+    return selection.picks(member.nick, member.address, member.address6, peer.key.hex(), state)
+
+
+def _describeMember(peer: Peer, state: str) -> dict[str, Any]:
+    described = describe(peer)
+    if state == "offline":
+        described.update(state="offline", path="none")
+        described.update(dict.fromkeys(("endpoint", "relay", "transport", "latencyMs")))
+    return described
 
 
 def describeNat(

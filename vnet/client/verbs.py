@@ -13,6 +13,7 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from vnet.client.listing import Selection
 from vnet.client.node import Node
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describeFully, why
@@ -145,12 +146,24 @@ class Verbs:
         return {"link": self._node.memberships.invite(name)}
 
     @_deferred
-    async def networks(self) -> dict[str, Any]:
+    async def networks(
+        self,
+        network: str | None = None,
+        search: str | None = None,
+        state: str | None = None,
+        page: int | None = None,
+        perPage: int | None = None,
+    ) -> dict[str, Any]:
         """See L{INode}."""
+        selection = Selection(network, search, state, page, perPage)
+        selection.check()
         node = self._node
-        return {
-            "networks": describeNetworks(node.view, node.memberships.joined, node.peers, node.logins.online)
-        }
+        described = describeNetworks(
+            node.view, node.memberships.joined, node.peers, node.logins.online, selection
+        )
+        if network is not None and not described:
+            raise Refused(f"this node is in no network named {network!r}: see 'vnet list'")
+        return {"networks": described}
 
     def watch(self, tell: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
         """See L{INode}."""

@@ -78,7 +78,11 @@ class VerbTests(CommandTestCase):
             (["join", "VNET://m/n"], [("joinInvite", "VNET://m/n")]),
             (["invite", "n"], [("invite", "n")]),
             (["leave", "n"], [("leave", "n")]),
-            (["list"], [("networks",), ("status",)]),
+            (["list"], [("networks", None, None, None, None, None), ("status",)]),
+            (
+                ["list", "n", "--search", "t", "--online", "--page", "2", "--per-page", "5"],
+                [("networks", "n", "t", "online", 2, 5), ("status",)],
+            ),
             (["peer", "bob"], [("peer", "bob")]),
             (["ping", "bob", "-c", "1"], [("peer", "bob"), ("ping", "bob")]),
             (["netcheck"], [("netcheck",)]),
@@ -112,6 +116,9 @@ class VerbTests(CommandTestCase):
             ["join", "vnet://m/n", "--no-password"],
             ["join", "n", "--no-password", "--password-file", "-"],
             ["create", "n"],
+            ["list", "--page", "0"],
+            ["list", "--per-page", "x"],
+            ["list", "n", "m"],
         ):
             self.run_(*arguments, code=2)
         self.assertEqual(self.node.calls, [])
@@ -172,7 +179,7 @@ class JsonTests(CommandTestCase):
     def test_list(self) -> None:
         """The list is the client's, unchanged, and asks for nothing else."""
         self.assertEqual(self.asJson("list"), {"networks": self.node.members})
-        self.assertEqual(self.node.calls, [("networks",)])
+        self.assertEqual(self.node.calls, [("networks", None, None, None, None, None)])
 
     def test_place(self) -> None:
         """--json and --socket stand before or after the command."""

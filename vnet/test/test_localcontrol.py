@@ -50,6 +50,13 @@ class DecodeRequestTests(SynchronousTestCase):
         self.assertEqual(decodeRequest(line("join", network="n")).arguments, ("n", None))
         self.assertEqual(decodeRequest(line("join", network="n", password=None)).arguments, ("n", None))
 
+    def test_numbers(self) -> None:
+        """A number is a whole one from 1, and no text."""
+        request = decodeRequest(line("list", page=2, perPage=50, search="x"))
+        self.assertEqual(request.arguments, (None, "x", None, 2, 50))
+        for bad in (0, -1, True, 1.0, "2", 2**31, [1]):
+            self.assertIn("page", str(self.refused(line("list", page=bad))))
+
     def test_withoutArguments(self) -> None:
         """A request may leave out C{arguments}."""
         self.assertEqual(decodeRequest(b'{"id": "a", "verb": "status"}'), Request("a", "status", ()))

@@ -73,6 +73,47 @@ class NodeTests(SynchronousTestCase):
             self.assertEqual(len(bea.state.remembered.networks), rejoins)
             self.assertEqual(bea.members(), {"home/ann": ("online", "direct")} if rejoins else {})
 
+    def test_list(self) -> None:
+        """
+        A list can be of one network, of members that are searched, of those in one state, and of one page; it says how many
+        there are, whatever is shown.
+        """
+        ann, bea = self.pair()
+        others = [self.overlay.add(f"cal{number}", f"203.0.113.{10 + number}") for number in range(3)]
+        link = ann.do(ann.node.invite("home"))["link"]
+        for node in others:
+            node.do(node.node.joinInvite(link))
+        ann.do(ann.node.create("work", None))
+        others[1].do(others[1].node.logout())
+        self.overlay.advance(2)
+
+        def listed(*selection: object) -> list[list[str]]:
+            networks = ann.do(ann.node.networks(*selection))["networks"]
+            counts = [
+                (each["memberCount"], each["onlineCount"]) for each in networks if each["name"] == "home"
+            ]
+            self.assertIn(counts, ([(4, 3)], []))
+            return [[member["nick"] for member in each["members"]] for each in networks]
+
+        everybody = ["bea", "cal0", "cal1", "cal2"]
+        home = listed("home")
+        self.assertEqual([sorted(each) for each in home], [everybody])
+        self.assertEqual(listed("work"), [[]])
+        self.assertEqual([sorted(each) for each in listed()], [everybody, []])
+        self.assertEqual([sorted(each) for each in listed("home", "CAL")], [everybody[1:]])
+        self.assertEqual(listed("home", bea.address), [["bea"]])
+        self.assertEqual(listed("home", bea.core.parts.identity.clientId[:20]), [["bea"]])
+        self.assertEqual(listed("home", None, "offline"), [["cal1"]])
+        self.assertEqual(listed("home", "cal", "lost"), [[]])
+        pages = [listed("home", None, None, page, 3) for page in (1, 2, 3)]
+        self.assertEqual(pages, [[home[0][:3]], [home[0][3:]], [[]]])
+        self.assertRaises(Refused, ann.do, ann.node.networks("away"))
+        self.assertRaises(Refused, ann.do, ann.node.networks("home", None, "asleep"))
+        network = bea.do(bea.node.networks("home", None, None, None, 1))["networks"][0]
+        self.assertEqual(
+            (network["ownerNick"], network["foundCount"], len(network["members"])), ("ann", 4, 1)
+        )
+
     def test_wrongPassword(self) -> None:
         """
         With a wrong password nobody joins, and nothing is remembered of the attempt.
@@ -142,8 +183,10 @@ class NodeTests(SynchronousTestCase):
         _, bea = self.pair()
         bea.do(bea.node.logout())
         (only,) = bea.do(bea.node.networks())["networks"]
+        none = {"memberCount": 0, "onlineCount": 0, "foundCount": 0, "ownerNick": None}
         self.assertEqual(
-            only, {"name": "home", "state": "offline", "owner": None, "protected": True, "members": []}
+            only,
+            {"name": "home", "state": "offline", "owner": None, "protected": True, "members": [], **none},
         )
         error = self.assertRaises(Unreachable, bea.do, bea.node.peer("ann"))
         self.assertIn("not logged in", str(error))

@@ -9,6 +9,7 @@ from typing import Any
 from rich.cells import cell_len
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.client.listing import Selection
 from vnet.client.render import (
     Style,
     harmless,
@@ -66,6 +67,45 @@ class NetworksTests(SynchronousTestCase):
         }
         text = renderNetworks({"networks": [only]}, PLAIN, ID)
         self.assertEqual(text, "home  offline  members not known while logged out  owner -\n")
+
+    def test_pages(self) -> None:
+        """A page says which of how many members it shows, and how to get the next; the counts are the network's."""
+        members = [member(number, f"m{number}") for number in range(1, 3)]
+        counts = {"memberCount": 2000, "onlineCount": 1203, "foundCount": 2000, "ownerNick": "zoe"}
+        one = {"name": "it's", "state": "online", "owner": "ee" * 32, "members": members, **counts}
+        for selection, more in (
+            (
+                Selection(page=1, perPage=2),
+                "members 1-2 of 2,000: vnet list --per-page 2 --page 2 'it'\"'\"'s'",
+            ),
+            (
+                Selection(None, "a b", "online", 3, 2),
+                "members 5-6 of 2,000: vnet list --search 'a b' --online --per-page 2 --page 4 'it'\"'\"'s'",
+            ),
+            (Selection(page=1000, perPage=2), "members 1,999-2,000 of 2,000"),
+        ):
+            lines = renderNetworks({"networks": [one]}, PLAIN, ID, selection).splitlines()
+            self.assertEqual(lines[0], "it's  online  1203/2000 online  owner zoe")
+            self.assertEqual((len(lines), lines[3]), (4, more))
+        whole = {**one, "foundCount": 2}
+        self.assertEqual(len(renderNetworks({"networks": [whole]}, PLAIN, ID).splitlines()), 3)
+
+    def test_optionLike(self) -> None:
+        """A network whose name looks like an option is named so that it is none."""
+        one = {"name": "--online", "state": "online", "members": [member(1, "m")], "foundCount": 2}
+        text = renderNetworks({"networks": [one]}, PLAIN, ID, Selection(page=1))
+        self.assertIn(": vnet list --page 2 -- --online\n", text)
+
+    def test_nothingFound(self) -> None:
+        """Where nobody is found, or no page is left, that is said; networks without anybody found are left out."""
+        empty = {"name": "n", "state": "online", "members": [], "foundCount": 0}
+        found = {"name": "m", "state": "online", "members": [member(2, "bob")], "foundCount": 1}
+        searched, paged = Selection(search="x"), Selection(page=2)
+        self.assertEqual(renderNetworks({"networks": [empty]}, PLAIN, ID, searched), "No member is found.\n")
+        self.assertEqual(renderNetworks({"networks": [empty]}, PLAIN, ID, paged), "There is no such page.\n")
+        both = renderNetworks({"networks": [empty, found]}, PLAIN, ID, searched)
+        self.assertEqual(len(both.splitlines()), 2)
+        self.assertIn("n  online", renderNetworks({"networks": [empty]}, PLAIN, ID))
 
     def test_noNetworks(self) -> None:
         """Who is in no network reads how to get into one."""

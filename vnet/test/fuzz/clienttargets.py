@@ -33,13 +33,18 @@ def _request(data: bytes) -> None:
     verb = VERBS[request.verb]
     require(len(request.arguments) == len(verb.arguments), "a request has all arguments of its verb")
     for value in request.arguments:
-        (value or "").encode("utf-8")
+        if isinstance(value, str):
+            value.encode("utf-8")
     json.dumps({"id": request.id}, allow_nan=False).encode("ascii")
 
 
 def _requestSeeds() -> Sequence[bytes]:
     full: list[dict[str, object]] = [
-        {"id": number, "verb": name, "arguments": dict.fromkeys(verb.arguments, "home")}
+        {
+            "id": number,
+            "verb": name,
+            "arguments": {**dict.fromkeys(verb.arguments, "home"), **dict.fromkeys(verb.numbers, 2)},
+        }
         for number, (name, verb) in enumerate(VERBS.items())
     ]
     odd: list[dict[str, object]] = [

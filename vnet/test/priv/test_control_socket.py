@@ -218,6 +218,16 @@ class TerminalTests(SynchronousTestCase):
         self.assertEqual(plain.count("\n"), 10000)
         self.assertIsNone(HARM.search(plain))
 
+    def test_pages(self) -> None:
+        """On a terminal a list has pages, elsewhere it has not."""
+        server = ControlServer()
+        self.addCleanup(server.stop)
+        self.onTerminal(server, "list")
+        self.assertEqual(server.node.calls[0], ("networks", None, None, None, 1, None))
+        del server.node.calls[:]
+        self.assertEqual(command(server, "list"), (0, ""))
+        self.assertEqual(server.node.calls[-2], ("networks", None, None, None, None, None))
+
     def test_password(self) -> None:
         """A password that is typed is not shown."""
         server = ControlServer()
