@@ -11,6 +11,7 @@ from vnet.test.fuzz import (
     clienttargets,
     codectargets,
     controltargets,
+    nametargets,
     nattargets,
     proxytargets,
     punchtargets,
@@ -36,6 +37,7 @@ TARGETS: Mapping[str, Target] = {
         turntargets,
         routertargets,
         nattargets,
+        nametargets,
     )
     for target in module.TARGETS
 }
