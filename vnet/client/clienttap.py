@@ -24,6 +24,7 @@ from twisted.python import usage
 from vnet.boottime import installBootClock
 from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.device import TapDevice
+from vnet.client.dataplane.clamp import LEAST
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
 from vnet.client.identity import loadIdentity
@@ -49,7 +50,7 @@ from vnet.statedir import StateDirectory
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
 
-_MTU = 1400
+_MTU, _LARGEST_MTU = 1440, 8940
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 
 
@@ -73,6 +74,13 @@ def _port(text: str) -> int:
 def _interface(text: str) -> str:
     if not _INTERFACE.match(text) or text in (".", ".."):
         raise ValueError(f"{text!r} is no interface name: use at most 15 letters, digits, '.', '_' and '-'")
+def _mtu(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not LEAST <= number <= _LARGEST_MTU:
+        raise ValueError(f"{text!r} is no MTU: use {LEAST} to {_LARGEST_MTU}")
+    return number
+
+
     return text
 
 
@@ -95,6 +103,13 @@ class Options(OneLineOptions):
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
         [
             "proxy",
+        [
+            "mtu",
+            None,
+            _MTU,
+            "MTU of the interface, 1280 to 8940. Where the path to a peer carries less, that holds for this peer.",
+            _mtu,
+        ],
             None,
             None,
             "Proxy for TCP connections: http://[NAME@]HOST:PORT, https://... or socks5://...; 'none' for none (default: what "
@@ -208,7 +223,7 @@ class ClientService(MultiService):
             state.update(nick=_hostNick())
         wall = KeptClock(self._state.path / "timestamp", time.time_ns, self._reactor.seconds)
         wall.load()
-        device = TapDevice(self._reactor, name=self._options["interface"], mtu=_MTU)
+        device = TapDevice(self._reactor, name=self._options["interface"], mtu=self._options["mtu"])
         port = UdpPort(self._reactor, self._options["port"], (self._options["interface"],))
         port.open()
         try:
@@ -228,7 +243,7 @@ class ClientService(MultiService):
                     identity.tunnelPrivateKey(),
                     random=os.urandom,
                     wallClock=wall,
-                    mtu=_MTU,
+                    mtu=self._options["mtu"],
                     maxPeers=MAXIMUM_MEMBERS,
                 ),
                 random=os.urandom,

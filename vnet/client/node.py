@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from vnet import __version__
 from vnet.client.chronicle import Chronicle
+from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
@@ -65,6 +66,7 @@ class Node:
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
+    clamp: Clamp = field(init=False)
     chronicle: Chronicle = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     front: NatFront = field(init=False)
@@ -85,11 +87,12 @@ class Node:
             self._handover,
             parts.wireguard,
             parts.clock,
+        self.clamp = Clamp(parts.device.mtu, parts.clock)
             stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
             wanted=self._wanted,
         )
-        self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder)
+        self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder, self.clamp)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)
         self.memberships = Memberships(
             parts.state,

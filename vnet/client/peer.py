@@ -380,6 +380,7 @@ class Peer:
                 onEvent=happened,
                 observed=host,
                 onSignal=self.sendSignal,
+                onSize=self._resized,
             )
         except Refused as error:
             self.failure = str(error)
@@ -427,8 +428,16 @@ class Peer:
             self._searchFailed(event.reason)
         self.context.changed(self.key)
 
+        self._resized()
     def _previousEvent(self, attempt: Attempt, event: object) -> None:
         reason = "lost"
+    def _resized(self) -> None:
+        """
+        Another size of datagrams is right: that of another path, or another of this one.
+        """
+        used = self._used
+        self.context.tunnels.setSize(self.tunnelKey, None if used is None else used.size)
+
         if isinstance(event, Alive):
             self._previousAnswers = True
             self._alive()

@@ -29,6 +29,8 @@ class Attempt(Protocol):
     @property
     def selected(self) -> Path | None: ...
     @property
+    def size(self) -> int: ...
+    @property
     def tried(self) -> tuple[Address, ...]: ...
     @property
     def heard(self) -> tuple[Address, ...]: ...
@@ -58,6 +60,8 @@ class Tunnels(Protocol):
     def reset(self, tunnelKey: bytes) -> None: ...
     def status(self, tunnelKey: bytes) -> PeerStatus: ...
 
+    def setSize(self, tunnelKey: bytes, size: int | None) -> None: ...
+    def mtu(self, tunnelKey: bytes) -> int: ...
 
 @frozen(repr=False)
 class PeerContext:
@@ -65,7 +69,7 @@ class PeerContext:
     What all peers of a node share.
 
     @ivar ownKey: this node's Ed25519 key.
-    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=, observed=, onSignal=)}, see
+    @ivar connect: begin an attempt: C{connect(key, controlling=, startAt=, onEvent=, observed=, onSignal=, onSize=)}, see
         L{vnet.protocols.punch.Puncher.connect}.
     @ivar askRendezvous: ask the mediator for a start time with a peer.
     @ivar sendSignal: seal and send the plaintext of a signal to a peer.

@@ -99,6 +99,7 @@ def describeFully(peer: Peer, answersPing: bool | None = None, pool: str = "") -
     age = None if status.lastHandshake is None else peer.context.clock.seconds() - status.lastHandshake
     return {
         **describe(peer),
+        "mtu": None if peer.path is None else peer.context.tunnels.mtu(peer.tunnelKey),
         "lastHandshake": None if age is None else round(age, 1),
         "rxBytes": status.rxBytes,
         "txBytes": status.txBytes,

@@ -23,6 +23,7 @@ from vnet.client.wording import (
     amount,
     latency,
     relayName,
+    packetSize,
     relaySummary,
     shown,
     stateSentence,
@@ -136,6 +137,7 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
         ("latency", latency(peer.get("latencyMs")) or "-"),
         ("handshake", age(peer.get("lastHandshake"))),
         ("received", amount(peer.get("rxBytes"))),
+        ("MTU", packetSize(peer.get("mtu"))),
         ("sent", amount(peer.get("txBytes"))),
     ]
     if isinstance(peer.get("networks"), list):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
+from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.protocols.machine.wireguard import PeerStatus, WireGuard
 from vnet.values import Address
@@ -33,6 +34,7 @@ class TunnelTable:
     _clock: IReactorTime
     _wireguard: WireGuard
     _forwarder: Forwarder
+    _clamp: Clamp
     _entries: dict[bytes, _Entry] = field(factory=dict, init=False)
 
     def add(self, tunnelKey: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
@@ -68,6 +70,7 @@ class TunnelTable:
         if self._entries.pop(tunnelKey, None) is not None:
             self._forwarder.removeMember(tunnelKey)
             self._wireguard.removePeer(tunnelKey)
+            self._clamp.forget(tunnelKey)
 
     def reset(self, tunnelKey: bytes) -> None:
         """
@@ -98,3 +101,18 @@ class TunnelTable:
         if tunnelKey not in self._entries:
             return PeerStatus(lastHandshake=None, rxBytes=0, txBytes=0, endpoint=None, established=False)
         return self._wireguard.peerStatus(tunnelKey)
+
+    def setSize(self, tunnelKey: bytes, size: int | None) -> None:
+        """
+        The peer's path carries datagrams of so many bytes whole; L{None}: there is no path.
+        """
+        if size is None:
+            self._clamp.forget(tunnelKey)
+        elif tunnelKey in self._entries:
+            self._clamp.setSize(tunnelKey, size)
+
+    def mtu(self, tunnelKey: bytes) -> int:
+        """
+        Bytes of a packet that may be sent to the peer.
+        """
+        return self._clamp.mtuOf(tunnelKey)

@@ -14,6 +14,7 @@ __all__ = [
     "age",
     "amount",
     "latency",
+    "packetSize",
     "relayName",
     "relaySummary",
     "shown",
@@ -105,6 +106,15 @@ def amount(octets: object) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TiB"
+
+
+def packetSize(octets: object) -> str:
+    """
+    The size of a packet.
+    """
+    if isinstance(octets, bool) or not isinstance(octets, int):
+        return "-"
+    return f"{octets:,} bytes"
 
 
 def udpAddress(value: object) -> str | None:

@@ -74,6 +74,8 @@ class FakeAttempt:
     traffic: int = 0
     closed: bool = False
     addresses: list[Address] = field(factory=list)
+    size: int = 1312
+    onSize: Callable[[], None] = lambda: None
 
     def signal(self, start: int, final: bool = False) -> signals.Signal:
         return signals.Signal(start, CREDENTIALS, self.candidates, final)
@@ -119,6 +121,7 @@ class FakeTunnels:
     """
 
     calls: list[tuple[str, Any]] = field(factory=list)
+    sizes: list[int | None] = field(factory=list)
     members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
     rxBytes: int = 1
 
@@ -137,6 +140,12 @@ class FakeTunnels:
         self.members[key] = (address, address6, tuple(presharedKeys))
 
     def setPresharedKeys(self, key: bytes, presharedKeys: Iterable[bytes]) -> None:
+    def setSize(self, tunnelKey: bytes, size: int | None) -> None:
+        self.sizes.append(size)
+
+    def mtu(self, tunnelKey: bytes) -> int:
+        return 1424
+
         self.members[key] = (*self.members[key][:2], tuple(presharedKeys))
 
     def remove(self, key: bytes) -> None:
@@ -628,12 +637,38 @@ class PeerTests(PeerCase):
         """
         The full description has the documented keys.
         """
+    def test_size(self) -> None:
+        """How long datagrams may be follows the attempt whose path is used; without a path it is not known."""
+        peer, attempt = self.connected()
+        self.assertEqual(self.tunnels.sizes[-1], 1312)
+        attempt.size = 1472
+        attempt.onSize()
+        self.assertEqual(self.tunnels.sizes[-1], 1472)
+        peer.rendezvous(6, 1.0)
+        other = self.attempts[-1]
+        other.size = 1400
+        other.onSize()
+        self.assertEqual(self.tunnels.sizes[-1], 1472)
+        other.select()
+        self.assertEqual(self.tunnels.sizes[-1], 1400)
+        other.lose(ConsentLost())
+        self.assertIsNone(self.tunnels.sizes[-1])
+        self.assertIsNone(describeFully(peer)["mtu"])
+
         peer, _ = self.connected()
         described = describeFully(peer)
         self.assertEqual(
             {
                 key: described[key]
-                for key in ("endpoint", "latencyMs", "transport", "lastHandshake", "rxBytes", "txBytes")
+                for key in (
+                    "endpoint",
+                    "latencyMs",
+                    "transport",
+                    "mtu",
+                    "lastHandshake",
+                    "rxBytes",
+                    "txBytes",
+                )
             },
             {
                 "endpoint": "198.51.100.7:2000",
@@ -643,6 +678,7 @@ class PeerTests(PeerCase):
                 "rxBytes": 1,
                 "txBytes": 2,
             },
+                "mtu": 1424,
         )
 
 

@@ -41,6 +41,7 @@ class OptionsTests(SynchronousTestCase):
         """
         options = self.parse("--state=/tmp/state")
         self.assertEqual(options["socket"], "/tmp/state/control.sock")
+        self.assertEqual(options["mtu"], 1440)
         self.assertIsNone(options.chosenProxies().proxy)
 
     def test_refused(self) -> None:
@@ -50,6 +51,9 @@ class OptionsTests(SynchronousTestCase):
         for arguments, text in (
             (["--port=70000"], "no UDP port"),
             (["--interface=a/b"], "no interface name"),
+            (["--mtu=1279"], "no MTU: use 1280 to 8940"),
+            (["--mtu=9000"], "no MTU"),
+            (["--mtu=x"], "no MTU"),
             (["--accept-pool=x"], "no IPv4 block"),
             (["--proxy="], "--proxy: "),
             (["--proxy=http://ann:s3cret@p:x"], "--proxy: "),

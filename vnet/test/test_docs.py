@@ -42,6 +42,7 @@ from vnet.protocols.machine import (
     handshake,
     keypair,
     lifetime,
+    pathmtu,
     prober,
     replay,
     search,
@@ -312,6 +313,9 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "replayWindow": lambda: replay.WINDOW,
     "queue": lambda: session.MAX_QUEUED,
     "initiationInterval": lambda: handshake.INITIATION_INTERVAL,
+    "pathMtuBase": lambda: pathmtu.BASE,
+    "pathMtuSmallest": lambda: pathmtu.SMALLEST,
+    "pathMtuRaise": lambda: pathmtu._LONGEST_RAISE,
 }
 
 

@@ -1,0 +1,1 @@
+Each node finds out how long the packets may be that the path to a peer carries whole, without relying on ICMP: the interface's MTU is 1440 (``--mtu``), TCP never sends longer segments than the path takes, and ``vnet peer`` shows what that is.
