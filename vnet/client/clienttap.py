@@ -23,8 +23,8 @@ from twisted.python import usage
 
 from vnet.boottime import installBootClock
 from vnet.client._localsocket import GROUP
-from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.clamp import LEAST
+from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
 from vnet.client.identity import loadIdentity
@@ -71,9 +71,6 @@ def _port(text: str) -> int:
     return number
 
 
-def _interface(text: str) -> str:
-    if not _INTERFACE.match(text) or text in (".", ".."):
-        raise ValueError(f"{text!r} is no interface name: use at most 15 letters, digits, '.', '_' and '-'")
 def _mtu(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not LEAST <= number <= _LARGEST_MTU:
@@ -81,6 +78,9 @@ def _mtu(text: str) -> int:
     return number
 
 
+def _interface(text: str) -> str:
+    if not _INTERFACE.match(text) or text in (".", ".."):
+        raise ValueError(f"{text!r} is no interface name: use at most 15 letters, digits, '.', '_' and '-'")
     return text
 
 
@@ -100,9 +100,6 @@ class Options(OneLineOptions):
         ],
         ["socket", None, None, "Control socket (default: control.sock in the state directory)."],
         ["interface", None, "vnet0", "Name of the network interface.", _interface],
-        ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
-        [
-            "proxy",
         [
             "mtu",
             None,
@@ -110,6 +107,9 @@ class Options(OneLineOptions):
             "MTU of the interface, 1280 to 8940. Where the path to a peer carries less, that holds for this peer.",
             _mtu,
         ],
+        ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
+        [
+            "proxy",
             None,
             None,
             "Proxy for TCP connections: http://[NAME@]HOST:PORT, https://... or socks5://...; 'none' for none (default: what "

@@ -63,10 +63,10 @@ class Node:
     puncher: Puncher = field(init=False)
     nat: NatDiscovery = field(init=False)
     forwarder: Forwarder = field(init=False)
+    clamp: Clamp = field(init=False)
     tunnels: TunnelTable = field(init=False)
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
-    clamp: Clamp = field(init=False)
     chronicle: Chronicle = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     front: NatFront = field(init=False)
@@ -82,12 +82,12 @@ class Node:
         self.logins = Logins(parts.state, self._makeSession)
         self.front = NatFront(parts, self._paths, self.logins, self._outside, self._mapped, self._changed)
         self.puncher, self.nat = self.front.puncher, self.front.nat
+        self.clamp = Clamp(parts.device.mtu, parts.clock)
         self.forwarder = Forwarder(
             parts.device,
             self._handover,
             parts.wireguard,
             parts.clock,
-        self.clamp = Clamp(parts.device.mtu, parts.clock)
             stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
             wanted=self._wanted,

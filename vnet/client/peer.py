@@ -426,11 +426,9 @@ class Peer:
             self._pathLost()
         elif isinstance(event, Failed):
             self._searchFailed(event.reason)
+        self._resized()
         self.context.changed(self.key)
 
-        self._resized()
-    def _previousEvent(self, attempt: Attempt, event: object) -> None:
-        reason = "lost"
     def _resized(self) -> None:
         """
         Another size of datagrams is right: that of another path, or another of this one.
@@ -438,6 +436,8 @@ class Peer:
         used = self._used
         self.context.tunnels.setSize(self.tunnelKey, None if used is None else used.size)
 
+    def _previousEvent(self, attempt: Attempt, event: object) -> None:
+        reason = "lost"
         if isinstance(event, Alive):
             self._previousAnswers = True
             self._alive()

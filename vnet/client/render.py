@@ -22,8 +22,8 @@ from vnet.client.wording import (
     age,
     amount,
     latency,
-    relayName,
     packetSize,
+    relayName,
     relaySummary,
     shown,
     stateSentence,
@@ -135,9 +135,9 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
         ("path", ", ".join([path, *(detail for detail in details if detail)])),
         *([("relay", relay)] if relay else []),
         ("latency", latency(peer.get("latencyMs")) or "-"),
+        ("MTU", packetSize(peer.get("mtu"))),
         ("handshake", age(peer.get("lastHandshake"))),
         ("received", amount(peer.get("rxBytes"))),
-        ("MTU", packetSize(peer.get("mtu"))),
         ("sent", amount(peer.get("txBytes"))),
     ]
     if isinstance(peer.get("networks"), list):

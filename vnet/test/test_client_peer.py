@@ -136,16 +136,16 @@ class FakeTunnels:
             lastHandshake=None, rxBytes=self.rxBytes, txBytes=2, endpoint=THERE, established=True
         )
 
-    def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
-        self.members[key] = (address, address6, tuple(presharedKeys))
-
-    def setPresharedKeys(self, key: bytes, presharedKeys: Iterable[bytes]) -> None:
     def setSize(self, tunnelKey: bytes, size: int | None) -> None:
         self.sizes.append(size)
 
     def mtu(self, tunnelKey: bytes) -> int:
         return 1424
 
+    def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
+        self.members[key] = (address, address6, tuple(presharedKeys))
+
+    def setPresharedKeys(self, key: bytes, presharedKeys: Iterable[bytes]) -> None:
         self.members[key] = (*self.members[key][:2], tuple(presharedKeys))
 
     def remove(self, key: bytes) -> None:
@@ -633,10 +633,6 @@ class PeerTests(PeerCase):
         self.assertIn("password", str(why(peer)))
         self.assertEqual(describe(peer)["path"], "none")
 
-    def test_json(self) -> None:
-        """
-        The full description has the documented keys.
-        """
     def test_size(self) -> None:
         """How long datagrams may be follows the attempt whose path is used; without a path it is not known."""
         peer, attempt = self.connected()
@@ -655,6 +651,10 @@ class PeerTests(PeerCase):
         self.assertIsNone(self.tunnels.sizes[-1])
         self.assertIsNone(describeFully(peer)["mtu"])
 
+    def test_json(self) -> None:
+        """
+        The full description has the documented keys.
+        """
         peer, _ = self.connected()
         described = describeFully(peer)
         self.assertEqual(
@@ -674,11 +674,11 @@ class PeerTests(PeerCase):
                 "endpoint": "198.51.100.7:2000",
                 "latencyMs": 20.0,
                 "transport": "udp",
+                "mtu": 1424,
                 "lastHandshake": None,
                 "rxBytes": 1,
                 "txBytes": 2,
             },
-                "mtu": 1424,
         )
 
 

@@ -312,10 +312,10 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "cookieLifetime": lambda: cookie.COOKIE_LIFETIME,
     "replayWindow": lambda: replay.WINDOW,
     "queue": lambda: session.MAX_QUEUED,
-    "initiationInterval": lambda: handshake.INITIATION_INTERVAL,
     "pathMtuBase": lambda: pathmtu.BASE,
     "pathMtuSmallest": lambda: pathmtu.SMALLEST,
     "pathMtuRaise": lambda: pathmtu._LONGEST_RAISE,
+    "initiationInterval": lambda: handshake.INITIATION_INTERVAL,
 }
 
 
