@@ -81,6 +81,7 @@ def _status() -> dict[str, Any]:
             }
         ],
         "relayError": None,
+        "names": {"by": "resolved", "server": "100.64.0.1", "name": "me.vnet", "why": None},
         "error": None,
     }
 

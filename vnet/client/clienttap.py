@@ -31,6 +31,8 @@ from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
+from vnet.client.names.nameservice import NameParts
+from vnet.client.names.resolved import Resolved
 from vnet.client.node import Node
 from vnet.client.nodeparts import NodeParts
 from vnet.client.portmapping.network import ReactorNetwork
@@ -124,7 +126,8 @@ class Options(OneLineOptions):
         ],
     ]
     optFlags = [
-        ["no-port-mapping", None, "Do not ask the router to forward the UDP port (PCP, NAT-PMP, UPnP)."]
+        ["no-port-mapping", None, "Do not ask the router to forward the UDP port (PCP, NAT-PMP, UPnP)."],
+        ["no-names", None, "Make no names of members known to this computer (NICK.NETWORK.vnet)."],
     ]
     compData = None
     proxies = ProxyChoice()
@@ -257,12 +260,17 @@ class ClientService(MultiService):
                 openPort=lambda: UdpPort(self._reactor),
                 fixedPort=bool(self._options["port"]),
                 routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
+                names=None if self._options["no-names"] else self._nameParts(),
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
         self._watcher = LinkWatcher(self._reactor, self.node.linksChanged)
         self._watcher.start()
         self._opened = True
+
+    def _nameParts(self) -> NameParts:
+        host = socket.gethostname().partition(".")[0].lower()
+        return NameParts(self._reactor, self._state.path / "names.json", Resolved(self._reactor), host)
 
     def _dialer(self, proxies: ProxyChoice) -> Dialer:
         if proxies.proxy is not None:

@@ -20,6 +20,8 @@ from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
+from vnet.client.names.nameservice import NameService
+from vnet.client.names.roster import Roster, networksOf
 from vnet.client.nat import NatDiscovery
 from vnet.client.natfront import NatFront
 from vnet.client.nodeparts import NodeParts
@@ -70,6 +72,7 @@ class Node:
     chronicle: Chronicle = field(init=False)
     relays: Relays | None = field(default=None, init=False)
     front: NatFront = field(init=False)
+    names: NameService = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
@@ -119,6 +122,14 @@ class Node:
             suspected=lambda: self._roaming.suspected(),
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
+        self.names = NameService(
+            parts.names,
+            parts.device.name,
+            parts.identity.publicKey,
+            self.peers,
+            lambda frames: None,
+            self._roster,
+        )
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -177,6 +188,7 @@ class Node:
         """
         unmapped = self.front.unmap()
         await self.logins.close()
+        self.names.stop()
         if unmapped is not None:
             await unmapped
         self.peers.close()
@@ -219,9 +231,9 @@ class Node:
                 self.forwarder.configure(before.address, before.pool, before.address6, before.pool6)
             raise
         if before is not None and before.realm != welcome.realm:
-            self.peers.clear()
-            self.view.clear()
+            self._forgetAll()
         self.welcome = welcome
+        self.names.configured(welcome)
         self.front.setServers(welcome.stun)
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)
@@ -251,12 +263,16 @@ class Node:
         """
         This node is logged out: it has no peers.
         """
-        self.peers.clear()
-        self.view.clear()
+        self._forgetAll()
         if self.relays is not None:
             self.relays.clear()
         self.chronicle.noteAll()
         self._changed()
+
+    def _forgetAll(self) -> None:
+        self.peers.clear()
+        self.view.clear()
+        self.synchroniser.whole = False
 
     def memberChanged(self, network: bytes, version: int, members: Sequence[dict[str, Any]]) -> None:
         """
@@ -268,6 +284,7 @@ class Node:
             keys = {raw["key"] for raw in members} - {self.parts.identity.publicKey}
             for key in keys:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
+            self.names.changed()
             self.chronicle.note(keys)
             self._changed()
 
@@ -314,8 +331,21 @@ class Node:
         if self.welcome is not None:
             members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
             self.peers.reconcile(members, self.welcome)
+            self.names.changed()
         self.chronicle.noteAll()
         self._changed()
+
+    def _roster(self) -> Roster | None:
+        if self.welcome is None:
+            return None
+        joined = self.memberships.joined
+        return Roster(
+            self.welcome.realm,
+            self.parts.identity.publicKey,
+            self.parts.state.remembered.nick,
+            networksOf(self.view.networks.values(), joined, self.peers),
+            self.synchroniser.whole,
+        )
 
     # What peers need.
 

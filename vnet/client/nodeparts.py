@@ -14,6 +14,7 @@ from attrs import define
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from vnet.client.identity import Identity
+from vnet.client.names.nameservice import NameParts
 from vnet.client.portmapping.mapper import RouterNetwork
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
@@ -38,6 +39,7 @@ class NodeParts:
     @ivar relayReach: how relays are reached; L{None}: this node uses none.
     @ivar routerNetwork: the sockets towards the router that may map the port; L{None}: it is not asked.
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
+    @ivar names: what names of members take; L{None}: there are none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
     @ivar wallClock: seconds since 1970, for people to read.
     """
@@ -58,4 +60,5 @@ class NodeParts:
     openPort: Callable[[], IDatagramPort] | None = None
     fixedPort: bool = False
     routerNetwork: RouterNetwork | None = None
+    names: NameParts | None = None
     wallClock: Callable[[], float] = time.time

@@ -108,6 +108,19 @@ class Peers:
         ]
         return found or [peer for peer in self._peers.values() if peer.member.nick == nameOrAddress]
 
+    def addressesOf(self, key: bytes) -> tuple[str, ...]:
+        """
+        @return: the addresses of the peer with this Ed25519 key, IPv4 first; empty: there is none, or it is refused.
+        """
+        peer = self._peers.get(key)
+        return () if peer is None else peer.addresses
+
+    def keyAt(self, address: str) -> bytes | None:
+        """
+        @return: the Ed25519 key of the peer with this address.
+        """
+        return self._owners.get(address)
+
     def reconcile(self, members: dict[bytes, Member], welcome: Welcome) -> None:
         """
         Follow the view: new peers, those that changed, those that are gone.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from vnet.client.listing import Selection, moreLine
+from vnet.client.names.wording import namesSummary
 from vnet.client.natwording import natLines, natSummary
 from vnet.client.peerwording import wayLines
 from vnet.client.wording import (
@@ -47,6 +48,7 @@ __all__ = [
 ALL = Selection()
 _UNLIMITED = 4096
 _NICK_WIDTH = 32
+_NAME_WIDTH = 140
 _MARKS = {"online": "*", "offline": " ", "lost": "?", "unreachable": "x"}
 _PATHS = {"direct": "direct", "relayed": "relayed"}
 _COLOURS = {"online": "green", "offline": "bright_black", "lost": "yellow", "unreachable": "red"}
@@ -109,7 +111,7 @@ def renderNetworks(
 
     blocks: list[RenderableType] = []
     rows = [[_memberRow(member) for member in _objects(network.get("members"))] for network in networks]
-    widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(5)]
+    widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(6)]
     for network, part in zip(networks, rows, strict=True):
         blocks.append(_networkLine(network, ownId))
         blocks.extend(_line(row, widths) for row in part)
@@ -163,6 +165,7 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
         ("UDP port", shown(status.get("udpPort"))),
         ("Internet", natSummary(nat) if isinstance(nat, dict) else shown(nat, absent="not known yet")),
         ("relays", relaySummary(status)),
+        *namesSummary(status),
     ]
     return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 
@@ -191,6 +194,7 @@ def _memberRow(member: Mapping[str, Any]) -> Sequence[Text]:
         Text(shown(member.get("nick"), _NICK_WIDTH), "bold" if state == "online" else colour),
         Text(how, "yellow" if how == "relayed" else colour),
         Text("  ".join(filter(None, [latency(member.get("latencyMs")), _way(member)]))),
+        Text(shown(member["name"], _NAME_WIDTH) if member.get("name") else ""),
     ]
 
 

@@ -5,7 +5,7 @@ What users are shown, as JSON values: docs/commands documents the keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vnet.client.listing import Selection
@@ -29,17 +29,19 @@ def describeNetworks(
     peers: Peers,
     online: bool,
     selection: Selection = ALL,
+    nameIn: Callable[[bytes, bytes], str | None] = lambda network, member: None,
 ) -> list[dict[str, Any]]:
     """
     @param joined: what this node remembers, by identifier in hexadecimal.
     @param online: whether this node is logged in.
     @param selection: which networks and members are wanted.
+    @param nameIn: gives the name of a member (the second key) of a network that programs look up.
     @return: the networks, in the order of their names; of those that only the memory knows, no members.
     """
     seen = {network.network.hex(): network for network in view.networks.values()}
     wanted = {key: each for key, each in joined.items() if selection.network in (None, each.name)}
     described = [
-        _describe(wanted[key].name, network, peers, online, selection)
+        _describe(wanted[key].name, network, peers, online, selection, nameIn)
         for key, network in seen.items()
         if key in wanted
     ]
@@ -63,7 +65,12 @@ def _remembered(network: RememberedNetwork) -> dict[str, Any]:
 
 
 def _describe(
-    name: str, network: Network, peers: Peers, online: bool, selection: Selection
+    name: str,
+    network: Network,
+    peers: Peers,
+    online: bool,
+    selection: Selection,
+    nameIn: Callable[[bytes, bytes], str | None],
 ) -> dict[str, Any]:
     members = [
         (peer, _stateIn(network, peer)) for peer in map(peers.get, network.members) if peer is not None
@@ -75,7 +82,10 @@ def _describe(
         "state": "online" if online and network.online else "offline",
         "owner": network.owner.hex(),
         "protected": network.protected,
-        "members": [_describeMember(*each) for each in selection.ofPage(found)],
+        "members": [
+            {**_describeMember(*each), "name": nameIn(network.network, each[0].key)}
+            for each in selection.ofPage(found)
+        ],
         "memberCount": len(members),
         "onlineCount": sum(state == "online" for _, state in members),
         "foundCount": len(found),

@@ -29,6 +29,7 @@ class Synchroniser:
     @ivar _ask: asks the mediator.
     @ivar _inStep: called when the view is in step.
     @ivar stale: whether something has changed meanwhile.
+    @ivar whole: whether the view holds all members of all networks: not while some may not have come yet.
     """
 
     _clock: IReactorTime
@@ -38,6 +39,7 @@ class Synchroniser:
     _log: Logger = field(factory=Logger)
     _running: bool = field(default=False, init=False)
     stale: bool = field(default=False, init=False)
+    whole: bool = field(default=False, init=False)
     _awaiting: list[Deferred[None]] = field(factory=list, init=False)
     _again: IDelayedCall | None = field(default=None, init=False)
     _ranAt: float = field(default=float("-inf"), init=False)
@@ -85,7 +87,9 @@ class Synchroniser:
 
     async def _once(self) -> None:
         try:
+            self.whole = False
             await synchronise(self._view, self._ask)
+            self.whole = True
             self._inStep()
         except Unreachable as error:
             # The next login synchronises; if that was meanwhile, it has left its mark.

@@ -92,6 +92,7 @@ class Verbs:
             "nat": self._nat(),
             "relays": describeRelays(node.relays),
             "relayError": node.relayProblem or None,
+            "names": node.names.status(),
             "error": node.logins.error or None,
         }
 
@@ -159,7 +160,12 @@ class Verbs:
         selection.check()
         node = self._node
         described = describeNetworks(
-            node.view, node.memberships.joined, node.peers, node.logins.online, selection
+            node.view,
+            node.memberships.joined,
+            node.peers,
+            node.logins.online,
+            selection,
+            node.names.nameIn,
         )
         if network is not None and not described:
             raise Refused(f"this node is in no network named {network!r}: see 'vnet list'")
@@ -220,6 +226,7 @@ class Verbs:
         if self._node.logins.session is not None:
             await self._node.logins.ask(control.SetNick, nick=nick)
         self._node.parts.state.update(nick=nick)
+        self._node.names.changed()
         return self._status()
 
     @_deferred

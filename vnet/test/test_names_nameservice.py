@@ -14,7 +14,8 @@ from dns import message, rcode
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.names.nameservice import NameParts, NameService
-from vnet.client.names.registry import Registry, Roster, RosterNetwork
+from vnet.client.names.registry import Registry
+from vnet.client.names.roster import Roster, RosterNetwork
 from vnet.client.welcome import Welcome
 from vnet.test.test_names_multicast import frame, question
 from vnet.test.test_names_responder import Datagrams, Reactor

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.names.registry import Registry, Roster, RosterNetwork
+from vnet.client.names.registry import Registry
+from vnet.client.names.roster import Roster, RosterNetwork
 
 REALM, OWN = b"r" * 16, b"o" * 32
 ANN, BOB, EVE = b"a" * 32, b"b" * 32, b"e" * 32

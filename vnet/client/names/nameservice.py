@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
@@ -19,9 +19,10 @@ from twisted.logger import Logger
 
 from vnet.client.calls import Calls
 from vnet.client.names.multicast import MulticastResponder
-from vnet.client.names.registry import DOMAIN, Registry, Roster
+from vnet.client.names.registry import DOMAIN, Registry
 from vnet.client.names.resolved import Resolved
 from vnet.client.names.responder import Responder
+from vnet.client.names.roster import PeerTable, Roster
 from vnet.client.names.zone import Zone, reverseZones
 from vnet.client.welcome import Welcome
 from vnet.errors import StateError
@@ -51,22 +52,6 @@ class NameParts:
     path: Path
     resolved: Resolved
     hostName: str
-
-
-class PeerTable(Protocol):
-    """
-    The addresses of the peers that this node trusts to be who they were.
-    """
-
-    def addressesOf(self, key: bytes) -> tuple[str, ...]:
-        """
-        Of the peer with this key; empty: there is none.
-        """
-
-    def keyAt(self, address: str) -> bytes | None:
-        """
-        The key of the peer with this address.
-        """
 
 
 @define(eq=False, repr=False)

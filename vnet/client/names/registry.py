@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from vnet.client.names.labels import labelOf
+from vnet.client.names.roster import Roster
 from vnet.client.names.scope import Scope
 from vnet.statedir import readPrivate, writePrivate
 
-__all__ = ["DOMAIN", "Registry", "Roster", "RosterNetwork"]
+__all__ = ["DOMAIN", "Registry"]
 
 DOMAIN = "vnet"
 """The domain of all names."""
@@ -27,37 +28,6 @@ _VERSION = 1
 _KEY, _NETWORK, _REALM = 32, 16, 16
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _label = lru_cache(16_384)(labelOf)
-
-
-@frozen
-class RosterNetwork:
-    """
-    A network that this node has joined.
-
-    @ivar name: the name under which it was joined.
-    @ivar members: the nickname of each, by key, in the order in which this node has learnt of them.
-    """
-
-    network: bytes
-    name: str
-    members: Mapping[bytes, str]
-
-
-@frozen
-class Roster:
-    """
-    Who there is.
-
-    @ivar realm: the mediator's.
-    @ivar own: this node's key, and C{nick} its nickname.
-    @ivar whole: whether who is not named here is no member any more.
-    """
-
-    realm: bytes
-    own: bytes
-    nick: str
-    networks: Sequence[RosterNetwork]
-    whole: bool
 
 
 @define(eq=False)

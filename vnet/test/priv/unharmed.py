@@ -24,8 +24,8 @@ from vnet.test.priv.daemons import CommandFailed, Node
 __all__ = ["Pinging", "fullDisk", "hashed", "onTmpfs", "othersReach", "refused", "unharmed"]
 
 _LONGEST_LINE = 400
-# The timestamp is written now and then by itself.
-_FLEETING = ("control.sock", "lock", "timestamp")
+# The timestamp is written now and then by itself, and who has which name some seconds after it has changed.
+_FLEETING = ("control.sock", "lock", "timestamp", "names.json")
 
 
 def hashed(directory: Path) -> dict[str, tuple[int, str]]:

@@ -1,0 +1,1 @@
+The members of your networks have names: `nick.network.vnet` and `nick.vnet` by a DNS responder of the node, which systemd-resolved is told of where it runs, and `nick.local` by multicast DNS otherwise; reverse names too. `resolv.conf` is not touched. `--no-names` switches them off.
