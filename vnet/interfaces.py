@@ -170,3 +170,9 @@ class INode(Interface):
 
     def goOffline(name: str) -> Deferred[dict[str, Any]]:
         """Be offline in this network, and remain its member."""
+
+    def firewall(name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
+        """
+        What the members of this network, or of each, may begin with this computer, and how many packets were dropped; with a
+        policy, choose what the members of this network may.
+        """

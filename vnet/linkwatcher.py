@@ -1,6 +1,6 @@
 # -*- test-case-name: vnet.test.priv.test_links -*-
 """
-Tells when this computer's network interfaces change: rtnetlink (rtnetlink(7)).
+Tells when this computer's network interfaces change, or something else that netlink tells of (netlink(7), rtnetlink(7)).
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ class LinkWatcher:
     """
     Calls C{changed} when an interface, an address or a route has come, gone or changed: once, 100 ms after the first
     of a burst of changes.
+
+    @ivar _family: of netlink; C{_groups} the groups of its messages.
+    @ivar _isNews: whether a batch of messages is about a change.
     """
 
     _log = Logger()
 
     _reactor: Any
     _changed: Callable[[], None]
+    _family: int = socket.NETLINK_ROUTE
+    _groups: int = _GROUPS
+    _isNews: Callable[[bytes], bool] = lambda messages: True
     _socket: socket.socket | None = attrs.field(default=None, init=False)
     _call: IDelayedCall | None = attrs.field(default=None, init=False)
 
@@ -54,9 +60,9 @@ class LinkWatcher:
             watching = socket.socket(
                 socket.AF_NETLINK,
                 socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-                socket.NETLINK_ROUTE,
+                self._family,
             )
-            watching.bind((0, _GROUPS))
+            watching.bind((0, self._groups))
         except OSError as error:
             raise ConfigurationError(f"cannot watch the network interfaces: {error.strerror}") from error
         self._socket = watching
@@ -92,15 +98,16 @@ class LinkWatcher:
         """
         if self._socket is None:
             return
+        changed = False
         for _ in range(_MESSAGES):
             try:
-                self._socket.recv(65536)
+                changed |= self._isNews(self._socket.recv(65536))
             except BlockingIOError:
                 break
             except OSError:
                 # More came than the buffer holds (ENOBUFS): that is news too.
-                continue
-        if self._call is None:
+                changed = True
+        if changed and self._call is None:
             clock: IReactorTime = self._reactor
             self._call = clock.callLater(DEBOUNCE, self._fire)
 

@@ -83,6 +83,7 @@ def _status() -> dict[str, Any]:
         "relayError": None,
         "names": {"by": "resolved", "server": "100.64.0.1", "name": "me.vnet", "why": None},
         "error": None,
+        "firewall": [{"network": "home", "policy": "open"}, {"network": "work", "policy": "ping-only"}],
     }
 
 
@@ -246,3 +247,14 @@ class FakeNode:
     def goOffline(self, name: str) -> Deferred[dict[str, Any]]:
         """The network's name."""
         return self._answer({"network": name, "state": "offline"}, "goOffline", name)
+
+    def firewall(self, name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
+        """The policies, or the one that is chosen."""
+        policies = [
+            {"name": "home", "policy": "open", "dropped": 0},
+            {"name": "work", "policy": "ping-only", "dropped": 12},
+        ]
+        shown = {"networks": [each for each in policies if name in (None, each["name"])], "droppedOthers": 3}
+        return self._answer(
+            shown if policy is None else {"network": name, "policy": policy}, "firewall", name, policy
+        )

@@ -179,6 +179,15 @@ def _said(text: str) -> Callable[[dict[str, Any], Any], str]:
     return lambda answer, style: text + "\n"
 
 
+def _entered(text: str) -> Callable[[dict[str, Any], Any], str]:
+    """
+    The same of a network that was just entered, and what its members reach here.
+    """
+    from vnet.client.firewall.wording import openHint
+
+    return lambda answer, style: text + openHint(answer) + "\n"
+
+
 def _named(text: str) -> str:
     from vnet.client.wording import shown
 
@@ -222,7 +231,7 @@ def create(session: Session, network: str, password_file: str | None, no_passwor
     password = session.passwords.choose(password_file, no_password, new=True)
     answer = session.ask("create", network=network, password=password)
     command = f"vnet invite {shlex.quote(_named(network))}"
-    session.show(answer, _said(f"{_named(network)} is founded; invite others with: {command}"))
+    session.show(answer, _entered(f"{_named(network)} is founded; invite others with: {command}"))
 
 
 @cli.command()
@@ -240,7 +249,7 @@ def join(session: Session, network: str, password_file: str | None, no_password:
     else:
         answer = session.ask("join-invite", link=link)
     name = answer.get("network")
-    session.show(answer, _said(f"joined {_named(name if isinstance(name, str) else network)}"))
+    session.show(answer, _entered(f"joined {_named(name if isinstance(name, str) else network)}"))
 
 
 @cli.command()
@@ -374,6 +383,27 @@ def goOnline(session: Session, network: str) -> None:
 def goOffline(session: Session, network: str) -> None:
     """Be offline in this network. This node remains its member."""
     session.show(session.ask("go-offline", network=network), _said(f"offline in {_named(network)}"))
+
+
+@cli.command()
+@click.argument("network", required=False)
+@click.argument("policy", required=False)
+@click.pass_obj
+def firewall(session: Session, network: str | None, policy: str | None) -> None:
+    """Show what members may reach here, or set it. POLICY is open, ping-only, or ports such as tcp/22,udp/27015-27030."""
+    answer = session.ask("firewall", network=network, policy=policy)
+    if policy is None:
+        session.show(answer, _firewall)
+    else:
+        from vnet.client.firewall.wording import policyWords
+
+        session.show(answer, _said(f"{_named(network or '')}: {policyWords(answer.get('policy'))}"))
+
+
+def _firewall(answer: dict[str, Any], style: Any) -> str:
+    from vnet.client.render import renderFirewall
+
+    return renderFirewall(answer, style)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from vnet.client.dataplane.clamp import LEAST
 from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
+from vnet.client.firewall.nft import NftProgram
+from vnet.client.firewall.tablewatch import tableWatcher
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.localcontrol import LocalControl
@@ -193,7 +196,7 @@ class ClientService(MultiService):
         self._state = StateDirectory(Path(options["state"]))
         self._opened = False
         self.node: Node | None = None
-        self._watcher: LinkWatcher | None = None
+        self._watchers: list[LinkWatcher] = []
 
     def privilegedStartService(self) -> None:
         """
@@ -211,7 +214,12 @@ class ClientService(MultiService):
             with startConditions(self._options):
                 self._open()
         with startConditions(self._options):
-            super().startService()
+            try:
+                super().startService()
+            except ConfigurationError:
+                if self.node is not None:
+                    self.node.firewall.abandon()
+                raise
         if self.node is not None:
             self.node.start()
 
@@ -261,11 +269,17 @@ class ClientService(MultiService):
                 fixedPort=bool(self._options["port"]),
                 routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
                 names=None if self._options["no-names"] else self._nameParts(),
+                nft=NftProgram(),
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
-        self._watcher = LinkWatcher(self._reactor, self.node.linksChanged)
-        self._watcher.start()
+        self._watchers = [LinkWatcher(self._reactor, self.node.linksChanged)]
+        self._watchers.append(tableWatcher(self._reactor, self.node.firewall.check))
+        self._watchers[0].start()
+        with suppress(ConfigurationError):
+            # A system without nftables.
+            self._watchers[1].start()
+        self.node.firewall.prepare()
         self._opened = True
 
     def _nameParts(self) -> NameParts:
@@ -292,8 +306,8 @@ class ClientService(MultiService):
 
     async def _stop(self) -> None:
         await super().stopService()
-        if self._watcher is not None:
-            self._watcher.stop()
+        for watcher in self._watchers:
+            watcher.stop()
         if self.node is not None:
             await self.node.stop()
         self._state.close()

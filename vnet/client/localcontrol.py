@@ -41,6 +41,7 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     set-nick      nick
     go-online     network
     go-offline    network
+    firewall      network, policy (each or null)   the policies; or choose one
 
 A C{watch} gets no answer but, from now on and until the connection ends, a line for each event::
 

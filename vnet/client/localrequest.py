@@ -58,6 +58,7 @@ VERBS: Mapping[str, Verb] = {
     "set-nick": Verb("setNick", ("nick",)),
     "go-online": Verb("goOnline", ("network",)),
     "go-offline": Verb("goOffline", ("network",)),
+    "firewall": Verb("firewall", ("network", "policy"), frozenset({"network", "policy"})),
 }
 
 

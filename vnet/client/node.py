@@ -18,6 +18,9 @@ from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
+from vnet.client.firewall.filtered import Filtered
+from vnet.client.firewall.firewall import Firewall
+from vnet.client.firewall.report import FirewallVerb
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.names.nameservice import NameService
@@ -73,6 +76,8 @@ class Node:
     relays: Relays | None = field(default=None, init=False)
     front: NatFront = field(init=False)
     names: NameService = field(init=False)
+    firewall: Firewall = field(init=False)
+    firewallVerb: FirewallVerb = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
@@ -130,6 +135,9 @@ class Node:
             lambda frames: None,
             self._roster,
         )
+        filtered = Filtered(parts.state, self.view, self.memberships, self.peers)
+        self.firewall = Firewall(parts.clock, parts.device.name, filtered, parts.nft)
+        self.firewallVerb = FirewallVerb(parts.state, filtered, self.firewall)
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -200,6 +208,7 @@ class Node:
         self.front.close()
         self.forwarder.stop()
         self.parts.device.close()
+        await self.firewall.close()
         self._handover.close()
 
     def _makeSession(self, url: MediatorUrl) -> Session:
@@ -264,6 +273,7 @@ class Node:
         This node is logged out: it has no peers.
         """
         self._forgetAll()
+        self.firewall.changed()
         if self.relays is not None:
             self.relays.clear()
         self.chronicle.noteAll()
@@ -284,6 +294,7 @@ class Node:
             keys = {raw["key"] for raw in members} - {self.parts.identity.publicKey}
             for key in keys:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
+                self.firewall.changed((key,))
             self.names.changed()
             self.chronicle.note(keys)
             self._changed()
@@ -332,6 +343,7 @@ class Node:
             members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
             self.peers.reconcile(members, self.welcome)
             self.names.changed()
+        self.firewall.changed()
         self.chronicle.noteAll()
         self._changed()
 

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from vnet.client.firewall.nft import Nft
 from vnet.client.identity import Identity
 from vnet.client.names.nameservice import NameParts
 from vnet.client.portmapping.mapper import RouterNetwork
@@ -41,6 +42,7 @@ class NodeParts:
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     @ivar names: what names of members take; L{None}: there are none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
+    @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar wallClock: seconds since 1970, for people to read.
     """
 
@@ -61,4 +63,5 @@ class NodeParts:
     fixedPort: bool = False
     routerNetwork: RouterNetwork | None = None
     names: NameParts | None = None
+    nft: Nft | None = None
     wallClock: Callable[[], float] = time.time

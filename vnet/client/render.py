@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from vnet.client.firewall.wording import firewallLines, firewallSummary, policyWords
 from vnet.client.listing import Selection, moreLine
 from vnet.client.names.wording import namesSummary
 from vnet.client.natwording import natLines, natSummary
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Style",
     "harmless",
+    "renderFirewall",
     "renderNatReport",
     "renderNetworks",
     "renderPeer",
@@ -144,6 +146,8 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
     ]
     if isinstance(peer.get("networks"), list):
         lines.append(("networks", ", ".join(shown(name, 64) for name in peer["networks"]) or "-"))
+    if peer.get("firewall") not in (None, "open"):
+        lines.append(("let in", policyWords(peer["firewall"])))
     lines += wayLines(peer)
     return _block(shown(peer.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 
@@ -166,8 +170,19 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
         ("Internet", natSummary(nat) if isinstance(nat, dict) else shown(nat, absent="not known yet")),
         ("relays", relaySummary(status)),
         *namesSummary(status),
+        *firewallSummary(status),
     ]
     return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
+
+
+def renderFirewall(answer: Mapping[str, Any], style: Style) -> str:
+    """
+    What members may reach here.
+    """
+    lines = firewallLines(answer)
+    if not lines:
+        return "this computer is in no network\n"
+    return _block("What members of each network reach of this computer", lines, style)
 
 
 def renderNatReport(report: Mapping[str, Any], style: Style) -> str:

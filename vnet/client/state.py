@@ -6,11 +6,13 @@ What a node remembers between two starts, in C{state.json}.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
 
+from vnet.client.firewall.policy import OPEN, Policy, parsePolicy
 from vnet.errors import Refused, StateError
 from vnet.protocols.codec.names import validateName, validateNick
 from vnet.protocols.codec.url import parseMediatorUrl
@@ -50,6 +52,7 @@ class Remembered:
     @ivar nick: the nickname.
     @ivar networks: the networks, by their 16-byte identifier in hexadecimal.
     @ivar entering: the networks whose founding or joining was asked for and not yet answered, by name.
+    @ivar firewall: the policies of the firewall that are not C{open}, by the identifier of their network in hexadecimal.
     @ivar pins: the keys of the peers met so far (hexadecimal), by C{realm/address} (realm in hexadecimal).
     """
 
@@ -59,6 +62,7 @@ class Remembered:
     networks: dict[str, RememberedNetwork] = field(factory=dict)
     entering: dict[str, RememberedNetwork] = field(factory=dict)
     pins: dict[str, str] = field(factory=dict)
+    firewall: dict[str, str] = field(factory=dict)
 
 
 def _parse(content: bytes) -> Remembered:
@@ -72,6 +76,9 @@ def _parse(content: bytes) -> Remembered:
         networks={_hex(key, _NETWORK): _network(value) for key, value in raw["networks"].items()},
         entering={network.name: network for network in map(_network, raw.get("entering", {}).values())},
         pins={str(key): _hex(value, _KEY) for key, value in raw["pins"].items()},
+        firewall={
+            _hex(key, _NETWORK): str(parsePolicy(value)) for key, value in raw.get("firewall", {}).items()
+        },
     )
 
 
@@ -192,7 +199,18 @@ class StateFile:
         Drop a network and its secret.
         """
         networks = {key: value for key, value in self.remembered.networks.items() if key != network.hex()}
-        self.update(networks=networks)
+        self.update(networks=networks, firewall=self._firewallBut(network.hex()))
+
+    def _firewallBut(self, *networks: str) -> dict[str, str]:
+        return {key: value for key, value in self.remembered.firewall.items() if key not in networks}
+
+    def setFirewall(self, networks: Iterable[bytes], policy: Policy) -> None:
+        """
+        Keep the policy of networks.
+        """
+        keys = [network.hex() for network in networks]
+        chosen = {} if policy == OPEN else dict.fromkeys(keys, str(policy))
+        self.update(firewall={**self._firewallBut(*keys), **chosen})
 
     def secretOf(self, network: bytes) -> bytes | None:
         """

@@ -94,6 +94,7 @@ class Verbs:
             "relayError": node.relayProblem or None,
             "names": node.names.status(),
             "error": node.logins.error or None,
+            "firewall": node.firewallVerb.policies(),
         }
 
     @_deferred
@@ -132,7 +133,7 @@ class Verbs:
 
     async def _entered(self, name: str) -> dict[str, Any]:
         await self._node.synchroniser.run()
-        return {"network": name}
+        return {"network": name, "firewall": self._node.firewallVerb.policyOf(name)}
 
     @_deferred
     async def leave(self, name: str) -> dict[str, Any]:
@@ -182,7 +183,8 @@ class Verbs:
         answers = None
         if welcome is not None:
             answers = await answersPing(found, partial(self._echo, found, welcome), self._node.parts.clock)
-        return describeFully(found, answers, "" if welcome is None else welcome.pool)
+        described = describeFully(found, answers, "" if welcome is None else welcome.pool)
+        return self._node.firewallVerb.withPolicy(found.key, described)
 
     @_deferred
     async def ping(self, nameOrAddress: str) -> dict[str, Any]:
@@ -242,6 +244,15 @@ class Verbs:
         await self._node.memberships.setOnline(name, False)
         self._node.reconcile()
         return {"network": name}
+
+    @_deferred
+    async def firewall(self, name: str | None, policy: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        if policy is None:
+            return await self._node.firewallVerb.show(name)
+        if name is None:
+            raise Refused("a policy of the firewall is that of a network: name one")
+        return await self._node.firewallVerb.set(name, policy)
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:

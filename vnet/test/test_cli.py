@@ -89,6 +89,9 @@ class VerbTests(CommandTestCase):
             (["set-nick", "me"], [("setNick", "me")]),
             (["go-online", "n"], [("goOnline", "n")]),
             (["go-offline", "n"], [("goOffline", "n")]),
+            (["firewall"], [("firewall", None, None)]),
+            (["firewall", "n"], [("firewall", "n", None)]),
+            (["firewall", "n", "tcp/22"], [("firewall", "n", "tcp/22")]),
         ):
             del self.node.calls[:]
             result = self.run_(*arguments)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.client.firewall.policy import OPEN, parsePolicy
 from vnet.client.state import StateFile
 from vnet.errors import StateError
 
@@ -68,6 +69,21 @@ class StateFileTests(SynchronousTestCase):
         self.assertIsNone(self.reload().secretOf(NETWORK))
         self.assertNotIn((b"s" * 32).hex(), self.path.read_text())
 
+    def test_firewall(self) -> None:
+        """
+        A policy of the firewall is kept until it is open again, or the network is left.
+        """
+        self.state.rememberNetwork(NETWORK, "home", None, REALM)
+        self.state.setFirewall([NETWORK], parsePolicy("tcp/22"))
+        self.assertEqual(self.reload().remembered.firewall, {NETWORK.hex(): "tcp/22"})
+        self.state.rememberNetwork(NETWORK, "home", None, REALM)
+        self.assertEqual(self.reload().remembered.firewall, {NETWORK.hex(): "tcp/22"})
+        self.state.setFirewall([NETWORK], OPEN)
+        self.assertEqual(self.reload().remembered.firewall, {})
+        self.state.setFirewall([NETWORK], parsePolicy("ping-only"))
+        self.state.forgetNetwork(NETWORK)
+        self.assertEqual(self.reload().remembered.firewall, {})
+
     def test_private(self) -> None:
         """
         The file holds secrets: nobody but its owner may read it.
@@ -93,6 +109,10 @@ class StateFileTests(SynchronousTestCase):
             json.dumps({**good, "networks": {"00": {"name": "x", "secret": "00"}}}).encode(),
             json.dumps({**good, "pins": {"a": "zz"}}).encode(),
             json.dumps({**good, "version": "x"}).encode(),
+            json.dumps({**good, "firewall": {NETWORK.hex(): "closed"}}).encode(),
+            json.dumps({**good, "firewall": {NETWORK.hex(): 5}}).encode(),
+            json.dumps({**good, "firewall": {"00": "open"}}).encode(),
+            json.dumps({**good, "firewall": []}).encode(),
         ]
         for content in bad:
             self.path.write_bytes(content)

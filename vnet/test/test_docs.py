@@ -84,7 +84,8 @@ def keysOf(module: str, *functions: str) -> set[str]:
     The keys that functions write down in dictionaries.
     """
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in functions]
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds) and node.name in functions]
     if len(found) != len(functions):
         raise LookupError(f"{module} has not all of {functions}")
     return {
@@ -440,6 +441,7 @@ class CommandTests(SynchronousTestCase):
             )
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
+            | keysOf("vnet/client/firewall/report.py", "show", "set", "policies", "withPolicy")
         )
         self.assertIn("clientId", keys)
         for key in keys:
