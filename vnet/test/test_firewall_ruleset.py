@@ -48,6 +48,7 @@ ct direction reply ct state established accept
 ct status expected accept
 ct state related accept
 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+ether saddr 02:76:00:00:00:00 accept
 ip saddr @n0_4 jump n0
 ip6 saddr @n0_6 jump n0
 ip saddr @n1_4 jump n1

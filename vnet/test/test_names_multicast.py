@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.names.multicast import MulticastResponder
-from vnet.protocols.codec.ethernet import memberMac
+from vnet.protocols.codec.ethernet import OWN_MAC
 from vnet.protocols.codec.ip import checksum, decodeIp, encodeIp4, encodeIp6, transportChecksum6
 
 BOB = ("100.64.0.7", "fd00::7")
@@ -80,7 +80,7 @@ class MulticastTests(SynchronousTestCase):
         """
         packet = answer[14:]
         header = decodeIp(packet)
-        self.assertEqual(answer[6:12], memberMac(ip_address(BOB[0]).packed))
+        self.assertEqual(answer[6:12], OWN_MAC)
         self.assertIn(str(ip_address(header.source)), BOB)
         self.assertEqual(header.hopLimit, 255)
         body = packet[header.headerLength :]

@@ -24,6 +24,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from attrs import frozen
 
 from vnet.client.firewall.policy import PROTOCOLS, Policy
+from vnet.protocols.codec.ethernet import OWN_MAC
 
 __all__ = ["OTHER", "Ruled", "change", "install", "readCounters", "remove", "tableName"]
 
@@ -36,12 +37,13 @@ _HOOKS = ("input", "forward")
 
 # The answers to what this computer began, and not what a peer began before the policy changed; what belongs to them (errors of
 # ICMP, further connections that a helper of the kernel expects); the client's own answers to neighbour discovery, of which
-# nothing ever comes from peers.
+# nothing ever comes from peers; other frames that the client makes for this computer.
 _ALWAYS = (
     "ct direction reply ct state established accept",
     "ct status expected accept",
     "ct state related accept",
     "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    f"ether saddr {OWN_MAC.hex(':')} accept",
 )
 _PINGS = ("icmp type echo-request accept", "icmpv6 type echo-request accept")
 

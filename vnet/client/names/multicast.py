@@ -21,7 +21,7 @@ from twisted.names import dns
 
 from vnet.client.names.zone import TTL, addressIn, decodeMessage
 from vnet.errors import DecodeError
-from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6, memberMac, multicastMac6
+from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6, OWN_MAC, multicastMac6
 from vnet.protocols.codec.ip import UDP, decodeIp, encodeIp4, encodeIp6, transportChecksum6
 from vnet.protocols.machine.ratelimit import KeyedLimit
 
@@ -200,5 +200,4 @@ def _frame(
     else:
         packet = encodeIp4(source, target, UDP, datagram, _HOPS)
     mac = query.mac if alone else (_GROUP4_MAC if version == 4 else _GROUP6_MAC)
-    member = memberMac(ip_address(addresses[0]).packed)
-    return b"".join((mac, member, IPV4 if version == 4 else IPV6, packet))
+    return b"".join((mac, OWN_MAC, IPV4 if version == 4 else IPV6, packet))

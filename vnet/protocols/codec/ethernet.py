@@ -20,6 +20,7 @@ __all__ = [
     "HEADER",
     "IPV4",
     "IPV6",
+    "OWN_MAC",
     "EthernetFrame",
     "decodeEthernet",
     "encodeEthernet",
@@ -76,6 +77,10 @@ def memberMac(address: bytes) -> bytes:
     @param address: its overlay IPv4 address, packed.
     """
     return b"\x02\x76" + address
+
+
+OWN_MAC = memberMac(bytes(4))
+"""The source of frames that a node makes for its own operating system, and that are from no member: 0.0.0.0 is none's."""
 
 
 def multicastMac6(group: bytes) -> bytes:

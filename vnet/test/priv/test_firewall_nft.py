@@ -4,7 +4,10 @@ The scripts of the firewall, as nft and the kernel take them.
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
+from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +16,9 @@ from vnet.client.firewall.nft import NftError, NftProgram
 from vnet.client.firewall.policy import OPEN, PING_ONLY, parsePolicy
 from vnet.client.firewall.ruleset import OTHER, Ruled, change, install, remove
 from vnet.client.firewall.tablewatch import tableWatcher
-from vnet.test.priv.ownspace import HandReactor, command, ownSpace
+from vnet.protocols.codec.ethernet import IPV4, OWN_MAC, memberMac
+from vnet.protocols.codec.ip import UDP, encodeIp4
+from vnet.test.priv.ownspace import HandReactor, addInterface, command, ownSpace
 
 MANY = {f"100.64.{number // 250}.{number % 250 + 1}" for number in range(5000)} | {
     f"fd00::{number + 1:x}" for number in range(5000)
@@ -61,6 +66,33 @@ class NftTests(SynchronousTestCase):
                 self.nft.runNow(remove(interface))
                 self.assertEqual(self.listed(), other)
             self.failureResultOf(self.nft.counters(interface), NftError)
+
+    def test_ownFrames(self) -> None:
+        """
+        What the client makes for this computer is let in: frames with its own MAC address, and with no other.
+        """
+        group = ip_address("224.0.0.251").packed
+        datagram = struct.pack("!4H", 5353, 5353, 9, 0) + b"x"
+        packet = encodeIp4(ip_address("100.64.0.9").packed, group, UDP, datagram, 255)
+        with ownSpace():
+            addInterface("v0")
+            command("ip address add 100.64.0.1/10 dev v0")
+            self.nft.runNow(install("v0", [Ruled(PING_ONLY, {"100.64.0.9"})]))
+            with (
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+                socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as far,
+            ):
+                near.bind(("", 5353))
+                near.settimeout(2)
+                member = group + ip_address("100.64.0.1").packed
+                near.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+                far.bind(("v0-far", 0))
+                for source in (memberMac(ip_address("100.64.0.9").packed), OWN_MAC):
+                    far.send(b"\x01\x00\x5e\x00\x00\xfb" + source + IPV4 + packet)
+                self.assertEqual(near.recv(10), b"x")
+                near.setblocking(False)
+                self.assertRaises(BlockingIOError, near.recv, 10)
+            self.assertEqual(self.successResultOf(self.nft.counters("v0")), {0: 1, OTHER: 0})
 
     def test_watch(self) -> None:
         """
