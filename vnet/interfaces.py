@@ -12,7 +12,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from vnet.values import Address
+    from vnet.values import Address, Buffer, Offload, Superframe, Train
 
 __all__ = ["IDatagramPort", "IDevice", "INode"]
 
@@ -25,6 +25,7 @@ class IDevice(Interface):
     name: str = Attribute("The interface's name, as C{ip link} shows it.")
     mac: bytes = Attribute("The interface's own MAC address, 6 bytes.")
     mtu: int = Attribute("The largest IP packet, bytes.")
+    offload: Offload = Attribute("What the operating system finishes of frames; after L{open}.")
 
     def open() -> None:
         """
@@ -41,14 +42,19 @@ class IDevice(Interface):
         @raise vnet.errors.ConfigurationError: the block overlaps a route that this computer has on another interface.
         """
 
-    def start(received: Callable[[Sequence[bytes]], None]) -> None:
+    def start(received: Callable[[Sequence[bytes | Superframe]], None]) -> None:
         """
-        Call C{received} with each batch of Ethernet frames that the operating system sends, until L{close}.
+        Call C{received} with each batch of Ethernet frames that the operating system sends, until L{close}.  Each has a virtio
+        header (L{vnet.protocols.codec.virtio}) in front.  A segment train comes as a L{Superframe}, which is used again when
+        C{received} returns.
         """
 
-    def write(frames: Sequence[bytes]) -> None:
+    def write(frames: Sequence[Sequence[Buffer]]) -> None:
         """
         Hand Ethernet frames to the operating system.  Frames that it does not take are dropped.
+
+        @param frames: each in parts, of which the first one begins with the virtio header, and holds it whole.  Only what is
+            in L{offload} may be left unfinished.
         """
 
     def close() -> None:
@@ -71,14 +77,20 @@ class IDatagramPort(Interface):
         @raise vnet.errors.ConfigurationError: the port is in use, or not permitted.
         """
 
-    def start(received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+    def start(received: Callable[[Sequence[Train]], None]) -> None:
         """
-        Call C{received} with each batch of datagrams and where they came from, until L{close}.
+        Call C{received} with each batch of datagrams and where they came from, until L{close}.  Their buffers are used again
+        when it returns.
         """
 
     def send(datagrams: Sequence[tuple[bytes, Address]]) -> None:
         """
         Send datagrams.  Those that the operating system does not take are dropped.
+        """
+
+    def sendTrains(trains: Sequence[Train]) -> None:
+        """
+        Send trains, whose datagrams lie one after the other: at most 64 in each, and 65,000 bytes.  They are not kept.
         """
 
     def sendLimited(datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
 import attrs
@@ -17,10 +17,31 @@ from zope.interface import implementer
 
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import memberMac
-from vnet.values import Address
+from vnet.values import Address, Buffer, Offload, Superframe, Train
 
-__all__ = ["MemoryDevice", "MemoryNetwork", "MemoryPort"]
+__all__ = ["MemoryDevice", "MemoryNetwork", "MemoryPort", "datagramsOf", "inPairs"]
+
+
+def datagramsOf(trains: Iterable[Train]) -> list[tuple[bytes, Address]]:
+    """
+    Copies of the datagrams that a port gives, and where they came from.
+    """
+    return [(data, train.address) for train in trains for data in train.datagrams()]
+
+
+def inPairs(received: Callable[[list[tuple[bytes, Address]]], object]) -> Callable[[Sequence[Train]], None]:
+    """
+    What to give to C{start} of a port for a callback that wants each datagram with its source.
+    """
+    return lambda trains: _nothing(received(datagramsOf(trains)))
+
+
+def _nothing(_: object) -> None:
+    """
+    Whatever a callback gives back.
+    """
 
 
 def _everything(source: Address, destination: Address) -> bool:
@@ -36,7 +57,8 @@ class MemoryDevice:
     """
     An interface without an operating system.
 
-    @ivar written: the frames that were handed to the operating system, oldest first.
+    @ivar written: the frames that were handed to the operating system, oldest first, without their virtio headers, which are
+        in C{headers}.
     @ivar state: C{"new"}, C{"open"} or C{"closed"}.
     @ivar configured: the four arguments of the last L{configure}, or L{None}.
     @ivar routes: the prefixes that this computer has routes to on another interface, and its name.
@@ -47,9 +69,11 @@ class MemoryDevice:
     mac: bytes = bytes(6)
     routes: dict[str, str] = attrs.field(factory=dict)
     written: list[bytes] = attrs.field(factory=list, init=False)
+    headers: list[bytes] = attrs.field(factory=list, init=False)
     state: str = attrs.field(default="new", init=False)
     configured: tuple[str, str, str, str] | None = attrs.field(default=None, init=False)
-    _received: Callable[[Sequence[bytes]], None] | None = attrs.field(default=None, init=False)
+    offload: Offload = attrs.field(factory=Offload)
+    _received: Callable[[Sequence[bytes | Superframe]], None] | None = attrs.field(default=None, init=False)
 
     def open(self) -> None:
         """
@@ -70,18 +94,21 @@ class MemoryDevice:
         self.mac = memberMac(ip_address(address).packed)
         self.configured = (address, pool, address6, pool6)
 
-    def start(self, received: Callable[[Sequence[bytes]], None]) -> None:
+    def start(self, received: Callable[[Sequence[bytes | Superframe]], None]) -> None:
         """
         See L{IDevice.start}.
         """
         self._received = received
 
-    def write(self, frames: Sequence[bytes]) -> None:
+    def write(self, frames: Sequence[Sequence[Buffer]]) -> None:
         """
         See L{IDevice.write}.
         """
         if self.state == "open":
-            self.written.extend(frames)
+            for parts in frames:
+                frame = b"".join(parts)
+                self.written.append(frame[virtio.SIZE :])
+                self.headers.append(frame[: virtio.SIZE])
 
     def close(self) -> None:
         """
@@ -93,6 +120,14 @@ class MemoryDevice:
     def deliver(self, frames: Sequence[bytes]) -> None:
         """
         The operating system sends these frames, as one batch.
+
+        @param frames: finished, without virtio headers.
+        """
+        self.deliverUnfinished([virtio.FINISHED + frame for frame in frames])
+
+    def deliverUnfinished(self, frames: Sequence[bytes | Superframe]) -> None:
+        """
+        The operating system sends these frames, with their virtio headers, as one batch.
         """
         if self._received is not None:
             self._received(tuple(frames))
@@ -197,9 +232,7 @@ class MemoryPort:
     _wanted: int = 0
     port: int = attrs.field(default=0, init=False)
     sent: list[tuple[bytes, Address]] = attrs.field(factory=list, init=False)
-    _received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = attrs.field(
-        default=None, init=False
-    )
+    _received: Callable[[Sequence[Train]], None] | None = attrs.field(default=None, init=False)
 
     def open(self) -> None:
         """
@@ -207,7 +240,7 @@ class MemoryPort:
         """
         self.port = self._network.bind(self, self._wanted)
 
-    def start(self, received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """
         See L{IDatagramPort.start}.
         """
@@ -227,6 +260,12 @@ class MemoryPort:
             source = next((host for host in self.hosts if (":" in host) == (":" in destination.host)), None)
             if source is not None:
                 self._network.carry(Address(source, self.port), destination, batch)
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        See L{IDatagramPort.sendTrains}.
+        """
+        self.send([(datagram, train.address) for train in trains for datagram in train.datagrams()])
 
     def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
         """
@@ -265,4 +304,4 @@ class MemoryPort:
         Datagrams have come.
         """
         if self._received is not None:
-            self._received(datagrams)
+            self._received([Train.single(data, source) for data, source in datagrams])

@@ -4,11 +4,26 @@ Values that several layers share.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import attrs
 
-__all__ = ["Address", "Candidate", "NatReport", "PortMapping"]
+__all__ = [
+    "Address",
+    "Buffer",
+    "Candidate",
+    "NatReport",
+    "Offload",
+    "Pieces",
+    "PortMapping",
+    "Superframe",
+    "Train",
+]
+
+_KEPT_CUTS = 32
+
+Buffer = bytes | bytearray | memoryview
 
 
 class Address(NamedTuple):
@@ -39,6 +54,105 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         plain = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
         return f"{plain} via {self.via}" if self.via else plain
+
+
+class Train(NamedTuple):
+    """
+    UDP datagrams of one size, to or from one address; the last one may be shorter.
+
+    They lie in one buffer, one every C{stride} bytes, and each from C{start} to C{end} of its stride, but the last one to the
+    end of the buffer.  Most lie one after the other: C{start} is 0, and C{end} is C{stride}.
+
+    @ivar data: the buffer.  Whoever gave it uses it again as soon as the call that brought it returns.
+    @ivar stride: bytes, above 0.
+    @ivar start: how many bytes of each stride come before the datagram.
+    @ivar end: of each datagram but the last one.
+    """
+
+    data: Buffer
+    stride: int
+    address: Address
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, data: Buffer, segment: int, address: Address) -> Train:
+        """
+        Datagrams that lie one after the other.
+        """
+        return cls(data, segment, address, 0, segment)
+
+    @classmethod
+    def single(cls, data: Buffer, address: Address) -> Train:
+        """
+        One datagram.
+        """
+        size = len(data) or 1
+        return cls(data, size, address, 0, size)
+
+    @property
+    def datagramCount(self) -> int:
+        """How many datagrams there are."""
+        return -(-len(self.data) // self.stride) or 1
+
+    def datagrams(self) -> Iterator[bytes]:
+        """
+        Copies of the datagrams.
+        """
+        data, stride, _, start, end = self
+        last = (self.datagramCount - 1) * stride
+        for place in range(0, last, stride):
+            yield bytes(data[place + start : place + end])
+        yield bytes(data[last + start :])
+
+
+class Pieces:
+    """
+    A buffer that is cut up.  To cut one in Python costs as much as to copy it, so what was cut is kept.
+
+    @ivar memory: all of it.
+    """
+
+    __slots__ = ("_pieces", "memory")
+
+    def __init__(self, size: int) -> None:
+        self.memory = memoryview(bytearray(size))
+        self._pieces: dict[tuple[int, int, int], list[memoryview]] = {}
+
+    def cut(self, first: int, stride: int, size: int, count: int) -> list[memoryview]:
+        """
+        Pieces of one size.
+
+        @param first: where the first one begins, and C{stride} from one beginning to the next.
+        @return: at least C{count} of them, not to be changed.
+        """
+        found = self._pieces.get((first, stride, size))
+        if found is None:
+            if len(self._pieces) >= _KEPT_CUTS:
+                self._pieces.clear()
+            found = self._pieces[first, stride, size] = []
+        if len(found) < count:
+            memory = self.memory
+            start = first + len(found) * stride
+            for place in range(start, first + count * stride, stride):
+                found.append(memory[place : place + size])
+        return found
+
+
+@attrs.define(eq=False)
+class Superframe:
+    """
+    An Ethernet frame with its virtio header (L{vnet.protocols.codec.virtio}) that is a segment train.
+
+    @ivar pieces: whose memory begins with it.
+    @ivar size: bytes.
+    """
+
+    pieces: Pieces
+    size: int = 0
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.pieces.memory[: self.size])
 
 
 @attrs.frozen
@@ -97,6 +211,21 @@ class NatReport:
     hairpin: bool | None = None
     lifetime: float | None = None
     shared: bool | None = None
+
+
+@attrs.frozen
+class Offload:
+    """
+    What the operating system finishes of frames that it is given, and leaves unfinished in those that it gives.
+
+    @ivar checksum: checksums of TCP and UDP.
+    @ivar tcp: segment trains of TCP, over IPv4 and IPv6.
+    @ivar udp: the same of UDP.
+    """
+
+    checksum: bool = False
+    tcp: bool = False
+    udp: bool = False
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from vnet.protocols.machine.agentevents import Selected
 from vnet.protocols.punch import Puncher
 from vnet.testing import MemoryNetwork
-from vnet.values import Address
+from vnet.values import Train
 
 START = 1_000_000
 
@@ -27,9 +27,10 @@ def makePuncher(clock: Clock, network: MemoryNetwork, host: str) -> Puncher:
     puncher = Puncher(clock, port.send, os.urandom)
     puncher.setLocal([host], port.port)
 
-    def received(datagrams: Sequence[tuple[bytes, Address]]) -> None:
-        for data, addr in datagrams:
-            puncher.datagramReceived(data, addr)
+    def received(trains: Sequence[Train]) -> None:
+        for train in trains:
+            for data in train.datagrams():
+                puncher.datagramReceived(data, train.address)
 
     port.start(received)
     return puncher

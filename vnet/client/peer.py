@@ -391,7 +391,8 @@ class Peer:
         Tell the peer this side's candidates: at a rendezvous, and when there are others.
         """
         if self._attempt is not None:
-            self.context.sendSignal(self.key, signals.encode(self._attempt.signal(self._start)))
+            signal = evolve(self._attempt.signal(self._start), partial=True)
+            self.context.sendSignal(self.key, signals.encode(signal))
 
     def signal(self, plaintext: bytes) -> None:
         """
@@ -402,6 +403,7 @@ class Peer:
         signal = signals.decode(plaintext)
         if self._attempt is None or signal.start != self._start:
             raise DecodeError("a signal for another rendezvous")
+        self.context.tunnels.setTakesPartial(self.tunnelKey, signal.partial)
         self._attempt.remoteSignal(signal)
 
     def _punchEvent(self, attempt: Attempt, event: object) -> None:

@@ -5,7 +5,7 @@ One way to one relay: an allocation, and what carries it: the node's UDP port, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -21,7 +21,7 @@ from vnet.protocols.demux import Kind, classify
 from vnet.protocols.machine.allocation import Allocation, RelayCredentials
 from vnet.protocols.tls import describeFailure
 from vnet.protocols.turnstream import TurnStream
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["Leg", "LegOwner", "Unconnected"]
 
@@ -40,7 +40,7 @@ class LegOwner(Protocol):
     def legEvent(self, leg: Leg, event: object) -> None:
         """The allocation has news, see L{vnet.protocols.machine.allocation}, or L{Unconnected}."""
 
-    def legReceived(self, datagrams: Datagrams) -> None:
+    def legReceived(self, trains: Sequence[Train]) -> None:
         """Peers sent these through the relay."""
 
 
@@ -228,9 +228,9 @@ class Leg:
         """
         See L{vnet.protocols.turnstream.StreamOwner}.
         """
-        found: list[tuple[bytes, Address]] = []
+        found: list[Train] = []
         for frame in frames:
-            self.received(frame, found)
+            self._receivedOne(frame, found)
         if found and not self.isClosed:
             self._owner.legReceived(found)
 
@@ -279,21 +279,33 @@ class Leg:
             return True
         return all([self._transmitWhole(frame, self.server) for frame in frames])
 
-    def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
+    def sendTrains(self, trains: Sequence[Train]) -> None:
         """
         See L{vnet.client.dataplane.paths.Carrier}.
         """
+        for train in trains:
+            self.send([(datagram, train.address) for datagram in train.datagrams()])
+
+    def received(self, train: Train, found: list[Train]) -> None:
+        """
+        See L{vnet.client.dataplane.paths.Carrier}.
+        """
+        for datagram in train.datagrams():
+            self._receivedOne(datagram, found)
+
+    def _receivedOne(self, data: bytes, found: list[Train]) -> None:
         allocation, driver = self.allocation, self._driver
         if allocation is None or driver is None or self.isClosed:
-            return False
+            return
         unwrapped = allocation.unwrap(data)
         if unwrapped is not None:
-            found.append(unwrapped)
-            return False
+            found.append(Train.single(*unwrapped))
+            return
         if data[:2] == _DATA_INDICATION:
-            return False
+            return
         kind = classify(data)
         if kind is Kind.STUN:
             driver.datagramReceived(data, self.server)
-        # A mediator may have named a peer's own address as a relay: its tunnel goes on.
-        return kind in (Kind.STUN, Kind.WIREGUARD)
+        if kind in (Kind.STUN, Kind.WIREGUARD):
+            # A mediator may have named a peer's own address as a relay: its tunnel goes on.
+            found.append(Train.single(data, self.server))

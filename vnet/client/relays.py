@@ -12,14 +12,14 @@ away.  A relay that is reached by a connection only is asked over UDP again now 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from vnet.client.calls import Calls
-from vnet.client.dataplane.paths import Datagrams, Paths
+from vnet.client.dataplane.paths import Paths
 from vnet.client.reach import RelayReach
 from vnet.client.relayleg import Leg, Unconnected
 from vnet.client.relaylegs import Legs
@@ -38,7 +38,7 @@ from vnet.protocols.machine.allocation import (
     Silent,
     Unanswered,
 )
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["RelayStatus", "Relays"]
 
@@ -275,11 +275,11 @@ class Relays:
         elif isinstance(event, Silent):
             self._lost(leg, _SILENT)
 
-    def legReceived(self, datagrams: Datagrams) -> None:
+    def legReceived(self, trains: Sequence[Train]) -> None:
         """
         See L{vnet.client.relayleg.LegOwner}.
         """
-        self._paths.deliver(datagrams)
+        self._paths.deliver(trains)
 
     def _challenged(self, leg: Leg) -> None:
         leg.isHeld = True

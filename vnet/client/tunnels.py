@@ -94,6 +94,13 @@ class TunnelTable:
                 self._wireguard.initiate(tunnelKey, self._clock.seconds())
             self._forwarder.flush()
 
+    def setTakesPartial(self, tunnelKey: bytes, takes: bool) -> None:
+        """
+        Whether the peer takes packets with unfinished checksums.
+        """
+        if tunnelKey in self._entries:
+            self._forwarder.setTakesPartial(tunnelKey, takes)
+
     def status(self, tunnelKey: bytes) -> PeerStatus:
         """
         @return: what the machine knows of the tunnel.

@@ -11,8 +11,10 @@ from zope.interface.verify import verifyObject
 
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import memberMac
 from vnet.test.test_ip import A4
+from vnet.testing import datagramsOf
 from vnet.values import Address
 
 __all__ = ["ARGUMENTS", "EXPERIMENTAL", "DeviceContract", "PortContract", "frame"]
@@ -54,9 +56,15 @@ class DeviceContract(SynchronousTestCase):
         self.device.open()
         self.device.configure(*ARGUMENTS)
         self.device.start(
-            lambda frames: received.extend(each for each in frames if each[12:14] == EXPERIMENTAL)
+            lambda frames: received.extend(
+                bytes(each)[virtio.SIZE :] for each in frames if bytes(each)[22:24] == EXPERIMENTAL
+            )
         )
         return received
+
+    def write(self, *frames: bytes) -> None:
+        """Hand finished frames to the operating system."""
+        self.device.write([(virtio.FINISHED, each) for each in frames])
 
     def test_provides(self) -> None:
         """It provides IDevice."""
@@ -74,7 +82,7 @@ class DeviceContract(SynchronousTestCase):
         """A frame with a packet as large as the MTU passes whole, both ways."""
         received = self.started()
         self.systemSends([frame(1, self.device.mtu)])
-        self.device.write([frame(2, self.device.mtu)])
+        self.write(frame(2, self.device.mtu))
         self.assertEqual(
             (received, self.systemGot()), ([frame(1, self.device.mtu)], [frame(2, self.device.mtu)])
         )
@@ -82,7 +90,7 @@ class DeviceContract(SynchronousTestCase):
     def test_write(self) -> None:
         """Frames that are written reach the operating system in order; one that is none costs no other."""
         self.started()
-        self.device.write([frame(1), b"", b"short", frame(2)])
+        self.write(frame(1), b"", b"short", frame(2))
         self.assertEqual([each for each in self.systemGot() if len(each) > 14], [frame(1), frame(2)])
 
     def test_mac(self) -> None:
@@ -122,7 +130,7 @@ class DeviceContract(SynchronousTestCase):
         self.started()
         self.device.close()
         self.device.close()
-        self.device.write([frame(1)])
+        self.write(frame(1))
 
     def test_reopened(self) -> None:
         """It may be opened again after it was closed."""
@@ -157,7 +165,7 @@ class PortContract(SynchronousTestCase):
         port = self.newPort()
         received: list[tuple[bytes, Address]] = []
         port.open()
-        port.start(received.extend)
+        port.start(lambda trains: received.extend(datagramsOf(trains)))
         return port, received
 
     def test_provides(self) -> None:

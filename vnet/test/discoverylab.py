@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -25,6 +26,7 @@ from vnet.protocols.codec.stunattributes import (
 from vnet.protocols.machine.candidates import checkable
 from vnet.protocols.punch import Puncher
 from vnet.test.natsim import HeapClock, Internet, Nat, NatHost, SimPort
+from vnet.testing import inPairs
 from vnet.values import Address, NatReport
 
 __all__ = ["HOME", "ONE", "PUBLIC", "TWO", "DiscoveryLab", "Site"]
@@ -65,7 +67,7 @@ class Site:
                 port.open()
                 place = Address(host, number)
                 self._ports[place] = port
-                port.start(lambda batch, place=place: self._arrived(batch, place))  # type: ignore[misc]
+                port.start(inPairs(partial(self._arrived, place=place)))
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -155,7 +157,7 @@ class DiscoveryLab:
             checkable,
             onReport=self._reported,
         )
-        self.paths.start(self._arrived)
+        self.paths.start(inPairs(self._arrived))
         self._startedAt = 0.0
 
     def _arrived(self, batch: Sequence[tuple[bytes, Address]]) -> None:

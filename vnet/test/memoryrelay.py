@@ -19,7 +19,7 @@ from vnet.client.reach import RelayReach
 from vnet.protocols.codec.turn import Splitter
 from vnet.protocols.codec.turnuri import RelayUri
 from vnet.test.turnscript import TurnScript
-from vnet.testing import MemoryNetwork, MemoryPort
+from vnet.testing import MemoryNetwork, MemoryPort, inPairs
 from vnet.values import Address
 
 __all__ = ["MemoryRelay", "Pipe", "RelayWorld"]
@@ -125,7 +125,7 @@ class MemoryRelay:
         )
         self._udp = self.internet.port(self.host, port=_PORTS["udp"])
         self._udp.open()
-        self._udp.start(self._received)
+        self._udp.start(inPairs(self._received))
 
     def _received(self, batch: Sequence[tuple[bytes, Address]]) -> None:
         for data, source in batch:
@@ -153,7 +153,7 @@ class MemoryRelay:
                 if not self.down:
                     self.script.arrived(data, peer, relayed)
 
-        port.start(received)
+        port.start(inPairs(received))
 
     def _ended(self, relayed: Address) -> None:
         self._relayed.pop(relayed).close()

@@ -25,7 +25,7 @@ from vnet.test.mediatorlab import Lab
 from vnet.test.natkinds import Site, build
 from vnet.test.natsim import HeapClock, Internet, NatHost
 from vnet.test.nodelab import Overlay, TestNode
-from vnet.testing import MemoryNetwork
+from vnet.testing import MemoryNetwork, inPairs
 from vnet.values import Address
 
 __all__ = ["MEDIATOR_HOSTS", "NatOverlay", "SkewedClock"]
@@ -219,7 +219,7 @@ class NatOverlay(Overlay):
             for data, source in batch:
                 server.datagramReceived(data, source[:2])
 
-        port.start(received)
+        port.start(inPairs(received))
 
     def site(self, kind: str) -> Site:
         """

@@ -36,7 +36,7 @@ from vnet.protocols.stun import StunServer
 from vnet.server.tickets import Tickets
 from vnet.test.mediatorlab import EXPORTED, MEDIATOR, Lab
 from vnet.test.memoryrelay import MemoryRelay, RelayWorld
-from vnet.testing import MemoryDevice, MemoryNetwork, MemoryPort
+from vnet.testing import MemoryDevice, MemoryNetwork, MemoryPort, inPairs
 from vnet.values import Address
 
 __all__ = ["URL", "Overlay", "TestNode"]
@@ -215,7 +215,7 @@ class Overlay:
             for data, source in batch:
                 server.datagramReceived(data, source[:2])
 
-        port.start(received)
+        port.start(inPairs(received))
 
     def _startRelays(self) -> None:
         uris = []

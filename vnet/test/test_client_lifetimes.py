@@ -16,6 +16,7 @@ from vnet.protocols.punch import Puncher
 from vnet.test.icepeers import seeded
 from vnet.test.natsim import HeapClock, Internet, Nat, NatHost
 from vnet.test.test_lifetime import SERVER, serve
+from vnet.testing import inPairs
 from vnet.values import Address
 
 
@@ -36,7 +37,7 @@ class WatchTests(SynchronousTestCase):
         self.paths = Paths(port)
         self.sockets = SpareSockets(self.host.port, self.paths)
         self.puncher = Puncher(self.clock, self.paths.send, seeded(1))
-        self.paths.start(self.received)
+        self.paths.start(inPairs(self.received))
         self.proven: list[float | None] = []
         self.watch = LifetimeWatch(
             self.clock, self.puncher, self.paths.send, seeded(2), self.sockets, self.proven.append

@@ -124,9 +124,13 @@ class FakeTunnels:
     sizes: list[int | None] = field(factory=list)
     members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
     rxBytes: int = 1
+    takesPartial: bool = False
 
     def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
         self.calls.append(("handshake" if initiate else "endpoint", address))
+
+    def setTakesPartial(self, tunnelKey: bytes, takes: bool) -> None:
+        self.takesPartial = takes
 
     def reset(self, tunnelKey: bytes) -> None:
         self.calls.append(("reset", tunnelKey))

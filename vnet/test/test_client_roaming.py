@@ -10,7 +10,7 @@ from vnet.client.logins import Logins
 from vnet.protocols.codec.ethernet import IPV4, memberMac
 from vnet.protocols.codec.icmp import Echo, encodeEcho
 from vnet.test.nodelab import URL, Overlay, TestNode
-from vnet.testing import MemoryPort
+from vnet.testing import MemoryPort, inPairs
 from vnet.values import Address
 
 #: Somebody who has asked for nothing.
@@ -172,5 +172,5 @@ class RoamingTests(SynchronousTestCase):
         internet = self.overlay.internet
         internet.unbind(node.port)
         moved.open()
-        moved.start(node.port.arrived)
+        moved.start(inPairs(node.port.arrived))
         node.port.hosts = moved.hosts

@@ -21,6 +21,8 @@ from vnet.protocols.codec.arp import REQUEST, ArpPacket, encodeArp
 from vnet.protocols.codec.ethernet import ARP, BROADCAST, IPV4, IPV6, decodeEthernet, memberMac
 from vnet.protocols.codec.icmp import decodeEcho, encodeEcho
 from vnet.protocols.codec.ip import ICMP6, UDP, decodeIp, encodeIp4, encodeIp6
+from vnet.protocols.demux import Kind, classify
+from vnet.protocols.machine.sealing import PacketTrain
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.machine.wireguardevents import (
     PacketsReceived,
@@ -31,7 +33,7 @@ from vnet.protocols.machine.wireguardevents import (
 from vnet.test.test_ip import A4, A6, B4, B6
 from vnet.test.test_neighbours import arpFrame, solicitation
 from vnet.testing import MemoryDevice, MemoryNetwork, MemoryPort
-from vnet.values import Address
+from vnet.values import Address, Train
 
 POOL, POOL6 = "100.64.0.0/10", "fd00::/48"
 ENDPOINT = Address("192.0.2.2", 7)
@@ -70,11 +72,22 @@ class ScriptedMachine:
         self.sent.append((publicKey, tuple(packets)))
         self.datagrams += [(packet, ENDPOINT) for packet in packets]
 
-    def receive(self, data: bytes, addr: Address, now: float) -> None:
-        self.receiveBatch([(data, addr)], now)
+    def sealPackets(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> Sequence[Train]:
+        if publicKey not in self.statuses:
+            raise KeyError(publicKey)
+        self.sent.append((publicKey, tuple(packets)))
+        return [Train.single(packet, ENDPOINT) for packet in packets]
 
-    def receiveBatch(self, datagrams: Sequence[tuple[bytes, Address]], now: float) -> None:
-        self.received += datagrams
+    def sealSegments(self, publicKey: bytes, segments: PacketTrain, now: float) -> Sequence[Train]:
+        return self.sealPackets(publicKey, [bytes(segment) for segment in segments], now)
+
+    def receive(self, data: bytes, addr: Address, now: float) -> None:
+        self.received.append((data, addr))
+
+    def receiveTrains(self, trains: Sequence[Train], now: float) -> Sequence[tuple[bytes, Address]]:
+        datagrams = [(data, train.address) for train in trains for data in train.datagrams()]
+        self.received += [each for each in datagrams if classify(each[0]) is Kind.WIREGUARD]
+        return [each for each in datagrams if classify(each[0]) is not Kind.WIREGUARD]
 
     def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
         datagrams, self.datagrams = self.datagrams, []
@@ -132,7 +145,7 @@ class ScriptedTests(SynchronousTestCase):
 
     def fromBob(self, *packets: bytes) -> list[bytes]:
         """The frames that the operating system gets of packets from Bob."""
-        self.machine.events.append(PacketsReceived(BOB, packets))
+        self.machine.events.append(PacketsReceived(BOB, [[packet] for packet in packets]))
         self.forwarder.flush()
         return self.device.take()
 
@@ -370,7 +383,7 @@ class ScriptedTests(SynchronousTestCase):
         for other in others:
             self.assertEqual(len(self.fromBob(encodeEcho(other))), 1)
         self.forwarder.addMember(b"c" * 32, "100.64.0.3", "fd00::3")
-        self.machine.events.append(PacketsReceived(b"c" * 32, (encodeEcho(reply),)))
+        self.machine.events.append(PacketsReceived(b"c" * 32, [[encodeEcho(reply)]]))
         self.forwarder.flush()
         self.assertEqual(len(self.device.take()), 1)
         self.assertNoResult(waiting)

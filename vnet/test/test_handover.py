@@ -14,7 +14,8 @@ from zope.interface.verify import verifyObject
 
 from vnet.client.dataplane.handover import BOTH, KEPT, Handover
 from vnet.interfaces import IDatagramPort
-from vnet.values import Address
+from vnet.testing import datagramsOf
+from vnet.values import Address, Train
 
 OLD, NEW, OTHER = Address("192.0.2.1", 1), Address("192.0.2.9", 9, "r1"), Address("198.51.100.1", 1)
 Datagrams = Sequence[tuple[bytes, Address]]
@@ -33,8 +34,12 @@ class Port:
     def open(self) -> None:
         """See L{IDatagramPort}."""
 
-    def start(self, received: Callable[[Datagrams], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """See L{IDatagramPort}."""
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """See L{IDatagramPort}."""
+        self.sent += datagramsOf(trains)
 
     def send(self, datagrams: Datagrams) -> None:
         """See L{IDatagramPort}."""

@@ -12,6 +12,7 @@ from vnet.test.natkinds import KINDS, build
 from vnet.test.natoverlay import MEDIATOR_HOSTS, NatOverlay, SkewedClock
 from vnet.test.natsim import HeapClock, Internet, SimPort
 from vnet.test.nodelab import URL
+from vnet.testing import inPairs
 from vnet.values import Address
 
 ONE, PORT, HOST = (Address("203.0.113.1", 1), Address("203.0.113.1", 2), Address("203.0.113.2", 1))
@@ -51,7 +52,7 @@ class KindTests(SynchronousTestCase):
         port = build(kind, self.internet, 5).computer().port()
         port.open()
         self.received = []
-        port.start(lambda batch: self.received.extend(source for _, source in batch))
+        port.start(inPairs(lambda batch: self.received.extend(source for _, source in batch)))
         return port
 
     def _arrived(self, data: bytes, source: Address, destination: Address) -> None:
@@ -101,7 +102,7 @@ class KindTests(SynchronousTestCase):
                 port.open()
                 port.send([(b"x", ONE)])
                 self.clock.run(1)
-            ports[1].start(lambda batch: received.extend(source for _, source in batch))  # noqa: B023
+            ports[1].start(inPairs(lambda batch: received.extend(source for _, source in batch)))  # noqa: B023
             for _ in range(2):
                 for port, other in ((ports[0], heard[1]), (ports[1], heard[0])):
                     port.send([(b"y", other)])

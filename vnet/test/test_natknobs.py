@@ -23,6 +23,7 @@ from vnet.test.natsim import (
     Sequential,
     SimPort,
 )
+from vnet.testing import inPairs
 from vnet.values import Address
 
 APD, EI = "address-and-port-dependent", "endpoint-independent"
@@ -43,7 +44,7 @@ class Stranger:
         Open a port.
         """
         port = opened(self.computer, number)
-        port.start(lambda batch: self.heard.extend(source for _, source in batch))
+        port.start(inPairs(lambda batch: self.heard.extend(source for _, source in batch)))
         return Address(self.host, port.port)
 
 
@@ -82,7 +83,7 @@ class KnobCase(SynchronousTestCase):
         A port behind the NAT; what it receives is in C{received}.
         """
         port = opened(computer or self.inside, number)
-        port.start(self.received.extend)
+        port.start(inPairs(self.received.extend))
         return port
 
     def sent(self, port: SimPort, *remotes: Address) -> list[Address]:
@@ -450,7 +451,7 @@ class FirewallTests(KnobCase):
         host = "2001:db8:1::2"
         Firewall(lan, self.internet, (host,))
         port = opened(NatHost({host: lan}), 4000)
-        port.start(self.received.extend)
+        port.start(inPairs(self.received.extend))
         stranger = Stranger(self.internet, "2001:db8:2::2")
         one, other = stranger.listen(1), stranger.listen(2)
         inside = Address(host, 4000)

@@ -11,7 +11,7 @@ from vnet.protocols.machine.wireguard import (
     EndpointMoved,
     PacketsReceived,
 )
-from vnet.test.wgpair import ADDRESSES, STRANGER, SessionTestCase, ipPacket, makeMachine
+from vnet.test.wgpair import ADDRESSES, STRANGER, SessionTestCase, ipPacket, makeMachine, trainsOf
 from vnet.values import Address
 
 
@@ -38,7 +38,7 @@ class DataTests(SessionTestCase):
         """
         machine = self.pair.machines[number]
         source = addr or ADDRESSES[1 - number]
-        machine.receiveBatch([(data, source) for data in datagrams], self.pair.now)
+        machine.receiveTrains(trainsOf((data, source) for data in datagrams), self.pair.now)
         self.pair.run()
         return self.pair.received(number)
 
@@ -253,16 +253,16 @@ class DataTests(SessionTestCase):
             pass
         batch = [(data, ADDRESSES[0]) for data in first[:2]] + [(b"\x04", place), (b"", place)]
         batch += [(data, place) for data in second] + [(first[2], ADDRESSES[0])]
-        server.receiveBatch(batch, pair.now)
+        server.receiveTrains(trainsOf(batch), pair.now)
         events = []
         while (event := server.nextEvent()) is not None:
             events.append(event)
         self.assertEqual(
             [event for event in events if isinstance(event, PacketsReceived)],
             [
-                PacketsReceived(pair.publicKey(1), (pair.packet(0),) * 2),
-                PacketsReceived(other.publicKey, (theirs,)),
-                PacketsReceived(pair.publicKey(1), (pair.packet(0),)),
+                PacketsReceived(pair.publicKey(1), [[pair.packet(0)]] * 2),
+                PacketsReceived(other.publicKey, [[theirs]]),
+                PacketsReceived(pair.publicKey(1), [[pair.packet(0)]]),
             ],
         )
 

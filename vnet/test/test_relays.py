@@ -15,8 +15,8 @@ from vnet.client.relays import Relays
 from vnet.protocols.codec.turn import ALLOCATE, REFRESH
 from vnet.protocols.machine.candidates import checkable
 from vnet.test.memoryrelay import MemoryRelay, RelayWorld
-from vnet.testing import MemoryNetwork
-from vnet.values import Address
+from vnet.testing import MemoryNetwork, inPairs
+from vnet.values import Address, Train
 
 HOME = "192.0.2.7"
 DELAY = 0.02
@@ -35,7 +35,7 @@ class RelaysCase(SynchronousTestCase):
         self.port.open()
         self.paths = Paths(self.port)
         self.heard: list[tuple[bytes, Address]] = []
-        self.paths.start(self.heard.extend)
+        self.paths.start(inPairs(self.heard.extend))
         self.told: list[dict[str, tuple[Address, ...]]] = []
         self.renewals: list[float] = []
         self.relays = self.make()
@@ -106,12 +106,14 @@ class SearchTests(RelaysCase):
         """A mediator that names a peer's own address as a relay keeps no packet of its tunnel away."""
         got: list[tuple[bytes, Address]] = []
         self.add(1)
-        self.relays._paths.start(got.extend)
+        self.relays._paths.start(inPairs(got.extend))
         self.giveAll(1)
         self.wait(4 * DELAY + 0.001)
         got.clear()
         where, packet = Address("203.0.113.1", 3478), b"\4\0\0\0" + bytes(28)
-        self.relays._paths._arrived([(packet, where), (b"\0\x17" + bytes(30), where), (b"junk" * 8, where)])
+        self.relays._paths._arrived(
+            [Train.single(each, where) for each in (packet, b"\0\x17" + bytes(30), b"junk" * 8)]
+        )
         self.assertEqual(got, [(packet, where)])
 
     def test_tcp(self) -> None:
@@ -299,7 +301,7 @@ class DataTests(RelaysCase):
         peer = self.internet.port("198.51.100.9", port=9)
         peer.open()
         got: list[tuple[bytes, Address]] = []
-        peer.start(got.extend)
+        peer.start(inPairs(got.extend))
         self.paths.send([(b"%d" % n, Address("198.51.100.9", 9, name)) for n in range(5)])
         self.wait(1)
         relayed = self.told[-1][name][0]

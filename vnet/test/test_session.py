@@ -14,7 +14,7 @@ from vnet.protocols.machine.wireguard import (
     SessionEstablished,
     SessionExpired,
 )
-from vnet.test.wgpair import ADDRESSES, Pair, SessionTestCase
+from vnet.test.wgpair import ADDRESSES, Pair, SessionTestCase, trainsOf
 
 
 class TimeTests(SessionTestCase):
@@ -95,7 +95,7 @@ class TimeTests(SessionTestCase):
         late = pair.machines[1].datagramsToSend(pair.now)
         self.assertEqual([data[0] for data, _ in late], [4])
         pair.now += 1
-        pair.machines[0].receiveBatch([(data, ADDRESSES[1]) for data, _ in late], pair.now)
+        pair.machines[0].receiveTrains(trainsOf((data, ADDRESSES[1]) for data, _ in late), pair.now)
         self.assertIsNone(pair.machines[0].nextEvent())
         self.assertEqual(pair.machines[0].counters["noSession"], 1)
         pair.machines[1].send(pair.publicKey(1), [pair.packet(1)], pair.now)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.dataplane.paths import Paths
 from vnet.client.dataplane.sockets import MAXIMUM_SOCKETS, SpareSockets
-from vnet.testing import MemoryNetwork, MemoryPort
+from vnet.testing import MemoryNetwork, MemoryPort, inPairs
 from vnet.values import Address
 
 HERE, THERE = "192.0.2.1", "198.51.100.2"
@@ -23,11 +23,11 @@ class SpareSocketsTests(SynchronousTestCase):
         self.paths = Paths(self.network.port(HERE))
         self.paths.open()
         self.got: list[tuple[bytes, Address]] = []
-        self.paths.start(self.got.extend)
+        self.paths.start(inPairs(self.got.extend))
         self.peer = self.network.port(THERE, port=5000)
         self.peer.open()
         self.heard: list[tuple[bytes, Address]] = []
-        self.peer.start(self.heard.extend)
+        self.peer.start(inPairs(self.heard.extend))
         self.made: list[MemoryPort] = []
         self.sockets = SpareSockets(self._make, self.paths)
 

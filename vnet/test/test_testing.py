@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.interfaces import IDatagramPort
 from vnet.test.bordertests import EXPERIMENTAL, DeviceContract, PortContract
-from vnet.testing import MemoryDevice, MemoryNetwork
+from vnet.testing import MemoryDevice, MemoryNetwork, inPairs
 from vnet.values import Address
 
 
@@ -63,7 +63,7 @@ class MemoryNetworkTests(SynchronousTestCase):
         self.received: list[tuple[bytes, Address]] = []
         for port in (self.alice, self.bob):
             port.open()
-        self.bob.start(self.received.extend)
+        self.bob.start(inPairs(self.received.extend))
         self.toBob = Address("192.0.2.2", self.bob.port)
 
     def test_delay(self) -> None:

@@ -5,7 +5,7 @@ Two WireGuard machines and the network between them, for tests.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +15,7 @@ from vnet.protocols.machine.cookie import CookieHolder
 from vnet.protocols.machine.keypair import Keypair
 from vnet.protocols.machine.noise import StaticKey, createInitiation
 from vnet.protocols.machine.wireguard import PacketsReceived, WireGuard, WireGuardEvent
-from vnet.values import Address
+from vnet.values import Address, Train
 
 ADDRESSES = (Address("192.0.2.1", 1001), Address("192.0.2.2", 1002))
 #: Somebody who is no peer, or from where no peer sends.
@@ -43,6 +43,25 @@ def ipPacket(source: bytes, destination: bytes, payload: bytes = b"") -> bytes:
     return (
         b"\x60\x00\x00\x00" + len(payload).to_bytes(2, "big") + b"\x11\x40" + source + destination + payload
     )
+
+
+def trainsOf(datagrams: Iterable[Datagram]) -> list[Train]:
+    """
+    Datagrams as a port gives them: those of one size in a row from one address as one train.
+    """
+    trains: list[Train] = []
+    for data, source in datagrams:
+        last = trains[-1] if trains else None
+        if (
+            last is None
+            or last.address != source
+            or len(last.data) % last.stride
+            or not 0 < len(data) <= last.stride
+        ):
+            trains.append(Train.single(data, source))
+        else:
+            trains[-1] = Train.of(bytes(last.data) + data, last.stride, source)
+    return trains
 
 
 @attrs.define

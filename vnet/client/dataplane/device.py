@@ -1,6 +1,9 @@
 # -*- test-case-name: vnet.test.priv.test_device -*-
 """
-The overlay's interface on Linux: a TAP (Documentation/networking/tuntap.rst), read in batches.
+The overlay's interface on Linux: a TAP, or a TUN, of several queues (Documentation/networking/tuntap.rst).
+
+The kernel chooses the queue of a packet by its flow, so that a flow that fills its queue does not hold up the others.  What we
+write goes by a queue of its own that is detached: so the kernel does not tie the flow to it.
 """
 
 from __future__ import annotations
@@ -20,26 +23,33 @@ from typing import Any
 import attrs
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.client.dataplane.tunqueue import FrameBuffer, TunQueue
 from vnet.client.links import overlappingRoute
 from vnet.errors import ConfigurationError
 from vnet.interfaceaddresses import withNetlink
 from vnet.interfaces import IDevice
-from vnet.protocols.codec.ethernet import memberMac
+from vnet.protocols.codec import virtio
+from vnet.protocols.codec.ethernet import HEADER, memberMac
+from vnet.values import Buffer, Offload, Superframe
 
-__all__ = ["TapDevice"]
+__all__ = ["EVERYTHING", "TapDevice"]
 
-BATCH = 64
+EVERYTHING = Offload(checksum=True, tcp=True, udp=True)
+
 _TUN = "/dev/net/tun"
 # linux/if_tun.h
-_TUNSETIFF = 0x400454CA
-_IFF_TAP, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0002, 0x1000, 0x8000
+_TUNSETIFF, _TUNSETOFFLOAD, _TUNSETQUEUE = 0x400454CA, 0x400454D0, 0x400454D9
+_IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x0002, 0x1000, 0x8000
+_IFF_VNET_HDR, _IFF_MULTI_QUEUE, _IFF_DETACH_QUEUE = 0x4000, 0x0100, 0x0400
+_F_CSUM, _F_TSO, _F_USO = 0x01, 0x02 | 0x04 | 0x08, 0x20 | 0x40
+_QUEUES = 16
+#: A segment train of this size is still one train when it is sealed.
+_LARGEST_TRAIN = 61_440
 _NAME_SIZE = 16
-_SLACK = 64
 _IFA_F_NODAD = 0x02
 _LINK_SCOPE = 253
 
@@ -57,13 +67,15 @@ _SYSCTLS = {
 }
 
 
-@implementer(IDevice, IReadDescriptor)
+@implementer(IDevice)
 @attrs.define(eq=False)
 class TapDevice:
     """
-    A TAP interface that exists as long as this object holds it open.
+    An interface that exists as long as this object holds it open.
 
     @ivar counters: how many frames were not taken, by the error's name.
+    @ivar _wanted: what to leave to the kernel, as far as it knows how.
+    @ivar isTun: whether it carries IP packets only (TUN); their Ethernet headers are made up here, then.
     """
 
     _log = Logger()
@@ -72,9 +84,14 @@ class TapDevice:
     name: str = "vnet0"
     mtu: int = 1400
     mac: bytes = attrs.field(factory=lambda: memberMac(os.urandom(4)), init=False)
+    isTun: bool = False
+    _wanted: Offload = EVERYTHING
+    offload: Offload = attrs.field(factory=Offload, init=False)
     counters: Counter[str] = attrs.field(factory=Counter, init=False)
+    _hasHeader: bool = attrs.field(default=False, init=False)
+    _queues: list[TunQueue] = attrs.field(factory=list, init=False)
     _fd: int = attrs.field(default=-1, init=False)
-    _received: Callable[[Sequence[bytes]], None] | None = attrs.field(default=None, init=False)
+    _isStarted: bool = attrs.field(default=False, init=False)
 
     def open(self) -> None:
         """
@@ -85,15 +102,64 @@ class TapDevice:
             raise ConfigurationError(f"{self.name!r} is no name for an interface: 1 to 15 characters")
         if any(character in self.name for character in "/:% "):
             raise ConfigurationError(f"{self.name!r} is no name for an interface: it has one of '/:% '")
-        fd = _openTun()
+        descriptors: list[int] = []
         try:
-            # With TUN_EXCL an interface that exists is refused, whatever it is.
-            flags = _IFF_TAP | _IFF_NO_PI | _IFF_TUN_EXCL
-            fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name, flags))
+            self._attach(name, descriptors)
         except OSError as error:
-            os.close(fd)
+            for descriptor in descriptors:
+                os.close(descriptor)
             raise self._refused(error) from error
-        self._fd = fd
+        self._fd = descriptors.pop()
+        frames = FrameBuffer(self.isTun, self._hasHeader)
+        self._queues = [TunQueue(descriptor, self.name, frames, self._lost) for descriptor in descriptors]
+
+    def _attach(self, name: bytes, descriptors: list[int]) -> None:
+        """
+        Create the interface.
+
+        @param descriptors: gets its queues; the last one is to be written to.
+        """
+        kind = (_IFF_TUN if self.isTun else _IFF_TAP) | _IFF_NO_PI
+        wanted = self._wanted != Offload()
+        # With TUN_EXCL an interface that exists is refused, whatever it is.
+        ways = [kind | _IFF_MULTI_QUEUE | _IFF_VNET_HDR] if wanted else []
+        ways += [kind | _IFF_MULTI_QUEUE, kind]
+        descriptors.append(_openTun())
+        for flags in ways:
+            try:
+                fcntl.ioctl(descriptors[0], _TUNSETIFF, struct.pack("16sH22x", name, flags | _IFF_TUN_EXCL))
+                break
+            except OSError as error:
+                if error.errno != errno.EINVAL or flags == kind:
+                    raise
+        self._hasHeader = bool(flags & _IFF_VNET_HDR)
+        self.offload = self._offloads(descriptors[0]) if self._hasHeader else Offload()
+        if self.offload != self._wanted:
+            self._log.warn("this system does less of the work than others: {offload}", offload=self.offload)
+        if not flags & _IFF_MULTI_QUEUE:
+            self._log.warn("this system has one queue for {name}: flows wait for each other", name=self.name)
+            descriptors.append(os.dup(descriptors[0]))
+            return
+        while len(descriptors) <= _QUEUES:
+            descriptors.append(_openTun())
+            fcntl.ioctl(descriptors[-1], _TUNSETIFF, struct.pack("16sH22x", name, flags))
+        fcntl.ioctl(descriptors[-1], _TUNSETQUEUE, struct.pack("16sH22x", b"", _IFF_DETACH_QUEUE))
+
+    def _offloads(self, descriptor: int) -> Offload:
+        """
+        Have the kernel leave to us as much as it can.
+        """
+        tcp, udp = self._wanted.tcp and self._wanted.checksum, self._wanted.udp and self._wanted.checksum
+        for found in (
+            Offload(self._wanted.checksum, tcp, udp),
+            Offload(self._wanted.checksum, tcp, False),
+            Offload(self._wanted.checksum, False, False),
+        ):
+            flags = found.checksum * _F_CSUM | found.tcp * _F_TSO | found.udp * _F_USO
+            with suppress(OSError):
+                fcntl.ioctl(descriptor, _TUNSETOFFLOAD, flags)
+                return found
+        return Offload()
 
     def _refused(self, error: OSError) -> ConfigurationError:
         if error.errno in (errno.EPERM, errno.EACCES):
@@ -122,72 +188,63 @@ class TapDevice:
             raise ConfigurationError(f"cannot configure the network interface {self.name}: {why}") from error
         self.mac = mac
 
-    def start(self, received: Callable[[Sequence[bytes]], None]) -> None:
+    def start(self, received: Callable[[Sequence[bytes | Superframe]], None]) -> None:
         """
         See L{IDevice.start}.
         """
-        self._received = received
-        self._reactor.addReader(self)
+        self._isStarted = True
+        for queue in self._queues:
+            queue.start(received)
+            self._reactor.addReader(queue)
 
-    def write(self, frames: Sequence[bytes]) -> None:
+    def write(self, frames: Sequence[Sequence[Buffer]]) -> None:
         """
         See L{IDevice.write}.
         """
-        fd, write = self._fd, os.write
+        fd, write = self._fd, os.writev
         if fd < 0:
             self.counters["closed"] += len(frames)
             return
-        for frame in frames:
+        bare = self.isTun or not self._hasHeader
+        for parts in frames:
             try:
-                write(fd, frame)
+                write(fd, self._bare(parts) if bare else parts)
             except OSError as error:
                 self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
+    def _bare(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
+        """
+        A frame without the headers that this interface does not know.
+        """
+        first, rest = bytes(parts[0]), parts[1:]
+        header = first[: virtio.SIZE]
+        if not self.isTun:
+            return (first[virtio.SIZE :], *rest)
+        if not self._hasHeader:
+            return (first[virtio.SIZE + HEADER :], *rest)
+        if header != virtio.FINISHED:
+            flags, kind, size, segment, start, offset = virtio.unpackHeader(header)
+            header = virtio.packHeader(
+                flags, kind, max(size - HEADER, 0), segment, max(start - HEADER, 0), offset
+            )
+        return (header + first[virtio.SIZE + HEADER :], *rest)
 
     def close(self) -> None:
         """
         See L{IDevice.close}.
         """
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            if self._received is not None:
-                self._reactor.removeReader(self)
-            os.close(fd)
-        self._received = None
+        if fd < 0:
+            return
+        queues, self._queues = self._queues, []
+        for queue in queues:
+            if self._isStarted:
+                self._reactor.removeReader(queue)
+            queue.close()
+        os.close(fd)
+        self._isStarted = False
 
-    def fileno(self) -> int:
-        """
-        See L{IReadDescriptor}.
-        """
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """
-        See L{IReadDescriptor}.
-        """
-        return self.name
-
-    def doRead(self) -> Failure | None:
-        """
-        Read what there is, up to 64 frames.
-
-        @return: why there is nothing more to read, ever.
-        """
-        fd, size, read = self._fd, self.mtu + _SLACK, os.read
-        batch: list[bytes] = []
-        lost = None
-        try:
-            for _ in range(BATCH):
-                batch.append(read(fd, size))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            lost = Failure(error)
-        if batch and self._received is not None:
-            with self._log.failuresHandled("while frames are received"):
-                self._received(batch)
-        return lost
-
-    def connectionLost(self, reason: Failure) -> None:
+    def _lost(self, reason: Failure) -> None:
         """
         The interface is gone: somebody has deleted it.
         """
@@ -212,7 +269,12 @@ class TapDevice:
                 Path("/proc/sys/net", path.format(self.name)).write_text(value)
 
     def _configure(self, route: IPRoute, index: int, mac: bytes, addresses: dict[str, str]) -> None:
-        route.link("set", index=index, address=mac.hex(":"), mtu=self.mtu, state="up")
+        values = {} if self.isTun else {"address": mac.hex(":")}
+        route.link("set", index=index, mtu=self.mtu, **values)
+        if self.offload.tcp or self.offload.udp:
+            with suppress(NetlinkError):
+                route.link("set", index=index, gso_max_size=_LARGEST_TRAIN)
+        route.link("set", index=index, state="up")
         self._setAddresses(route, index, addresses)
 
     def _setAddresses(self, route: IPRoute, index: int, wanted: dict[str, str]) -> None:

@@ -2,10 +2,10 @@
 """
 Between the operating system's interface, the WireGuard machine and the UDP port: batches in, batches out::
 
-    IDevice --frames--> neighbours --packets by peer--> WireGuard --datagrams--> IDatagramPort
-    IDevice <--frames-- (source MAC of the member) <--packets-- WireGuard <--demux-- IDatagramPort
-                                                                              |
-                                                           stunReceived  <----+
+    IDevice --frames--> neighbours --packets by peer, segments--> WireGuard --trains--> IDatagramPort
+    IDevice <--frames-- Delivery <--runs of packets-- WireGuard <--trains-- IDatagramPort
+                                                          |
+                                         stunReceived <---+
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vnet.client.dataplane.delivery import Delivery
 from vnet.client.dataplane.echo import Echoes
-from vnet.client.dataplane.neighbours import Member, Neighbours
+from vnet.client.dataplane.neighbours import Neighbours
 from vnet.client.dataplane.overlay import Overlay
 from vnet.driver import DatagramMachine, Driver
 from vnet.errors import DecodeError
 from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
 from vnet.protocols.codec.icmp import encodeUnreachable
-from vnet.protocols.codec.ip import ICMP6, TCP, UDP
-from vnet.protocols.codec.ndp import isNeighbourDiscovery
+from vnet.protocols.codec.ip import ICMP6
+from vnet.protocols.codec.segmentation import IP, finish, isPlainPartial, split
 from vnet.protocols.demux import Kind, classify
 from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.sealing import PacketTrain
 from vnet.protocols.machine.wireguardevents import PacketsReceived, PeerStatus, WireGuardEvent
-from vnet.values import Address
+from vnet.values import Address, Superframe, Train
 
 __all__ = ["Forwarder", "Tunnels"]
 
@@ -62,9 +65,19 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
         Send inner packets to a peer; C{KeyError} when there is none.
         """
 
-    def receiveBatch(self, datagrams: Sequence[tuple[bytes, Address]], now: float) -> None:
+    def sealPackets(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> Sequence[Train]:
         """
-        Datagrams have come.
+        The same, for us to send at once.
+        """
+
+    def sealSegments(self, publicKey: bytes, segments: PacketTrain, now: float) -> Sequence[Train]:
+        """
+        The same of a segment train.
+        """
+
+    def receiveTrains(self, trains: Sequence[Train], now: float) -> Sequence[tuple[bytes, Address]]:
+        """
+        Datagrams have come; this gives back those that are not of this protocol.
         """
 
 
@@ -105,12 +118,15 @@ class Forwarder:
     _echoes: Echoes = field(init=False)
     _lastWanted: dict[bytes, float] = field(factory=dict, init=False)
     _unreachables: KeyedLimit = field(init=False)
+    _delivery: Delivery = field(init=False)
+    _takePartial: set[bytes] = field(factory=set, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._neighbours = Neighbours(self.counters)
         self._driver = Driver(self._wireguard, self._clock, self._port.send, self._event)
         self._echoes = Echoes(self._clock, self._sendEcho)
+        self._delivery = Delivery(self._device, self._neighbours, self._echoes, self.counters)
         self._unreachables = KeyedLimit(rate=_UNREACHABLE_RATE, burst=_UNREACHABLE_RATE)
 
     # For the owner
@@ -157,6 +173,16 @@ class Forwarder:
         """
         self._neighbours.remove(publicKey)
         self._lastWanted.pop(publicKey, None)
+        self._takePartial.discard(publicKey)
+
+    def setTakesPartial(self, publicKey: bytes, takes: bool) -> None:
+        """
+        Say whether a member takes packets whose checksums are unfinished; at first it does not.
+        """
+        if takes and self._neighbours.get(publicKey) is not None:
+            self._takePartial.add(publicKey)
+        else:
+            self._takePartial.discard(publicKey)
 
     def flush(self) -> None:
         """
@@ -183,38 +209,77 @@ class Forwarder:
 
     # Out: from the operating system to peers
 
-    def _framesReceived(self, frames: Sequence[bytes]) -> None:
+    def _framesReceived(self, frames: Sequence[bytes | Superframe]) -> None:
         if self._stopped:
             return
         byPeer: dict[bytes, list[bytes]] = {}
         byDestination: dict[bytes | None, list[bytes]] = {}
         replies: list[bytes] = []
         for frame in frames:
+            if not isinstance(frame, bytes):
+                # What came before it goes before it.
+                self._sendFrames(byPeer)
+                byPeer, byDestination = {}, {}
+                self._sendSuperframe(frame, replies)
+                continue
             destination = _unicastDestination(frame)
-            packets = byDestination.get(destination)
-            if packets is not None:
-                packets.append(frame[HEADER:])
+            batch = byDestination.get(destination)
+            if batch is not None:
+                batch.append(frame)
                 continue
             if destination is None:
-                reply = self._other(frame)
+                reply = self._other(frame[virtio.SIZE :])
                 if reply is not None:
                     replies.append(reply)
                 continue
             publicKey = self._wireguard.peerFor(destination)
             if publicKey is None:
-                replies.extend(self._noPeer(frame, destination))
+                replies.extend(self._noPeer(frame[virtio.SIZE :], destination))
                 continue
-            packets = byDestination[destination] = byPeer.setdefault(publicKey, [])
-            packets.append(frame[HEADER:])
-        for publicKey, packets in byPeer.items():
+            batch = byDestination[destination] = byPeer.setdefault(publicKey, [])
+            batch.append(frame)
+        self._sendFrames(byPeer)
+        if replies:
+            self._device.write([(virtio.FINISHED, reply) for reply in replies])
+        self._driver.wake()
+
+    def _sendFrames(self, byPeer: dict[bytes, list[bytes]]) -> None:
+        for publicKey, frames in byPeer.items():
+            takesPartial = publicKey in self._takePartial
+            packets: list[bytes] = []
+            for frame in frames:
+                if frame[0] and not (takesPartial and isPlainPartial(frame)):
+                    try:
+                        frame = finish(frame)
+                    except DecodeError:
+                        self.counters["malformed"] += 1
+                        continue
+                packets.append(frame[IP:])
             try:
                 self._send(publicKey, packets)
             except KeyError:
                 # Whoever was told of a wanted peer has removed this one.
                 self.counters["noTunnel"] += len(packets)
-        if replies:
-            self._device.write(replies)
-        self._driver.wake()
+
+    def _sendSuperframe(self, frame: Superframe, replies: list[bytes]) -> None:
+        try:
+            segments = split(frame, False)
+        except DecodeError:
+            self.counters["malformed"] += 1
+            return
+        publicKey = self._wireguard.peerFor(segments.destination)
+        if publicKey is None:
+            first = next(iter(segments))
+            ethernet = bytes(frame.pieces.memory[virtio.SIZE : IP])
+            replies.extend(self._noPeer(ethernet + bytes(first), segments.destination))
+            return
+        segments.finishes = publicKey not in self._takePartial
+        now = self._clock.seconds()
+        try:
+            self._port.sendTrains(self._wireguard.sealSegments(publicKey, segments, now))
+            self._wantPath(publicKey, now)
+        except KeyError:
+            self.counters["noTunnel"] += segments.count
 
     def _other(self, frame: bytes) -> bytes | None:
         """
@@ -249,7 +314,12 @@ class Forwarder:
 
     def _send(self, publicKey: bytes, packets: Sequence[bytes]) -> None:
         now = self._clock.seconds()
-        self._wireguard.send(publicKey, packets, now)
+        trains = self._wireguard.sealPackets(publicKey, packets, now)
+        if trains:
+            self._port.sendTrains(trains)
+        self._wantPath(publicKey, now)
+
+    def _wantPath(self, publicKey: bytes, now: float) -> None:
         if now - self._lastWanted.get(publicKey, -WANTED_INTERVAL) >= WANTED_INTERVAL:
             if self._wireguard.peerStatus(publicKey).endpoint is None:
                 self._want(publicKey)
@@ -265,25 +335,23 @@ class Forwarder:
 
     # In: from peers to the operating system
 
-    def _datagramsReceived(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
+    def _datagramsReceived(self, trains: Sequence[Train]) -> None:
         if self._stopped:
             return
-        tunnel = []
         isInside = self._overlay.holds
-        for datagram in datagrams:
-            kind = classify(datagram[0])
-            if isInside(datagram[1].host):
-                self.counters["fromInside"] += 1
-            elif kind is Kind.WIREGUARD:
-                tunnel.append(datagram)
-            elif kind is Kind.STUN:
+        outside = []
+        for train in trains:
+            if isInside(train.address.host):
+                self.counters["fromInside"] += train.datagramCount
+            else:
+                outside.append(train)
+        for data, addr in self._wireguard.receiveTrains(outside, self._clock.seconds()):
+            if classify(data) is Kind.STUN:
                 with self._log.failuresHandled("while a STUN message is read"):
-                    self._stunReceived(*datagram)
+                    self._stunReceived(data, addr)
             else:
                 self.counters["unknownDatagram"] += 1
-        if tunnel:
-            self._wireguard.receiveBatch(tunnel, self._clock.seconds())
-            self._driver.wake()
+        self._driver.wake()
 
     def _event(self, event: WireGuardEvent) -> None:
         if not isinstance(event, PacketsReceived):
@@ -292,52 +360,23 @@ class Forwarder:
         member = self._neighbours.get(event.publicKey)
         if member is None:
             self.counters["fromNoMember"] += len(event.packets)
-            return
-        frames = self._framesFrom(member, event.packets)
-        if frames:
-            self._device.write(frames)
-
-    def _framesFrom(self, member: Member, packets: Sequence[bytes]) -> list[bytes]:
-        head = self._device.mac + member.mac
-        head4, head6 = head + IPV4, head + IPV6
-        own, frames = self._neighbours.own, []
-        echoes = self._echoes if self._echoes else None
-        for packet in packets:
-            if echoes is not None and echoes.takes(member.publicKey, packet):
-                continue
-            version = packet[0] >> 4
-            # A packet to any other address would have this computer route for its peers.
-            if (packet[16:20] if version == 4 else packet[24:40]) not in own:
-                self.counters["notForUs"] += 1
-            elif version == 4:
-                frames.append(head4 + packet)
-            elif packet[6] in (TCP, UDP) or not self._isDiscovery(packet):
-                frames.append(head6 + packet)
-        return frames
-
-    def _isDiscovery(self, packet: bytes) -> bool:
-        """
-        Neighbour discovery, and what cannot be read, stays outside: peers do not say who our neighbours are.
-        """
-        try:
-            found = isNeighbourDiscovery(packet)
-        except DecodeError:
-            found = True
-        self.counters["discovery"] += found
-        return found
+        else:
+            self._delivery.deliver(member, event.runs)
 
 
 def _unicastDestination(frame: bytes) -> bytes | None:
     """
     The destination of an IP packet in a frame to one computer, packed; L{None} for other frames.
+
+    @param frame: with its virtio header.
     """
-    if len(frame) < HEADER + 20 or frame[0] & 1:
+    if len(frame) < IP + 20 or frame[10] & 1:
         return None
-    kind = frame[12:14]
+    kind = frame[22:24]
     if kind == IPV4:
-        return frame[30:34]
-    if kind != IPV6 or len(frame) < HEADER + 40:
+        return frame[40:44]
+    if kind != IPV6 or len(frame) < IP + 40:
         return None
-    if frame[20] == ICMP6 and len(frame) > 54 and frame[54] in _DISCOVERY:
+    if frame[30] == ICMP6 and len(frame) > 64 and frame[64] in _DISCOVERY:
         return None
-    return frame[38:54]
+    return frame[48:64]

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from vnet.interfaces import IDatagramPort
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["BOTH", "KEPT", "Handover"]
 
@@ -33,6 +33,8 @@ KEPT = 2048
 
 _MAXIMUM_MOVES = 256
 _PORTION, _PAUSE = 64, 0.01
+#: Bytes of a train that is remembered.
+_MOST_KEPT = 16_384
 
 
 @define
@@ -78,7 +80,7 @@ class Handover:
         """
         self._port.open()
 
-    def start(self, received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """
         See L{IDatagramPort.start}.
         """
@@ -132,6 +134,19 @@ class Handover:
             self._remember(datagrams)
         if self._moves:
             self._double(datagrams)
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        See L{IDatagramPort.sendTrains}.
+        """
+        self._port.sendTrains(trains)
+        if self._keeping:
+            for train in trains:
+                # Who sends more at once repairs what is lost by itself.
+                if len(train.data) <= _MOST_KEPT:
+                    self._remember([(datagram, train.address) for datagram in train.datagrams()])
+        if self._moves:
+            self._double([(datagram, train.address) for train in trains for datagram in train.datagrams()])
 
     def _remember(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
         recent = self._recent

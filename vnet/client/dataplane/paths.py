@@ -21,7 +21,7 @@ from attrs import define, field
 from zope.interface import implementer
 
 from vnet.interfaces import IDatagramPort
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["Carrier", "Datagrams", "Paths"]
 
@@ -38,12 +38,16 @@ class Carrier(Protocol):
         Send through the allocation.
         """
 
-    def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        The same of trains.
+        """
+
+    def received(self, train: Train, found: list[Train]) -> None:
         """
         The relay's server sent this to the UDP port.
 
-        @param found: gets what a peer sent through the relay.
-        @return: whether it may be meant for someone else too: a STUN response.
+        @param found: gets what a peer sent through the relay, and what may be meant for someone else too: a STUN response.
         """
 
 
@@ -60,7 +64,7 @@ class Paths:
     counters: Counter[str] = field(factory=Counter, init=False)
     _legs: dict[str, Carrier] = field(factory=dict, init=False)
     _servers: dict[Address, Carrier] = field(factory=dict, init=False)
-    _received: Callable[[Datagrams], None] | None = field(default=None, init=False)
+    _received: Callable[[Sequence[Train]], None] | None = field(default=None, init=False)
 
     @property
     def port(self) -> int:
@@ -75,7 +79,7 @@ class Paths:
         """
         self._udp.open()
 
-    def start(self, received: Callable[[Datagrams], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """
         See L{IDatagramPort.start}.
         """
@@ -149,6 +153,21 @@ class Paths:
         else:
             leg.send(datagrams)
 
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        See L{IDatagramPort.sendTrains}.
+        """
+        for train in trains:
+            via = train.address.via
+            if not via:
+                self._udp.sendTrains((train,))
+                continue
+            leg = self._legs.get(via)
+            if leg is None:
+                self.counters["noLeg"] += train.datagramCount
+            else:
+                leg.sendTrains((train,))
+
     def sendLimited(self, datagrams: Datagrams, hopLimit: int) -> None:
         """
         See L{IDatagramPort.sendLimited}; through a relay there is no such thing.
@@ -172,24 +191,22 @@ class Paths:
         sent: bool = way(data, addr)
         return sent
 
-    def deliver(self, datagrams: Datagrams) -> None:
+    def deliver(self, trains: Sequence[Train]) -> None:
         """
         Datagrams have come through a relay, or to a spare socket.
         """
-        if self._received is not None and datagrams:
-            self._received(datagrams)
+        if self._received is not None and trains:
+            self._received(trains)
 
-    def _arrived(self, datagrams: Datagrams) -> None:
+    def _arrived(self, trains: Sequence[Train]) -> None:
         servers = self._servers
         if servers:
-            found: list[tuple[bytes, Address]] = []
-            latest: Address | None = None
-            leg: Carrier | None = None
-            for each in datagrams:
-                if each[1] is not latest:
-                    latest = each[1]
-                    leg = servers.get(latest)
-                if leg is None or leg.received(each[0], found):
-                    found.append(each)
-            datagrams = found
-        self.deliver(datagrams)
+            found: list[Train] = []
+            for train in trains:
+                leg = servers.get(train.address)
+                if leg is None:
+                    found.append(train)
+                else:
+                    leg.received(train, found)
+            trains = found
+        self.deliver(trains)

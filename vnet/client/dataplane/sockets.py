@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from vnet.client.dataplane.paths import Datagrams, Paths
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["MAXIMUM_SOCKETS", "SpareSockets"]
 
@@ -36,12 +36,18 @@ class _Spare:
 
     name: str
     port: IDatagramPort
-    _deliver: Callable[[Datagrams], None]
+    _deliver: Callable[[Sequence[Train]], None]
     _named: dict[Address, Address] = field(factory=dict, init=False)
 
     def send(self, datagrams: Datagrams) -> None:
         """Send from this socket."""
         self.port.send(_plain(datagrams))
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """See L{IDatagramPort.sendTrains}."""
+        self.port.sendTrains(
+            [train._replace(address=Address(train.address.host, train.address.port)) for train in trains]
+        )
 
     def sendLimited(self, datagrams: Datagrams, hopLimit: int) -> None:
         """See L{IDatagramPort.sendLimited}."""
@@ -51,13 +57,13 @@ class _Spare:
         """See L{IDatagramPort.sendWhole}."""
         return self.port.sendWhole(data, Address(addr.host, addr.port))
 
-    def received(self, data: bytes, found: list[tuple[bytes, Address]]) -> bool:
+    def received(self, train: Train, found: list[Train]) -> None:
         """No server sends through a spare socket to the node's UDP port."""
-        return True
+        found.append(train)
 
-    def arrived(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
+    def arrived(self, trains: Sequence[Train]) -> None:
         """Datagrams have come to this socket."""
-        self._deliver([(data, self._name(source)) for data, source in datagrams])
+        self._deliver([train._replace(address=self._name(train.address)) for train in trains])
 
     def _name(self, source: Address) -> Address:
         named = self._named.get(source)

@@ -1,6 +1,6 @@
 # -*- test-case-name: vnet.test.priv.test_udp -*-
 """
-The node's one UDP port: a socket for IPv4 and IPv6, read in batches.
+The node's one UDP port: a socket for IPv4 and IPv6, read and written in trains.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -25,14 +26,14 @@ from vnet.errors import ConfigurationError
 from vnet.interfaceaddresses import interfaceAddresses
 from vnet.interfaces import IDatagramPort
 from vnet.linkwatcher import DEBOUNCE
-from vnet.values import Address
+from vnet.protocols.trainreader import TrainReader
+from vnet.values import Address, Buffer, Train
 
 __all__ = ["UdpPort"]
 
-BATCH = 64
 BUFFER = 7 << 20
-# Of all ports: what is read is copied at once.
-_BUFFER = memoryview(bytearray(65536))
+# Reads of one socket before others have their turn.
+_READS = 2
 _MAX_CACHED = 4096
 _MAPPED = "::ffff:"
 # Less than a LinkWatcher waits: who is told of a change must not be given what was true before it.
@@ -42,6 +43,11 @@ _ADDRESSES_FOR = DEBOUNCE / 2
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
 _IPV6_DONTFRAG, _PMTUDISC_PROBE = 62, 3
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+# linux/udp.h
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_segment = struct.Struct("H").pack
+#: Why the kernel does not cut a train: no such option, no checksums by the interface, a datagram that has to be fragmented.
+_UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
 #: What keeps a datagram whole, by whether it is IPv6; the path's MTU that the system knows, from whomever, does not count.
 _WHOLE = (
@@ -77,10 +83,8 @@ class UdpPort:
     port: int = attrs.field(default=0, init=False)
     counters: Counter[str] = attrs.field(factory=Counter, init=False)
     _socket: socket.socket | None = attrs.field(default=None, init=False)
-    _received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = attrs.field(
-        default=None, init=False
-    )
-    _sources: dict[_SocketAddress, Address] = attrs.field(factory=dict, init=False)
+    _received: Callable[[Sequence[Train]], None] | None = attrs.field(default=None, init=False)
+    _isJoining: bool = attrs.field(default=True, init=False)
     _destinations: dict[Address, _SocketAddress | None] = attrs.field(factory=dict, init=False)
     _addresses: tuple[float, Sequence[str]] | None = attrs.field(default=None, init=False)
 
@@ -110,7 +114,7 @@ class UdpPort:
             why = f"not available: {error.strerror}"
         return ConfigurationError(f"UDP port {self._wanted} is {why}")
 
-    def start(self, received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """
         See L{IDatagramPort.start}.
         """
@@ -137,6 +141,45 @@ class UdpPort:
                 sendto(data, destination)
             except OSError as error:
                 self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        See L{IDatagramPort.sendTrains}.
+        """
+        for data, stride, addr, _, _ in trains:
+            try:
+                destination = self._destinations[addr]
+            except KeyError:
+                destination = self._resolve(addr)
+            if self._socket is None or destination is None:
+                self.counters["closed" if self._socket is None else "noAddress"] += -(-len(data) // stride)
+                continue
+            try:
+                if len(data) <= stride:
+                    self._socket.sendto(data, destination)
+                elif self._isJoining:
+                    self._socket.sendmsg(
+                        (data,), ((_SOL_UDP, _UDP_SEGMENT, _segment(stride)),), 0, destination
+                    )
+                else:
+                    self._sendEach(data, stride, addr)
+            except OSError as error:
+                self._failed(error, data, stride, addr)
+
+    def _failed(self, error: OSError, data: Buffer, stride: int, addr: Address) -> None:
+        """
+        The kernel has not taken a train, or a datagram.
+        """
+        if len(data) <= stride or error.errno not in _UNCUT:
+            self.counters[errno.errorcode.get(error.errno or 0, "other")] += -(-len(data) // stride)
+            return
+        if error.errno != errno.EMSGSIZE:
+            self._isJoining = False
+            self._log.warn("this system does not cut trains of datagrams (UDP_SEGMENT): each is sent alone")
+        self._sendEach(data, stride, addr)
+
+    def _sendEach(self, data: Buffer, stride: int, addr: Address) -> None:
+        self.send([(bytes(data[place : place + stride]), addr) for place in range(0, len(data), stride)])
 
     def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
         """
@@ -208,41 +251,23 @@ class UdpPort:
 
     def doRead(self) -> None:
         """
-        Read what there is, up to 64 datagrams.
+        Read what there is, up to 64 datagrams and trains.
         """
-        if self._socket is None or self._received is None:
-            return
-        receive, buffer, sources = self._socket.recvfrom_into, _BUFFER, self._sources
-        batch: list[tuple[bytes, Address]] = []
-        for _ in range(BATCH):
-            try:
-                size, source = receive(buffer)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                # An error that an earlier datagram met on its way; reading it has cleared it.
-                self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
-                continue
-            addr = sources.get(source)
-            batch.append((bytes(buffer[:size]), self._canonical(source) if addr is None else addr))
-        if batch:
+        reader = _sharedReader()
+        for _ in range(_READS):
+            if self._socket is None or self._received is None:
+                return
+            trains = reader.read(self._socket.fileno())
+            if not trains:
+                return
             with self._log.failuresHandled("while datagrams are received"):
-                self._received(batch)
+                self._received(trains)
 
     def connectionLost(self, reason: Failure) -> None:
         """
         See L{IReadDescriptor}.
         """
         self.close()
-
-    def _canonical(self, source: _SocketAddress) -> Address:
-        host = source[0]
-        # Only an address that is mapped has dots and these words before it.
-        addr = Address(host.removeprefix(_MAPPED) if "." in host else str(ip_address(host)), source[1])
-        if len(self._sources) >= _MAX_CACHED:
-            self._sources.clear()
-        self._sources[source] = addr
-        return addr
 
     def _resolve(self, addr: Address) -> _SocketAddress | None:
         if len(self._destinations) >= _MAX_CACHED:
@@ -273,6 +298,14 @@ class UdpPort:
         return tuple(found)
 
 
+@cache
+def _sharedReader() -> TrainReader:
+    """
+    Of all ports, since what is read is used up at once.
+    """
+    return TrainReader()
+
+
 def _limit(isIpv6: bool, hopLimit: int) -> tuple[int, int, bytes]:
     """
     Control data for sendmsg; also of an IPv6 socket's IPv4 datagrams.
@@ -291,6 +324,8 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
         # Also of an IPv6 socket's IPv4 datagrams.
         opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
         _enlarge(opened)
+        with suppress(OSError):
+            opened.setsockopt(_SOL_UDP, _UDP_GRO, 1)
         opened.bind((host, port))
     except OSError:
         opened.close()

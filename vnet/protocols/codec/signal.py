@@ -5,7 +5,7 @@ The plaintext of a sealed signal: the ICE credentials and candidates that one pe
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-    |  Version = 1  |  Flags  |P|T|F|     Count     | Ufrag length  |
+    |  Version = 1  | Flags |C|P|T|F|     Count     | Ufrag length  |
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
     |                                                               |
     +                        Start (64 bits)                        +
@@ -22,8 +22,9 @@ The plaintext of a sealed signal: the ICE credentials and candidates that one pe
     |  Address, 4 bytes (family 4) or 16 (family 6), then foundation...
 
 All numbers are big-endian.  Flag F (value 1) says that no more candidates follow for this start, T (value 2) that the
-traits of the sender's NAT are there, P (value 4) that a prediction is, see L{vnet.protocols.codec.natsignal}; the other
-flags are zero when sent and ignored when read.  Type is 1 host, 2 server-reflexive, 3 peer-reflexive, 4
+traits of the sender's NAT are there, P (value 4) that a prediction is, see L{vnet.protocols.codec.natsignal}, C (value 8) that
+the sender takes inner packets whose checksum of TCP or UDP holds the sum of the pseudo-header only: the tunnel authenticates
+them; the other flags are zero when sent and ignored when read.  Type is 1 host, 2 server-reflexive, 3 peer-reflexive, 4
 relay.  Start is the C{start} of the rendezvous that the signal answers, so that the candidates of an older
 attempt are told from those of this one; each signal of one start holds the same credentials, and candidates
 that add to those of the signals before.  Text is ASCII of the characters that RFC 8445 calls ice-char:
@@ -64,7 +65,7 @@ MAXIMUM_SIZE = 1500
 T = TypeVar("T")
 
 _VERSION = 1
-_FINAL, _TRAITS, _PREDICTION = 1, 2, 4
+_FINAL, _TRAITS, _PREDICTION, _PARTIAL = 1, 2, 4, 8
 _HEAD = struct.Struct("!BBBBQB")
 _CANDIDATE = struct.Struct("!BBHI")
 _KINDS = ("host", "srflx", "prflx", "relay")
@@ -100,6 +101,7 @@ class Signal:
     @ivar start: microseconds of the mediator's clock, 0 to 2**64 - 1.
     @ivar candidates: at most L{MAXIMUM_CANDIDATES}.
     @ivar final: whether these are the last candidates for this start.
+    @ivar partial: whether the sender takes inner packets with unfinished checksums.
     @ivar traits: the NAT in front of the sender, if it knows; C{prediction} the ports of its mappings there.
     """
 
@@ -109,6 +111,7 @@ class Signal:
     final: bool = False
     traits: Traits | None = None
     prediction: Prediction | None = None
+    partial: bool = False
 
 
 def encode(signal: Signal) -> bytes:
@@ -120,7 +123,7 @@ def encode(signal: Signal) -> bytes:
     if len(signal.candidates) > MAXIMUM_CANDIDATES or not 0 <= signal.start < 1 << 64:
         raise ValueError("too many candidates in a signal, or a start out of range")
     ufrag, password = signal.credentials.ufrag.encode(), signal.credentials.password.encode()
-    flags = _FINAL if signal.final else 0
+    flags = _FINAL * signal.final | _PARTIAL * signal.partial
     tail = b""
     if signal.traits is not None:
         flags |= _TRAITS
@@ -158,7 +161,8 @@ def decode(data: bytes) -> Signal:
     prediction = _known(decodePrediction, reader.take(PREDICTION_SIZE)) if flags & _PREDICTION else None
     if reader.offset != len(data):
         raise DecodeError("a signal with bytes after its end")
-    return Signal(start, credentials, candidates, bool(flags & _FINAL), traits, prediction)
+    final, partial = bool(flags & _FINAL), bool(flags & _PARTIAL)
+    return Signal(start, credentials, candidates, final, traits, prediction, partial)
 
 
 def _known(read: Callable[[bytes], T], data: bytes) -> T | None:

@@ -12,7 +12,8 @@ The header of a WireGuard transport message (whitepaper section 5.4.6), 16 bytes
 The least message is 32 bytes: a keepalive, that seals nothing.  The AEAD's nonce is four zero bytes and the
 counter as it stands in the header.
 
-The data path does not call L{decodeTransport} for each packet: it compares L{headerPrefix} and slices.
+The data path does not call L{decodeTransport} for each packet: C{writeHeader} and C{readHeader} take the first 8 bytes, which
+all messages of a session have in common, as one number.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ __all__ = [
     "decodeTransport",
     "encodeTransport",
     "headerPrefix",
+    "packNonce",
+    "readHeader",
+    "writeHeader",
 ]
 
 HEADER_SIZE = 16
@@ -43,6 +47,16 @@ TRANSPORT_TYPE = b"\x04\x00\x00\x00"
 
 _HEADER = Struct("<IIQ")
 _PREFIX = Struct("<II")
+_HALVES = Struct("<QQ")
+
+#: Write a header: to a buffer, at a place, its first 8 bytes as a number, the counter.
+writeHeader = _HALVES.pack_into
+
+#: Read a header, the same way: the buffer and the place.
+readHeader = _HALVES.unpack_from
+
+#: The nonce of a counter.
+packNonce = Struct("<4xQ").pack
 
 
 @attrs.frozen

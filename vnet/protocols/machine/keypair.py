@@ -7,13 +7,14 @@ once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from vnet.protocols.codec.transport import headerPrefix
 from vnet.protocols.machine.noise import TransportKeys
 from vnet.protocols.machine.replay import ReplayWindow
+from vnet.values import Buffer
 
 if TYPE_CHECKING:
     from vnet.protocols.machine.session import Session
@@ -39,7 +40,8 @@ REJECT_AFTER_TIME = 180.0
 #: Sessions that were replaced and are still received under: with two, the one that the peer sends with is always there.
 MAXIMUM_RETIRED = 2
 
-_Cipher = Callable[[bytes, bytes, None], bytes]
+_Cipher = Callable[[bytes, Buffer, None], bytes]
+_CipherInto = Callable[[bytes, Buffer, None, memoryview], int]
 
 
 class Keypair:
@@ -48,8 +50,9 @@ class Keypair:
 
     @ivar session: whose it is.
     @ivar localIndex: by which the peer addresses us.
-    @ivar prefix: the first 8 bytes of each message that we send.
-    @ivar seal: the cipher of what we send: nonce, plaintext, L{None}.
+    @ivar prefix: the first 8 bytes of each message that we send; C{prefixNumber} the same as a little-endian number, and
+        C{received} that of each message that we receive.
+    @ivar seal: the cipher of what we send: nonce, plaintext, L{None}; C{sealInto} takes a buffer for the result, too.
     @ivar open: the cipher of what we receive; raises C{InvalidTag}.
     @ivar sent: the next counter to send.
     @ivar isInitiator: whether we began the handshake, so that it is on us to rekey by age.
@@ -65,8 +68,11 @@ class Keypair:
         "localIndex",
         "open",
         "prefix",
+        "prefixNumber",
+        "received",
         "replay",
         "seal",
+        "sealInto",
         "sent",
         "session",
     )
@@ -86,7 +92,11 @@ class Keypair:
         self.session = session
         self.localIndex = localIndex
         self.prefix = headerPrefix(remoteIndex)
-        self.seal: _Cipher = ChaCha20Poly1305(keys.send).encrypt
+        self.prefixNumber = int.from_bytes(self.prefix, "little")
+        self.received = int.from_bytes(headerPrefix(localIndex), "little")
+        sending = ChaCha20Poly1305(keys.send)
+        self.seal: _Cipher = sending.encrypt
+        self.sealInto: _CipherInto = sending.encrypt_into
         self.open: _Cipher = ChaCha20Poly1305(keys.receive).decrypt
         keys.wipe()
         self.sent = 0
@@ -119,10 +129,10 @@ class Keypair:
         """
         Let go of the ciphers.  The keypair may not be used again.
         """
-        self.seal = self.open = _erased
+        self.seal = self.open = self.sealInto = _erased
 
 
-def _erased(nonce: bytes, data: bytes, associated: None) -> bytes:
+def _erased(*_: object) -> NoReturn:
     raise RuntimeError("the keys of this session have been erased")
 
 

@@ -2,29 +2,28 @@
 """
 The receiving half of the data path: transport messages to inner packets.
 
-A batch is worked on in runs: messages in a row with the same first 8 bytes are of the same keypair, and
-what is done for a peer is done once for each run.
+A train is worked on in stretches: messages in a row with the same first 8 bytes are of the same keypair, and what is done
+for a peer is done once for each stretch.  The packets come out in runs (L{vnet.protocols.codec.runs}), of which the first
+packet stands for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 
-from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, TRANSPORT_TYPE
+from vnet.protocols.codec.runs import Run, runsOf
+from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, readHeader
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
 from vnet.protocols.machine.keypair import REJECT_AFTER_MESSAGES, Keypair
+from vnet.protocols.machine.replay import MOST_AHEAD
 from vnet.protocols.machine.session import Session
 from vnet.protocols.machine.wireguardevents import PacketsReceived
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["Opener"]
-
-_NONCE_HEAD = bytes(4)
-
-Datagram = tuple[bytes, Address]
 
 
 class Opener:
@@ -42,105 +41,130 @@ class Opener:
         self._allowed = allowed
         self._touched = touched
 
-    def open(self, datagrams: Sequence[Datagram], start: int, now: float) -> int:
+    def open(self, train: Train, first: int, now: float) -> int:
         """
-        Open one run.
+        Open one stretch.
 
-        @param start: the place of the first of the run, which is of type 4.
-        @return: the place of the first datagram after the run.
+        @param first: the number of the first message of it in the train, which is of type 4 and of 32 bytes at least.
+        @return: the number of the first datagram after it.
         """
-        head = datagrams[start][0][:8]
+        data, stride, source, start, end = train
+        place = first * stride + start
+        head, _ = readHeader(data, place)
         keypair = self._keypair(head, now)
         if keypair is None:
             self._device.counters["noSession"] += 1
-            return start + 1
-        end = start + 1
-        while end < len(datagrams) and datagrams[end][0][:8] == head:
-            end += 1
-        self._openRun(keypair, datagrams[start:end], now)
-        return end
+            return first + 1
+        openSealed = keypair.open
+        plaintexts: list[bytes] = []
+        counters: list[int] = []
+        view = memoryview(data)
+        total = len(view)
+        size = end - start
+        number = first
+        while place + OVERHEAD <= total:
+            prefix, counter = readHeader(view, place)
+            if prefix != head:
+                break
+            number += 1
+            sealed = view[place + HEADER_SIZE : place + size]
+            place += stride
+            try:
+                plaintext = openSealed(packNonce(counter), sealed, None)
+            except InvalidTag:
+                self._device.counters["badTag"] += 1
+                continue
+            counters.append(counter)
+            plaintexts.append(plaintext)
+        if counters:
+            self._deliver(keypair, plaintexts, counters, source, now)
+        return number
 
-    def _keypair(self, head: bytes, now: float) -> Keypair | None:
-        entry = self._device.indices.entries.get(int.from_bytes(head[4:8], "little"))
+    def _keypair(self, head: int, now: float) -> Keypair | None:
+        entry = self._device.indices.entries.get(head >> 32)
         if isinstance(entry, Keypair) and entry.isAlive(now):
             return entry
         return None
 
-    def _openRun(self, keypair: Keypair, run: Sequence[Datagram], now: float) -> None:
-        openSealed = keypair.open
-        accept = keypair.accept
-        replay = keypair.replay
-        counters = self._device.counters
-        plaintexts: list[bytes] = []
-        append = plaintexts.append
-        source: Address | None = None
-        size = 0
-        for data, addr in run:
-            if len(data) < OVERHEAD:
-                counters["tooShort"] += 1
-                continue
-            number = data[8:16]
-            try:
-                plaintext = openSealed(_NONCE_HEAD + number, data[HEADER_SIZE:], None)
-            except InvalidTag:
-                counters["badTag"] += 1
-                continue
-            counter = int.from_bytes(number, "little")
-            if counter >= REJECT_AFTER_MESSAGES or not accept(counter):
-                counters["replayed"] += 1
-                continue
-            size += len(data)
-            if counter == replay.greatest:
-                source = addr
-            if plaintext:
-                append(plaintext)
-        if size:
-            self._deliver(keypair, plaintexts, size, source, now)
-
     def _deliver(
-        self, keypair: Keypair, plaintexts: list[bytes], size: int, source: Address | None, now: float
+        self,
+        keypair: Keypair,
+        plaintexts: list[bytes],
+        counters: list[int],
+        source: Address,
+        now: float,
     ) -> None:
+        before = keypair.replay.greatest
+        fresh = self._new(keypair, plaintexts, counters)
+        if fresh is None:
+            return
+        newest = source if keypair.replay.greatest > before else None
+        size = sum(map(len, fresh)) + OVERHEAD * len(fresh)
+        packets = [packet for packet in fresh if packet] if b"" in fresh else fresh
         session = keypair.session
-        session.receiveTransport(keypair, size, source, bool(plaintexts), now)
-        packets = self._check(session, plaintexts)
-        if packets:
-            self._device.tell(PacketsReceived(session.publicKey, tuple(packets)))
+        session.receiveTransport(keypair, size, newest, bool(packets), now)
+        runs = self._check(session, packets)
+        if runs:
+            self._device.tell(PacketsReceived(session.publicKey, runs))
         self._touched(session)
 
-    def _check(self, session: Session, plaintexts: list[bytes]) -> list[bytes]:
+    def _new(self, keypair: Keypair, plaintexts: list[bytes], counters: list[int]) -> list[bytes] | None:
         """
-        Keep the packets that the peer may send, without their padding.
+        Those that are no replays; L{None} if none is.
         """
-        hosts = self._allowed.hosts.get
-        find = self._allowed.find
+        count, first = len(counters), counters[0]
+        inARow = count == 1 or counters == list(range(first, first + count))
+        inARow &= count <= MOST_AHEAD and first + count <= REJECT_AFTER_MESSAGES
+        if inARow and keypair.replay.acceptAhead(first, count):
+            return plaintexts
+        accept = keypair.accept
+        fresh = [
+            plaintext
+            for plaintext, counter in zip(plaintexts, counters, strict=True)
+            if counter < REJECT_AFTER_MESSAGES and accept(counter)
+        ]
+        self._device.counters["replayed"] += count - len(fresh)
+        return fresh or None
+
+    def _check(self, session: Session, packets: list[bytes]) -> list[Run]:
+        """
+        Keep the packets that the peer may send, without their padding, in runs.
+        """
+        hosts, find = self._allowed.hosts.get, self._allowed.find
         counters = self._device.counters
-        packets: list[bytes] = []
-        append = packets.append
-        for packet in plaintexts:
-            size = len(packet)
-            version = packet[0] >> 4
-            if version == 4 and size >= 20:
-                length = packet[2] << 8 | packet[3]
-                least = 20
-                source = packet[12:16]
-            elif version == 6 and size >= 40:
-                length = (packet[4] << 8 | packet[5]) + 40
-                least = 40
-                source = packet[8:24]
+        runs = []
+        for run in runsOf(packets):
+            first = run[0]
+            if len(run) == 1:
+                reason = _trim(run)
+                if reason:
+                    counters[reason] += 1
+                    continue
+            source = first[12:16] if first[0] >> 4 == 4 else first[8:24]
+            if hosts(source) is session or find(source) is session:
+                runs.append(run)
             else:
-                counters["notIp"] += 1
-                continue
-            if not least <= length <= size:
-                counters["badLength"] += 1
-            elif hosts(source) is session or find(source) is session:
-                append(packet if length == size else packet[:length])
-            else:
-                counters["wrongSource"] += 1
-        return packets
+                counters["wrongSource"] += len(run)
+        return runs
 
 
-def isTransport(data: bytes) -> bool:
+def _trim(run: Run) -> str:
     """
-    Whether a datagram is for L{Opener}.
+    Take the padding from a lone packet.
+
+    @return: what is wrong with it.
     """
-    return data[:4] == TRANSPORT_TYPE
+    packet = run[0]
+    size = len(packet)
+    version = packet[0] >> 4
+    if version == 4 and size >= 20:
+        length, least = packet[2] << 8 | packet[3], 20
+    elif version == 6 and size >= 40:
+        length, least = (packet[4] << 8 | packet[5]) + 40, 40
+    else:
+        return "notIp"
+    if not least <= length <= size:
+        return "badLength"
+    if length < size:
+        run[0] = packet[:length]
+    return ""

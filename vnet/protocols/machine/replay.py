@@ -5,7 +5,10 @@ The anti-replay window of RFC 6479: a ring of blocks, so that moving on never sh
 
 from __future__ import annotations
 
-__all__ = ["WINDOW", "ReplayWindow"]
+__all__ = ["MOST_AHEAD", "WINDOW", "ReplayWindow"]
+
+#: Counters in a row that are marked at once.
+MOST_AHEAD = 64
 
 #: Bits of the ring.
 _BITS = 8192
@@ -30,6 +33,33 @@ class ReplayWindow:
     def __init__(self) -> None:
         self.greatest = -1
         self._ring = bytearray(_BLOCKS)
+
+    def acceptAhead(self, first: int, count: int) -> bool:
+        """
+        Mark counters in a row as seen, if all of them are beyond the greatest.  To be called only when their packets are
+        authentic.
+
+        @param count: at most L{MOST_AHEAD}.
+        @return: whether that is so; if not, nothing is marked.
+        """
+        greatest = self.greatest
+        if first <= greatest:
+            return False
+        last = first + count - 1
+        ring = self._ring
+        block, end = first >> 3, last >> 3
+        ahead = end - (greatest >> 3)
+        if ahead >= _BLOCKS:
+            ring[:] = bytes(_BLOCKS)
+        elif ahead:
+            for fresh in range(end - ahead + 1, end + 1):
+                ring[fresh & _BLOCK_MASK] = 0
+        bits = (1 << count) - 1 << (first & 7)
+        for slot in range(block, end + 1):
+            ring[slot & _BLOCK_MASK] |= bits & 0xFF
+            bits >>= 8
+        self.greatest = last
+        return True
 
     def accept(self, counter: int) -> bool:
         """

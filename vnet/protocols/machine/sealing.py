@@ -1,51 +1,122 @@
 # -*- test-case-name: vnet.test.test_opening -*-
 """
-The sending half of the data path: inner packets to transport messages.
+The sending half of the data path: inner packets to transport messages, in trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
+from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, writeHeader
 from vnet.protocols.machine.keypair import Keypair
-from vnet.values import Address
+from vnet.values import Address, Buffer, Pieces, Train
 
-__all__ = ["sealPackets"]
+__all__ = ["PacketTrain", "sealPackets", "sealSegments"]
+
+#: Datagrams and bytes of a train: what Linux takes with one call (UDP_MAX_SEGMENTS, and an IP packet).
+_MOST, _LONGEST = 64, 65_000
 
 _PADDING = [bytes(size) for size in range(16)]
 _NONCE_HEAD = bytes(4)
 
 
-def sealPackets(
-    keypair: Keypair,
-    packets: Sequence[bytes],
-    endpoint: Address,
-    mtu: int,
-    datagrams: list[tuple[bytes, Address]],
-) -> int:
+class PacketTrain(Protocol):
     """
-    Pad and seal each packet and append it to C{datagrams}.
+    Packets of one size, to be gone through once, each used before the next is asked for.
+
+    @ivar count: how many there are.
+    @ivar size: of each but the last, bytes.
+    @ivar lastSize: of the last one, at most C{size}.
+    """
+
+    count: int
+    size: int
+    lastSize: int
+
+    def __iter__(self) -> Iterator[memoryview]: ...
+
+
+def _padding(size: int, mtu: int) -> bytes:
+    return _PADDING[min(-size & 15, max(mtu - size, 0))]
+
+
+def sealPackets(keypair: Keypair, packets: Sequence[bytes], endpoint: Address, mtu: int) -> list[Train]:
+    """
+    Pad and seal packets.
 
     @param packets: no more than the keypair can send; an empty one makes a keepalive.
-    @return: the bytes of the new datagrams.
+    @return: trains, in this order: packets in a row that have one size make one.
     """
     counter = keypair.sent
     # Taken before the first is used: whatever happens below, no counter is used twice.
     keypair.sent = counter + len(packets)
-    seal = keypair.seal
-    prefix = keypair.prefix
-    append = datagrams.append
-    total = 0
+    seal, prefix = keypair.seal, keypair.prefix
+    trains: list[Train] = []
+    parts: list[bytes] = []
+    stride = count = 0
     for packet in packets:
         number = counter.to_bytes(8, "little")
         counter += 1
-        size = len(packet)
-        padding = -size & 15
-        if padding:
-            room = mtu - size
-            if room > 0:
-                packet += _PADDING[padding if padding < room else room]
-        datagram = prefix + number + seal(_NONCE_HEAD + number, packet, None)
-        total += len(datagram)
-        append((datagram, endpoint))
-    return total
+        if len(packet) & 15:
+            packet += _padding(len(packet), mtu)
+        size = len(packet) + OVERHEAD
+        if size != stride or count == _MOST:
+            # The last of a train may be shorter.
+            joins = size < stride and count < _MOST
+            if parts and not joins:
+                trains.append(Train(b"".join(parts), stride, endpoint, 0, stride))
+                parts, count = [], 0
+            if joins:
+                parts += (prefix, number, seal(_NONCE_HEAD + number, packet, None))
+                trains.append(Train(b"".join(parts), stride, endpoint, 0, stride))
+                parts, stride, count = [], 0, 0
+                continue
+            stride = size
+        parts += (prefix, number, seal(_NONCE_HEAD + number, packet, None))
+        count += 1
+    if parts:
+        trains.append(Train(b"".join(parts), stride, endpoint, 0, stride))
+    return trains
+
+
+def sealSegments(
+    keypair: Keypair, segments: PacketTrain, endpoint: Address, mtu: int, output: Pieces
+) -> list[Train]:
+    """
+    Pad and seal a train of packets.
+
+    @param segments: no more than the keypair can send.
+    @param output: what the trains lie in.
+    """
+    count, size = segments.count, segments.size
+    padding = _padding(size, mtu)
+    stride = size + len(padding) + OVERHEAD
+    if count * stride > len(output.memory):
+        return sealPackets(keypair, [bytes(packet) for packet in segments], endpoint, mtu)
+    counter = keypair.sent
+    keypair.sent = counter + count
+    seal, prefix, memory = keypair.sealInto, keypair.prefixNumber, output.memory
+    place = 0
+    last = count - 1
+    packets = iter(segments)
+    for _, sealed in zip(
+        range(last), output.cut(HEADER_SIZE, stride, stride - HEADER_SIZE, last), strict=False
+    ):
+        packet: Buffer = next(packets)
+        writeHeader(memory, place, prefix, counter)
+        seal(packNonce(counter), bytes(packet) + padding if padding else packet, None, sealed)
+        counter += 1
+        place += stride
+    packet = next(packets)
+    padding = _padding(segments.lastSize, mtu)
+    if padding:
+        packet = bytes(packet) + padding
+    end = place + len(packet) + OVERHEAD
+    writeHeader(memory, place, prefix, counter)
+    seal(packNonce(counter), packet, None, memory[place + HEADER_SIZE : end])
+    portion = min(_MOST, _LONGEST // stride) * stride
+    return [
+        Train(memory[begin : min(begin + portion, end)], stride, endpoint, 0, stride)
+        for begin in range(0, end, portion)
+    ]

@@ -13,7 +13,7 @@ from vnet.protocols.machine.device import BACKLOG, Device
 from vnet.protocols.machine.handshake import Handshake, HandshakeResult
 from vnet.protocols.machine.keypair import REJECT_AFTER_TIME, Keypair, Keypairs
 from vnet.protocols.machine.noise import OpenedInitiation
-from vnet.protocols.machine.sealing import sealPackets
+from vnet.protocols.machine.sealing import PacketTrain, sealPackets, sealSegments
 from vnet.protocols.machine.timers import (
     ERASE_AFTER_TIME,
     JITTER,
@@ -29,7 +29,7 @@ from vnet.protocols.machine.wireguardevents import (
     SessionEstablished,
     SessionExpired,
 )
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["MAX_QUEUED", "Session"]
 
@@ -86,18 +86,66 @@ class Session:
         Seal packets, or queue them and make a session.
         """
         device = self._device
+        keypair = self._sender(packets, now)
+        if keypair is None or self.endpoint is None:
+            return
+        if len(device.datagrams) + len(packets) > BACKLOG:
+            device.counters["backlog"] += len(packets)
+        else:
+            self._seal(keypair, self.endpoint, packets, now)
+            self._expectAnswer(now)
+
+    def sealPackets(self, packets: Sequence[bytes], now: float) -> Sequence[Train]:
+        """
+        Seal packets for the caller to send at once, or queue them and make a session.
+        """
+        keypair = self._sender(packets, now)
+        if keypair is None or self.endpoint is None:
+            return ()
+        trains = sealPackets(keypair, packets, self.endpoint, self._device.mtu)
+        self._sealed(keypair, trains, now)
+        return trains
+
+    def sealSegments(self, segments: PacketTrain, now: float) -> Sequence[Train]:
+        """
+        The same of a segment train.
+
+        @return: valid until the next call.
+        """
+        keypair = self._keypairs.current
+        if keypair is None or self.endpoint is None or not keypair.canSend(segments.count, now):
+            self.send([bytes(packet) for packet in segments], now)
+            return ()
+        device = self._device
+        trains = sealSegments(keypair, segments, self.endpoint, device.mtu, device.output)
+        self._sealed(keypair, trains, now)
+        return trains
+
+    def _sender(self, packets: Sequence[bytes], now: float) -> Keypair | None:
+        """
+        What to seal packets with; where they have to wait they do, and this gives L{None}.
+        """
         keypair = self._keypairs.current
         if keypair is None or not keypair.canSend(len(packets), now):
             self._enqueue(packets)
             self._begin(now)
-        elif self.endpoint is None:
+            return None
+        if self.endpoint is None:
             self._enqueue(packets)
-        elif len(device.datagrams) + len(packets) > BACKLOG:
-            device.counters["backlog"] += len(packets)
-        else:
-            self._seal(keypair, self.endpoint, packets, now)
-            if self._timers.silence is None:
-                self._timers.silence = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
+            return None
+        return keypair
+
+    def _sealed(self, keypair: Keypair, trains: Sequence[Train], now: float) -> None:
+        for train in trains:
+            self._txBytes += len(train.data)
+        self._timers.keepalive = None
+        if keypair.wantsRekey(now):
+            self._begin(now)
+        self._expectAnswer(now)
+
+    def _expectAnswer(self, now: float) -> None:
+        if self._timers.silence is None:
+            self._timers.silence = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
 
     def keepalive(self, now: float) -> None:
         """
@@ -265,7 +313,9 @@ class Session:
 
     def _seal(self, keypair: Keypair, endpoint: Address, packets: Sequence[bytes], now: float) -> None:
         device = self._device
-        self._txBytes += sealPackets(keypair, packets, endpoint, device.mtu, device.datagrams)
+        for train in sealPackets(keypair, packets, endpoint, device.mtu):
+            self._txBytes += len(train.data)
+            device.datagrams += [(datagram, endpoint) for datagram in train.datagrams()]
         self._timers.keepalive = None
         if keypair.wantsRekey(now):
             self._begin(now)

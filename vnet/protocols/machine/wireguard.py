@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.handshake import CookieReply, Initiation, decodeHandshake
+from vnet.protocols.codec.transport import OVERHEAD, TRANSPORT_TYPE
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
 from vnet.protocols.machine.gate import HandshakeGate
@@ -25,8 +26,9 @@ from vnet.protocols.machine.handshake import checkPresharedKeys
 from vnet.protocols.machine.indices import IndexTable
 from vnet.protocols.machine.keypair import Keypair
 from vnet.protocols.machine.noise import StaticKey, openInitiation
-from vnet.protocols.machine.opening import Opener, isTransport
+from vnet.protocols.machine.opening import Opener
 from vnet.protocols.machine.schedule import Schedule
+from vnet.protocols.machine.sealing import PacketTrain
 from vnet.protocols.machine.session import Session
 from vnet.protocols.machine.timestamps import Timestamps
 from vnet.protocols.machine.wireguardevents import (
@@ -38,7 +40,7 @@ from vnet.protocols.machine.wireguardevents import (
     SessionExpired,
     WireGuardEvent,
 )
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = [
     "EndpointMoved",
@@ -50,6 +52,9 @@ __all__ = [
     "WireGuard",
     "WireGuardEvent",
 ]
+
+
+_HANDSHAKE = frozenset(bytes((kind, 0, 0, 0)) for kind in (1, 2, 3))
 
 
 class WireGuard:
@@ -200,6 +205,28 @@ class WireGuard:
         session.send(packets, now)
         self._reschedule(session)
 
+    def sealPackets(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> Sequence[Train]:
+        """
+        The same, for a caller that sends them itself, at once.
+
+        @return: what there is to send now.
+        """
+        session = self._peers[publicKey]
+        trains = session.sealPackets(packets, now)
+        self._reschedule(session)
+        return trains
+
+    def sealSegments(self, publicKey: bytes, segments: PacketTrain, now: float) -> Sequence[Train]:
+        """
+        The same of a segment train.
+
+        @return: what there is to send now.  Its buffer is used again by the next call.
+        """
+        session = self._peers[publicKey]
+        trains = session.sealSegments(segments, now)
+        self._reschedule(session)
+        return trains
+
     def initiate(self, publicKey: bytes, now: float) -> None:
         """
         Begin a handshake now, in place of any that is under way: when a path was found, say.
@@ -222,20 +249,36 @@ class WireGuard:
         """
         A datagram has come.
         """
-        self.receiveBatch(((data, addr),), now)
+        strangers = self.receiveTrains((Train.single(data, addr),), now)
+        if strangers:
+            self.counters["malformed"] += len(strangers)
 
-    def receiveBatch(self, datagrams: Sequence[tuple[bytes, Address]], now: float) -> None:
+    def receiveTrains(self, trains: Sequence[Train], now: float) -> Sequence[tuple[bytes, Address]]:
         """
         Datagrams have come, in this order.
+
+        @return: those that are not of this protocol.
         """
-        place = 0
-        while place < len(datagrams):
-            data, addr = datagrams[place]
-            if isTransport(data):
-                place = self._opener.open(datagrams, place, now)
-            else:
-                self._receiveHandshake(data, addr, now)
-                place += 1
+        strangers: list[tuple[bytes, Address]] = []
+        for train in trains:
+            data, stride, addr, start, end = train
+            count = train.datagramCount
+            number = 0
+            while number < count:
+                place = number * stride + start
+                size = (len(data) if number == count - 1 else number * stride + end) - place
+                kind = data[place : place + 4]
+                if kind == TRANSPORT_TYPE and size >= OVERHEAD:
+                    number = self._opener.open(train, number, now)
+                    continue
+                number += 1
+                if kind == TRANSPORT_TYPE:
+                    self.counters["tooShort"] += 1
+                elif bytes(kind) in _HANDSHAKE:
+                    self._receiveHandshake(bytes(data[place : place + size]), addr, now)
+                else:
+                    strangers.append((bytes(data[place : place + size]), addr))
+        return strangers
 
     def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
         """

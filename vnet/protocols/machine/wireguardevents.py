@@ -6,8 +6,11 @@ Each C{publicKey} is the 32 bytes of the peer's static key.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
+from vnet.protocols.codec.runs import Run
 from vnet.values import Address
 
 __all__ = [
@@ -25,10 +28,18 @@ __all__ = [
 class PacketsReceived:
     """
     Inner IP packets have come: authentic, new, from an address of the peer, and without padding.
+
+    @ivar runs: the packets in runs, see L{vnet.protocols.codec.runs}: what the first one of a run says of source and
+        destination is true of all.
     """
 
     publicKey: bytes
-    packets: tuple[bytes, ...]
+    runs: Sequence[Run]
+
+    @property
+    def packets(self) -> tuple[bytes, ...]:
+        """All of them."""
+        return tuple(packet for run in self.runs for packet in run)
 
 
 @attrs.frozen

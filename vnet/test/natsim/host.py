@@ -13,7 +13,7 @@ from zope.interface import implementer
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
 from vnet.test.natsim.realm import HOPS, Realm
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["Host", "NatHost", "SimPort"]
 
@@ -147,9 +147,7 @@ class SimPort:
     _wanted: int = 0
     port: int = attrs.field(default=0, init=False)
     sent: int = attrs.field(default=0, init=False)
-    _received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = attrs.field(
-        default=None, init=False
-    )
+    _received: Callable[[Sequence[Train]], None] | None = attrs.field(default=None, init=False)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -162,7 +160,7 @@ class SimPort:
         """
         self.port = self._computer.bind(self, self._wanted)
 
-    def start(self, received: Callable[[Sequence[tuple[bytes, Address]]], None]) -> None:
+    def start(self, received: Callable[[Sequence[Train]], None]) -> None:
         """
         See L{IDatagramPort.start}.
         """
@@ -173,6 +171,12 @@ class SimPort:
         See L{IDatagramPort.send}.
         """
         self.sendLimited(datagrams, HOPS)
+
+    def sendTrains(self, trains: Sequence[Train]) -> None:
+        """
+        See L{IDatagramPort.sendTrains}.
+        """
+        self.send([(datagram, train.address) for train in trains for datagram in train.datagrams()])
 
     def sendLimited(self, datagrams: Sequence[tuple[bytes, Address]], hopLimit: int) -> None:
         """
@@ -209,7 +213,7 @@ class SimPort:
         A datagram has come.
         """
         if self._received is not None:
-            self._received([(data, source)])
+            self._received([Train.single(data, source)])
 
 
 def _sourceTowards(addresses: dict[str, Realm], destination: Address) -> str | None:

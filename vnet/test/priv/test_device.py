@@ -172,14 +172,14 @@ class TapDeviceTests(DeviceContract):
         command("ip link delete vnet0")
         self.reactor.turn()
         self.assertEqual(self.reactor.readers, [])
-        self.tap.write([frame(1)])
+        self.write(frame(1))
 
     def test_down(self) -> None:
         """While the interface is down frames are dropped and counted; afterwards it works on."""
         received = self.started()
         command("ip link set vnet0 down")
         self.reactor.turn()
-        self.tap.write([frame(1)])
+        self.write(frame(1))
         self.assertEqual(self.tap.counters["EIO"], 1)
         command("ip link set vnet0 up")
         self.packetSocket = None
@@ -190,7 +190,9 @@ class TapDeviceTests(DeviceContract):
         """A wake hands over what has gathered as one batch, of 64 frames at most."""
         self.started()
         sizes: list[int] = []
-        self.tap.start(lambda frames: sizes.append(sum(each[12:14] == EXPERIMENTAL for each in frames)))
+        self.tap.start(
+            lambda frames: sizes.append(sum(bytes(each)[22:24] == EXPERIMENTAL for each in frames))
+        )
         self.systemSends([frame(1)] * 100)
         self.assertEqual(sum(sizes), 100)
         self.assertTrue(50 <= sizes[0] <= 64, sizes)

@@ -100,11 +100,11 @@ class UdpPortTests(PortContract):
         sizes: list[int] = []
         for port in (one, two):
             port.open()
-        two.start(lambda datagrams: sizes.append(len(datagrams)))
+        two.start(lambda trains: sizes.append(sum(train.datagramCount for train in trains)))
         one.send([(b"x" * 1400, Address("127.0.0.1", two.port))] * 2000)
         self.turn()
         self.assertEqual(sum(sizes), 2000)
-        self.assertEqual(max(sizes), 64)
+        self.assertGreater(max(sizes), 1)
 
     def test_noDontFragment(self) -> None:
         """Datagrams leave without the don't-fragment bit: one larger than the MTU is fragmented."""

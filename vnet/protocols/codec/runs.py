@@ -1,0 +1,258 @@
+# -*- test-case-name: vnet.test.test_runs -*-
+"""
+Packets in a row that are segments of one train: what L{vnet.protocols.codec.segmentation} cuts, found and joined again (GRO).
+
+In a train that a kernel has made each header but the last follows from the first: as numbers they grow by the same amount.
+So one comparison of bytes tells that a packet belongs to the run, and all that is to be checked is checked of its first packet.
+
+Joined are only packets that the kernel would cut the same way again (RFC 9293; RFC 6864 for the identification of packets that
+may not be fragmented, which means nothing), and only while their checksums are unfinished: the field holds the sum of the
+pseudo-header.  A finished checksum holds that by chance in one packet of 65,535, and is right then all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+
+from vnet.protocols.codec import virtio
+from vnet.protocols.codec.ethernet import HEADER
+from vnet.protocols.codec.ip import TCP, UDP
+from vnet.protocols.codec.segmentation import pseudoSum
+from vnet.values import Buffer
+
+__all__ = ["MOST", "Run", "join", "partialHeader", "runsOf"]
+
+Run = list[bytes]
+
+#: Packets of a run, and bytes of its payloads.
+MOST, _LONGEST = 64, 65_000
+
+_FIN_PSH, _CWR, _ACK = 0x09, 0x80, 0x10
+_MOST = 0xFFFF
+_SHORTEST = 29
+_DONT_FRAGMENT = 0x40
+_PROTOCOLS = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
+_word = Struct("!H")
+
+
+def runsOf(packets: Sequence[bytes]) -> list[Run]:
+    """
+    Group packets.
+
+    @param packets: what one sender has sent, in the order in which it came; not empty.
+    @return: runs of 1 to L{MOST} packets.  In one of several all are IPv4 or IPv6 packets whose lengths are in order, and
+        without what followed them.  Of the second and later ones the headers follow from the first one's, and the lengths
+        are the same; the last one may be shorter.
+    """
+    runs: list[Run] = []
+    count, place = len(packets), 0
+    while place < count:
+        first = packets[place]
+        run = [first]
+        runs.append(run)
+        place += 1
+        if place < count and len(packets[place]) <= len(first):
+            header = _headerSize(first)
+            if header:
+                place = _extend(run, packets, place, header)
+                if len(run) > 1:
+                    _trim(run)
+    return runs
+
+
+def _trim(run: Run) -> None:
+    length = _length(run[0])
+    if len(run[0]) != length:
+        run[:] = [packet[:length] for packet in run]
+    last = _length(run[-1])
+    if len(run[-1]) != last:
+        run[-1] = run[-1][:last]
+
+
+def _length(packet: Buffer) -> int:
+    """
+    How long a packet says that it is.
+    """
+    return packet[2] << 8 | packet[3] if packet[0] >> 4 == 4 else (packet[4] << 8 | packet[5]) + 40
+
+
+def _transport(packet: bytes) -> int:
+    """
+    Where the transport's header begins in a plain packet; 0 in any other.
+    """
+    if packet[0] == 0x45:
+        # Fragments and reserved bits are left alone.
+        return 20 if not (packet[6] & ~_DONT_FRAGMENT or packet[7]) and packet[9] in _PROTOCOLS else 0
+    return 40 if packet[0] >> 4 == 6 and packet[6] in _PROTOCOLS else 0
+
+
+def _headerSize(packet: bytes) -> int:
+    """
+    How long the headers of a packet are that may begin a run; 0 for any other.
+    """
+    if len(packet) < _SHORTEST:
+        return 0
+    transport = _transport(packet)
+    length = _length(packet)
+    if not transport or not transport + 8 < length <= len(packet):
+        return 0
+    if packet[9 if transport == 20 else 6] == UDP:
+        return (
+            transport + 8 if packet[transport + 4] << 8 | packet[transport + 5] == length - transport else 0
+        )
+    if length < transport + 20 or packet[transport + 13] & ~_CWR != _ACK:
+        return 0
+    header = transport + (packet[transport + 12] >> 4) * 4
+    return header if transport + 20 <= header < length else 0
+
+
+def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
+    """
+    Add to a run what follows in it.
+
+    @return: the place of the first packet that does not.
+    """
+    first = run[0]
+    size, number, payload = len(first), int.from_bytes(first[:header], "big"), _length(first) - header
+    transport = 20 if first[0] == 0x45 else 40
+    isTcp = header - transport != 8
+    if isTcp and first[transport + 13] & _CWR:
+        number -= _CWR << (header - transport - 14) * 8
+    steps = _steps(first, header, transport, payload if isTcp else 0)
+    second = packets[place]
+    for step in steps:
+        if len(second) == size and second.startswith((number + step).to_bytes(header, "big")):
+            break
+    else:
+        return _close(run, packets, place, number, steps)
+    steps = (step,)
+    room = _room(first, transport, payload if isTcp else 0)
+    end = min(len(packets), place + min(room, _LONGEST // payload - 1))
+    while place < end:
+        packet = packets[place]
+        if len(packet) != size or not packet.startswith((number + step).to_bytes(header, "big")):
+            return _close(run, packets, place, number, steps)
+        number += step
+        run.append(packet)
+        place += 1
+    return place
+
+
+def _steps(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:
+    """
+    By how much the headers of a run may grow.
+
+    @param advance: of the sequence number; 0 of UDP.
+    """
+    step = advance << (header - transport - 8) * 8 if advance else 0
+    if transport == 40:
+        return (step,)
+    counting = step + (1 << (header - 6) * 8) - (1 << (header - 12) * 8)
+    return (counting, step) if first[6] & _DONT_FRAGMENT else (counting,)
+
+
+def _room(first: bytes, transport: int, advance: int) -> int:
+    """
+    How many packets may follow, before a field of the header runs over.
+    """
+    room = MOST - 1
+    if advance:
+        sequence = int.from_bytes(first[transport + 4 : transport + 8], "big")
+        room = min(room, ((1 << 32) - 1 - sequence) // advance)
+    if transport == 20:
+        room = min(room, _MOST - (first[4] << 8 | first[5]), (first[10] << 8 | first[11]) - 1)
+    return room
+
+
+def _close(run: Run, packets: Sequence[bytes], place: int, number: int, steps: Sequence[int]) -> int:
+    """
+    Add the last packet of a run, which may be shorter and have FIN and PSH, if it is there.
+
+    @param number: the header before it.
+    """
+    first, packet = run[0], packets[place]
+    header = _headerSize(first)
+    if len(packet) <= header or packet[0] != first[0]:
+        return place
+    size = _length(packet)
+    if not header < size <= min(len(packet), _length(first)):
+        return place
+    transport = 20 if first[0] == 0x45 else 40
+    isTcp = header - transport != 8
+    for step in steps:
+        if number + step >> header * 8 or number + step < 0:
+            continue
+        wanted = bytearray((number + step).to_bytes(header, "big"))
+        if isTcp:
+            wanted[transport + 13] |= packet[transport + 13] & _FIN_PSH
+        _setLengths(wanted, transport, isTcp, size)
+        if packet.startswith(wanted):
+            run.append(packet)
+            return place + 1
+    return place
+
+
+def _setLengths(head: bytearray, transport: int, isTcp: bool, size: int) -> None:
+    """
+    Write into headers how long the packet is, and the checksums that follow from that.
+    """
+    if not isTcp:
+        head[transport + 4 : transport + 6] = _word.pack(min(size - transport, _MOST))
+    place = transport + (virtio.TCP_OFFSET if isTcp else virtio.UDP_OFFSET)
+    addresses = head[12:20] if transport == 20 else head[8:40]
+    head[place : place + 2] = _word.pack(pseudoSum(addresses, TCP if isTcp else UDP, size - transport))
+    if transport == 20:
+        head[2:4] = _word.pack(size)
+        head[10:12] = b"\0\0"
+        head[10:12] = _word.pack(_MOST - (int.from_bytes(head[:20], "big") % _MOST or _MOST))
+    else:
+        head[4:6] = _word.pack(size - 40)
+
+
+def partialHeader(packet: bytes) -> bytes:
+    """
+    The virtio header of a packet: it says whether its checksum is unfinished.
+
+    @param packet: its lengths are in order.
+    """
+    transport = _transport(packet)
+    size = len(packet)
+    if not transport or size < transport + 8:
+        return virtio.FINISHED
+    protocol = packet[9 if transport == 20 else 6]
+    offset = _PROTOCOLS[protocol]
+    place = transport + offset
+    addresses = packet[12:20] if transport == 20 else packet[8:40]
+    if packet[place : place + 2] != _word.pack(pseudoSum(addresses, protocol, size - transport)):
+        return virtio.FINISHED
+    return virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, HEADER + transport, offset)
+
+
+def join(run: Run, ethernet: bytes) -> list[Buffer]:
+    """
+    Make one frame of a run of several packets whose checksums are unfinished.
+
+    @param ethernet: the Ethernet header.
+    @return: the frame with its virtio header, in parts.
+    """
+    first = run[0]
+    header = _headerSize(first)
+    transport = 20 if first[0] == 0x45 else 40
+    isTcp = header - transport != 8
+    head = bytearray(first[:header])
+    kind = virtio.UDP
+    offset = virtio.UDP_OFFSET
+    if isTcp:
+        kind = virtio.TCP4 if transport == 20 else virtio.TCP6
+        offset = virtio.TCP_OFFSET
+        if head[transport + 13] & _CWR:
+            kind |= virtio.ECN
+        head[transport + 13] |= run[-1][transport + 13] & _FIN_PSH
+    payload = len(first) - header
+    _setLengths(head, transport, isTcp, header + payload * (len(run) - 1) + len(run[-1]) - header)
+    start = HEADER + transport
+    front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
+    parts: list[Buffer] = [front + ethernet + head]
+    parts += [packet[header:] for packet in run]
+    return parts

@@ -1,0 +1,271 @@
+# -*- test-case-name: vnet.test.test_segmentation -*-
+"""
+What Linux leaves to the network card, done here: to cut segment trains of TCP and UDP (TSO, USO), and to finish checksums.
+
+The segments are those that the kernel's own segmentation makes, byte for byte: identification and sequence number go on, FIN
+and PSH are in the last segment only, CWR is in the first only (RFC 3168 section 6.1.2).
+
+A train is cut in place: each segment's header is written over the end of the segment before, which has been used by then.  All
+headers of a train but the last are one number that grows by the same amount from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from vnet.errors import DecodeError
+from vnet.protocols.codec import virtio
+from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
+from vnet.protocols.codec.ip import TCP, UDP
+from vnet.values import Buffer, Superframe
+
+__all__ = ["IP", "Segments", "finish", "finishPacket", "isPlainPartial", "pseudoSum", "split"]
+
+IP = virtio.SIZE + HEADER
+"""Where the IP packet begins in a frame with its virtio header."""
+
+_FIN_PSH, _CWR = 0x09, 0x80
+_word = Struct("!H")
+_MOST = 0xFFFF
+_CHECKSUM = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
+_COPIERS: dict[int, Struct] = {}
+
+#: The virtio headers of unfinished TCP and UDP packets without options or extensions, and where in the frame the protocol
+#: stands and what it is.
+_PLAIN = {
+    virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, start, offset): (place, protocol, version)
+    for start, place, version in ((HEADER + 20, IP + 9, 0x45), (HEADER + 40, IP + 6, 6))
+    for protocol, offset in _CHECKSUM.items()
+}
+
+
+def pseudoSum(addresses: Buffer, protocol: int, length: int) -> int:
+    """
+    The sum of the pseudo-header of TCP and UDP over IPv4 and IPv6, as an unfinished checksum holds it: 1 to 65535.
+
+    @param addresses: source and destination, packed.
+    @param length: of header and payload, bytes.
+    """
+    return (int.from_bytes(addresses, "big") + protocol + length) % _MOST or _MOST
+
+
+def _sum(data: Buffer) -> int:
+    number = int.from_bytes(data, "big")
+    return (number << 8 if len(data) & 1 else number) % _MOST
+
+
+def isPlainPartial(frame: bytes) -> bool:
+    """
+    Whether an unfinished frame is a plain TCP or UDP packet, whose checksum whoever gets it can tell to be unfinished.
+    """
+    found = _PLAIN.get(frame[: virtio.SIZE])
+    if found is None:
+        return False
+    place, protocol, version = found
+    return frame[place] == protocol and (frame[IP] == version or frame[IP] >> 4 == version)
+
+
+def finish(frame: bytes) -> bytes:
+    """
+    Finish the checksum of a frame that is no train.
+
+    @param frame: with its virtio header.
+    @return: the same with an empty one.
+    @raise DecodeError: the header does not fit the frame.
+    """
+    flags, _, _, _, start, offset = virtio.unpackHeader(frame)
+    if not flags & virtio.NEEDS_CSUM:
+        return virtio.FINISHED + frame[virtio.SIZE :]
+    begin = virtio.SIZE + start
+    place = begin + offset
+    if place + 2 > len(frame) or start < HEADER:
+        raise DecodeError("a checksum outside of the frame")
+    total = (_MOST - _sum(memoryview(frame)[begin:])) or _MOST
+    return b"".join((virtio.FINISHED, frame[virtio.SIZE : place], _word.pack(total), frame[place + 2 :]))
+
+
+def finishPacket(packet: bytes) -> bytes:
+    """
+    Finish the checksum of a TCP or UDP packet that holds the sum of its pseudo-header, whatever it holds.
+
+    @param packet: plain IPv4 or IPv6, its lengths in order.
+    """
+    if packet[0] >> 4 == 4:
+        start, protocol = (packet[0] & 15) * 4, packet[9]
+    else:
+        start, protocol = 40, packet[6]
+    place = start + _CHECKSUM[protocol]
+    total = (_MOST - _sum(memoryview(packet)[start:])) or _MOST
+    return b"".join((packet[:place], _word.pack(total), packet[place + 2 :]))
+
+
+class Segments:
+    """
+    The IP packets of a train, to be gone through once, each used before the next is asked for.
+
+    @ivar count: how many there are.
+    @ivar size: of each but the last, bytes.
+    @ivar lastSize: of the last one, not more than C{size}.
+    @ivar destination: of all of them, packed.
+    @ivar finishes: whether checksums are made over all, which is slow, or hold the sum of the pseudo-header.
+    """
+
+    __slots__ = (
+        "_header",
+        "_isTcp",
+        "_original",
+        "_payload",
+        "_pieces",
+        "_transport",
+        "_version",
+        "count",
+        "destination",
+        "finishes",
+        "lastSize",
+        "size",
+    )
+
+    def __init__(
+        self, frame: Superframe, transport: int, header: int, payload: int, isTcp: bool, finishes: bool
+    ) -> None:
+        """
+        @param transport: where the transport's header begins in the packet, and C{header} how long both headers are.
+        @param payload: bytes of each segment.
+        @param finishes: whether checksums are made over all.
+        """
+        memory = frame.pieces.memory
+        rest = frame.size - IP - header
+        self._pieces = frame.pieces
+        self._original = original = bytes(memory[IP : IP + header])
+        self._version = original[0] >> 4
+        self._transport, self._header, self._payload = transport, header, payload
+        self._isTcp, self.finishes = isTcp, finishes
+        self.count = -(-rest // payload)
+        self.size = header + payload
+        self.lastSize = header + rest - (self.count - 1) * payload
+        self.destination = original[16:20] if self._version == 4 else original[24:40]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        memory, payload, header = self._pieces.memory, self._payload, self._header
+        last = self.count - 1
+        copier = _COPIERS.get(header) or _COPIERS.setdefault(header, Struct(f"{header}s"))
+        write = copier.pack_into
+        place = IP
+        if last:
+            pieces = self._pieces.cut(IP, payload, self.size, last)
+            for piece, head in zip(pieces, self._heads(last), strict=False):
+                write(memory, place, head)
+                place += payload
+                if self.finishes:
+                    self._finish(piece)
+                yield piece
+        write(memory, place, self._head(last))
+        piece = memory[place : place + self.lastSize]
+        if self.finishes:
+            self._finish(piece)
+        yield piece
+
+    def _heads(self, count: int) -> Iterator[bytes]:
+        """
+        The headers of all segments but the last.
+        """
+        yield self._head(0)
+        if count < 2:
+            return
+        first = self._head(1)
+        step = self._step(first, count)
+        if not step:
+            yield from (self._head(index) for index in range(1, count))
+            return
+        number, size = int.from_bytes(first, "big"), len(first)
+        for _ in range(count - 1):
+            yield number.to_bytes(size, "big")
+            number += step
+
+    def _step(self, head: bytes, count: int) -> int:
+        """
+        By how much the header grows, as a number; 0 when one of its fields would run over.
+        """
+        size, step = len(head), 0
+        if self._isTcp:
+            place = self._transport + 4
+            if int.from_bytes(head[place : place + 4], "big") + count * self._payload >> 32:
+                return 0
+            step = self._payload << (size - place - 4) * 8
+        if self._version == 4:
+            if head[4] << 8 | head[5] > _MOST - count or head[10] << 8 | head[11] <= count:
+                return 0
+            step += (1 << (size - 6) * 8) - (1 << (size - 12) * 8)
+        return step
+
+    def _head(self, index: int) -> bytes:
+        """
+        The header of one segment, with the sum of its pseudo-header.
+        """
+        head, transport = bytearray(self._original), self._transport
+        isLast = index == self.count - 1
+        size = self.lastSize if isLast else self.size
+        if self._isTcp:
+            place = transport + 4
+            sequence = int.from_bytes(head[place : place + 4], "big") + index * self._payload
+            head[place : place + 4] = (sequence & 0xFFFFFFFF).to_bytes(4, "big")
+            if not isLast:
+                head[transport + 13] &= ~_FIN_PSH
+            if index:
+                head[transport + 13] &= ~_CWR
+        else:
+            head[transport + 4 : transport + 6] = _word.pack(size - transport)
+        protocol, offset = (TCP, virtio.TCP_OFFSET) if self._isTcp else (UDP, virtio.UDP_OFFSET)
+        if self._version == 4:
+            head[2:4] = _word.pack(size)
+            head[4:6] = _word.pack((head[4] << 8 | head[5]) + index & _MOST)
+            head[10:12] = b"\0\0"
+            head[10:12] = _word.pack(_MOST - (_sum(head[:transport]) or _MOST))
+            addresses = head[12:20]
+        else:
+            head[4:6] = _word.pack(size - 40)
+            addresses = head[8:40]
+        place = transport + offset
+        head[place : place + 2] = _word.pack(pseudoSum(addresses, protocol, size - transport))
+        return bytes(head)
+
+    def _finish(self, piece: memoryview) -> None:
+        start = self._transport
+        place = start + (virtio.TCP_OFFSET if self._isTcp else virtio.UDP_OFFSET)
+        total = _MOST - (_sum(piece[start:]) or _MOST)
+        _word.pack_into(piece, place, total if total or self._isTcp else _MOST)
+
+
+def split(frame: Superframe, finishes: bool) -> Segments:
+    """
+    Cut a segment train.
+
+    @param finishes: whether checksums are made over all, which is slow, or hold the sum of the pseudo-header.
+    @raise DecodeError: it is not as the kernel makes them.
+    """
+    memory, end = frame.pieces.memory, frame.size
+    flags, kind, _, payload, start, offset = virtio.unpackHeader(memory)
+    kind &= ~virtio.ECN
+    version = memory[IP] >> 4
+    isTcp = kind in (virtio.TCP4, virtio.TCP6)
+    wanted = virtio.TCP_OFFSET if isTcp else virtio.UDP_OFFSET
+    if (
+        kind not in (virtio.TCP4, virtio.TCP6, virtio.UDP)
+        or not flags & virtio.NEEDS_CSUM
+        or offset != wanted
+    ):
+        raise DecodeError("a segment train of another kind")
+    transport = start - HEADER
+    etherType = bytes(memory[IP - 2 : IP])
+    if (etherType, version) not in ((IPV4, 4), (IPV6, 6)) or transport < (20 if version == 4 else 40):
+        raise DecodeError("a segment train that is no IP packet")
+    if isTcp and kind != (virtio.TCP4 if version == 4 else virtio.TCP6):
+        raise DecodeError("a segment train of another version of IP")
+    place = IP + transport
+    if place + 20 > end:
+        raise DecodeError("a truncated segment train")
+    header = transport + ((memory[place + 12] >> 4) * 4 if isTcp else 8)
+    if header < transport + (20 if isTcp else 8) or IP + header >= end or not payload:
+        raise DecodeError("a segment train without payload")
+    return Segments(frame, transport, header, payload, isTcp, finishes)

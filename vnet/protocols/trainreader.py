@@ -1,0 +1,159 @@
+# -*- test-case-name: vnet.test.priv.test_trainreader -*-
+"""
+Reads many datagrams and trains of a UDP socket with one call (recvmmsg(2)), for which Python has no name.
+
+What UDP_GRO has joined comes as a train that lies in one slot of the memory; datagrams of one size that came from one address
+one after the other lie in slots in a row, and make one train too.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from cffi import FFI
+
+from vnet.values import Address, Train
+
+__all__ = ["SLOTS", "TrainReader"]
+
+SLOTS = 32
+"""Messages of one call."""
+
+#: With a size that is no power of two the beginnings of the slots do not share the lines of the processor's cache.
+_SLOT = 65_536 + 320
+_FEW, _JOINED = 8, 9_000
+_NAME, _CONTROL = 28, socket.CMSG_SPACE(4)
+_MAX_CACHED = 4096
+_MAPPED = bytes(10) + b"\xff\xff"
+
+_ffi = FFI()
+_ffi.cdef(
+    """
+    struct iovec { void *iov_base; size_t iov_len; };
+    struct msghdr { void *msg_name; unsigned msg_namelen; struct iovec *msg_iov; size_t msg_iovlen; void *msg_control;
+        size_t msg_controllen; int msg_flags; };
+    struct mmsghdr { struct msghdr msg_hdr; unsigned msg_len; };
+    struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; int data; };
+    int recvmmsg(int, void *, unsigned, int, void *);
+    """
+)
+_port = struct.Struct("!H").unpack_from
+
+
+class TrainReader:
+    """
+    Reads any number of sockets, one after the other, into one memory.
+
+    @ivar counters: errors, by name.
+    """
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self._memory = memoryview(bytearray(SLOTS * _SLOT))
+        self._names = bytearray(SLOTS * _NAME)
+        self._sources: dict[bytes, Address] = {}
+        self._most = SLOTS
+        control = bytearray(SLOTS * _CONTROL)
+        vectors, messages = _ffi.new("struct iovec[]", SLOTS), _ffi.new("struct mmsghdr[]", SLOTS)
+        at = [_ffi.from_buffer("char[]", each) for each in (self._memory, self._names, control)]
+        for number in range(SLOTS):
+            vectors[number].iov_base, vectors[number].iov_len = at[0] + number * _SLOT, 65_535
+            header = messages[number].msg_hdr
+            header.msg_name, header.msg_namelen = at[1] + number * _NAME, _NAME
+            header.msg_iov, header.msg_iovlen = vectors + number, 1
+            header.msg_control, header.msg_controllen = at[2] + number * _CONTROL, _CONTROL
+        self._kept = at, vectors, messages
+        library: Any = _ffi.dlopen(None)
+        self._call: Callable[..., int] = library.recvmmsg
+        self._messages = _ffi.cast("void *", messages)
+        # Seen as numbers, one of each message: what is read of them, and what they are before each call.
+        self._headers = memoryview(_ffi.buffer(messages)).cast("B")
+        self._unread = bytes(self._headers)
+        size = _ffi.sizeof("struct mmsghdr")
+        place = _ffi.offsetof("struct mmsghdr", "msg_len")
+        self._sizes = self._headers.cast("I")[place // 4 :: size // 4]
+        place = _ffi.offsetof("struct msghdr", "msg_controllen")
+        width = _ffi.sizeof("size_t")
+        self._controls = self._headers.cast("Q" if width == 8 else "I")[place // width :: size // width]
+        place = _ffi.offsetof("struct cmsghdr", "data")
+        self._segments = memoryview(control).cast("I")[place // 4 :: _CONTROL // 4]
+        self._width = size
+
+    def read(self, descriptor: int) -> list[Train]:
+        """
+        Read what there is, up to L{SLOTS} datagrams and trains.
+
+        @return: valid until the next call; empty: there is nothing, or an error was there.
+        """
+        # Of what the kernel has joined the processor's cache does not hold many.
+        count = self._call(descriptor, self._messages, self._most, socket.MSG_DONTWAIT, _ffi.NULL)
+        if count <= 0:
+            if count and _ffi.errno != errno.EAGAIN:
+                self.counters[errno.errorcode.get(_ffi.errno, "other")] += 1
+            return []
+        used = count * self._width
+        sizes = self._sizes[:count].tolist()
+        controls = self._controls[:count].tolist()
+        self._headers[:used] = self._unread[:used]
+        trains: list[Train] = []
+        begun = -1
+        latest: Address | None = None
+        for number in range(count):
+            source = self._source(number)
+            size = sizes[number]
+            segment = self._segments[number] if controls[number] else size
+            if segment < size:
+                if begun >= 0:
+                    trains.append(self._train(begun, number, sizes, latest))
+                    begun = -1
+                place = number * _SLOT
+                trains.append(Train(self._memory[place : place + size], segment, source, 0, segment))
+                continue
+            if begun >= 0:
+                first = sizes[begun]
+                # What is shorter than those before it is the last.
+                if source is latest and 0 < size <= first and sizes[number - 1] == first:
+                    continue
+                trains.append(self._train(begun, number, sizes, latest))
+            begun, latest = number, source
+        if begun >= 0:
+            trains.append(self._train(begun, count, sizes, latest))
+        self._most = _FEW if len(trains) > 1 and max(sizes) > _JOINED else SLOTS
+        return trains
+
+    def _train(self, first: int, end: int, sizes: list[int], source: Address | None) -> Train:
+        """
+        The datagrams of slots in a row.
+        """
+        assert source is not None
+        data = self._memory[first * _SLOT : (end - 1) * _SLOT + sizes[end - 1]]
+        return Train(data, _SLOT if end - first > 1 else sizes[first] or 1, source, 0, sizes[first])
+
+    def _source(self, number: int) -> Address:
+        name = bytes(self._names[number * _NAME : (number + 1) * _NAME])
+        found = self._sources.get(name)
+        if found is None:
+            if len(self._sources) >= _MAX_CACHED:
+                self._sources.clear()
+            found = self._sources[name] = _address(name)
+        return found
+
+
+def _address(name: bytes) -> Address:
+    """
+    Read a struct sockaddr_in or sockaddr_in6.
+    """
+    (port,) = _port(name, 2)
+    if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
+        return Address(str(IPv4Address(name[4:8])), port)
+    host = name[8:24]
+    if host.startswith(_MAPPED):
+        return Address(str(IPv4Address(host[12:])), port)
+    return Address(str(IPv6Address(host)), port)
