@@ -295,6 +295,33 @@ class PathMtuTests(SynchronousTestCase):
         path.run(4)
         self.assertEqual(path.machine.size, 1464)
 
+    def test_restartAgainAndAgain(self) -> None:
+        """However often the network is said to have changed, a path that has become narrower is known in two seconds."""
+        path = self.path(1472)
+        path.select(PATH)
+        path.run(5)
+        path.largest = 1372
+        asked = len(path.sizes)
+        for _ in range(9):
+            path.machine.restart(self.clock.seconds())
+            path.driver.wake()
+            path.run(0.2)
+        self.assertEqual(path.machine.size, BASE)
+        self.assertLess(len(path.sizes) - asked, 30)
+        path.run(6)
+        self.assertEqual(path.machine.size, 1360)
+
+    def test_restartMeanwhile(self) -> None:
+        """What was too large in another network is asked for again."""
+        path = self.path(1372)
+        path.select(PATH)
+        path.run(0.5)
+        path.largest = 1472
+        path.machine.restart(self.clock.seconds())
+        path.driver.wake()
+        path.run(10)
+        self.assertEqual(path.machine.size, 1472)
+
     def test_forged(self) -> None:
         """An answer that the peer has not made, or from elsewhere, shows nothing."""
         path = self.path(1000)

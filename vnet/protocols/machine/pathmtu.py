@@ -131,7 +131,8 @@ class PathMtu:
         self._raiseAt: float | None = None
         self._raisePause = _FIRST_RAISE
         self._pause = _FIRST_PAUSE
-        self._confirmedAt = float("-inf")
+        self._confirmedAt = self._restartedAt = float("-inf")
+        self._isStale = False
         self._known: OrderedDict[Address, int] = OrderedDict()
         self._told = BASE
         self._events: deque[Resized] = deque()
@@ -161,7 +162,7 @@ class PathMtu:
             while len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
         self._path, self._round, self._startAt = path, None, None
-        self._lower, self._upper = 0, self._maximum + 1
+        self._lower, self._upper, self._isStale = 0, self._maximum + 1, False
         self.state = "disabled"
         if path is not None:
             self._lower = self._known.pop(path, 0)
@@ -171,13 +172,18 @@ class PathMtu:
 
     def restart(self, now: float) -> None:
         """
-        The network has changed: what was found may not be true any more.
+        The network may have changed, and what was found not be true any more.  What is under way is finished first.
         """
         self._known.clear()
-        if self._path is not None:
-            self._raisePause = _FIRST_RAISE
+        if self._path is None or now - self._restartedAt < _DOUBT:
+            return
+        self._restartedAt = now
+        self._raisePause = _FIRST_RAISE
+        if self._round is None:
             self._upper = self._maximum + 1
             self._begin(now)
+        else:
+            self._isStale = True
 
     def noteTraffic(self, now: float) -> bool:
         """
@@ -350,11 +356,17 @@ class PathMtu:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             return
         self._pause, self._confirmedAt = _FIRST_PAUSE, now
+        wasStale, self._isStale = self._isStale, False
+        if wasStale:
+            self._upper = current.lost or self._maximum + 1
         if self._lower >= self._upper:
             # The size in use does not arrive any more.
             self._lower = current.arrived
             self._begin(now)
             self._tell()
+            return
+        if wasStale:
+            self._begin(now)
             return
         self._rounds += 1
         more = self._between() if self._upper <= self._maximum and self._rounds < _ROUNDS else set()
