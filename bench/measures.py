@@ -63,7 +63,7 @@ class Result:
     @ivar cpuPerGBBack: the same of the other direction.
     @ivar cpuPerPacket: microseconds of CPU of both daemons for a datagram of 100 bytes.
     @ivar others: what other programs used of all CPUs meanwhile, percent: they disturb.
-    @ivar rss: resident memory of the near daemon, MiB.
+    @ivar rss: resident memory of the near daemon, MB.
     @ivar pss: the same with shared pages divided among their users.
     """
 
@@ -99,13 +99,13 @@ def ownSeconds(way: Way) -> float:
 
 def memory(pid: int, kind: str) -> float:
     """
-    Memory of a process, MiB.
+    Memory of a process, MB.
 
     @param kind: C{"Rss"} or C{"Pss"}.
     """
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(kind + ":"):
-            return int(line.split()[1]) / 1024
+            return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 
 

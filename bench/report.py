@@ -56,8 +56,8 @@ ROWS = (
     Row("CPU of both daemons, A to B (s per GB of TCP)", "cpuPerGB", 2),
     Row("CPU of both daemons, B to A (s per GB of TCP)", "cpuPerGBBack", 2),
     Row("CPU of both daemons (us per 100-byte packet)", "cpuPerPacket", 1),
-    Row("memory of a daemon, RSS (MiB)", "rss", 1),
-    Row("memory of a daemon, PSS (MiB)", "pss", 1),
+    Row("memory of a daemon, RSS (MB)", "rss", 1),
+    Row("memory of a daemon, PSS (MB)", "pss", 1),
     Row("CPU of other programs meanwhile (%)", "others", 0, None),
 )
 

@@ -1,0 +1,215 @@
+"""
+A thousand peers in one process, for one node: each has its own keys, UDP socket, ICE agent and WireGuard machine, and logs in over
+TLS; each is a whole node but for its device and for what it is told of its network: that it and that one node are in it.  The
+mediator is in this process, too: the real one, which does not tell the crowd of each other.
+
+    python -m crowd HOST DIRECTORY
+
+prints the mediator's URL.  Then for each line on standard input, a number, so many peers come, and C{came NUMBER} is printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.stdio import StandardIO
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+
+from vnet.boottime import installBootClock
+from vnet.client.dataplane.udp import UdpPort
+from vnet.client.dialer import Dialer
+from vnet.client.identity import Identity
+from vnet.client.mediatorendpoint import Mediators
+from vnet.client.node import Node
+from vnet.client.nodeparts import NodeParts
+from vnet.client.proxychoice import ProxyChoice
+from vnet.client.reach import resolveHost
+from vnet.client.state import StateFile
+from vnet.client.verbs import Verbs
+from vnet.protocols.codec.url import MediatorUrl
+from vnet.protocols.controlserver import ControlServer, ControlServerFactory
+from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.sealer import Sealer
+from vnet.protocols.machine.wireguard import WireGuard
+from vnet.protocols.tls import exportedKey, localSpkiHash, serverOptions, spkiHash
+from vnet.server.addresses import parsePool
+from vnet.server.certificate import loadIdentity
+from vnet.server.filelimit import raiseFileLimit
+from vnet.server.listening import Listener
+from vnet.server.mediator import Mediator, Offer
+from vnet.server.store.worker import Store, inline
+from vnet.statedir import StateDirectory
+from vnet.test.mediatorlab import memoryEngine
+from vnet.testing import MemoryDevice
+
+__all__ = ["NETWORK", "Crowd", "PartialMediator", "main"]
+
+NETWORK = "idle"
+_PORT = 7443
+#: How many log in at the same time.
+_AT_ONCE = 4
+
+
+class PartialMediator(Mediator):
+    """
+    The mediator, which tells everybody but who founded the network of that one and of themselves only.
+    """
+
+    async def synchronise(
+        self, session: ControlServer, epoch: bytes, held: list[dict[str, Any]], cursor: bytes
+    ) -> dict[str, Any]:
+        """
+        Give the founder everything, and others the founder.
+        """
+        networks = list(self.presence.nodes[session.key].networks.values())
+        if not networks or networks[0].owner == session.key:
+            return await super().synchronise(session, epoch, held, cursor)
+        network = networks[0]
+        members = [self.presence.member(network, key) for key in (network.owner, session.key)]
+        told = {"network": network.identifier, "name": network.name, "owner": network.owner}
+        told.update(protected=False, online=True, version=1, whole=True, members=members)
+        return {"epoch": self._steps.epoch, "networks": [told], "gone": [], "cursor": b""}
+
+
+@define(eq=False)
+class Crowd:
+    """
+    The peers.
+
+    @ivar host: the address of the mediator, which is that of this host.
+    @ivar directory: for the mediator's key and the peers' states.
+    """
+
+    reactor: Any
+    host: str
+    directory: Path
+    url: str = field(default="", init=False)
+    _nodes: list[Node] = field(factory=list, init=False)
+
+    def serve(self) -> None:
+        """
+        Start the mediator.
+        """
+        state = StateDirectory(self.directory / "mediator")
+        state.open()
+        identity = loadIdentity(state, self.host)
+        store = Store(memoryEngine(), inline)
+        mediator = PartialMediator(self.reactor, store, Offer(parsePool("100.64.0.0/10"), (), ()))
+        store.runNow(mediator.load)
+        # All come from one host, within a minute, and to one peer.
+        everything = KeyedLimit(1e6, 1e6)
+        mediator.quotas._registrations = mediator.quotas._connects = everything
+        mediator.quotas._signals = everything
+        factory = ControlServerFactory(
+            mediator, self.reactor, lambda transport: (localSpkiHash(transport), exportedKey(transport))
+        )
+        own = serverOptions(identity.key, identity.certificate)
+        Listener(self.reactor, f"tcp:{_PORT}", factory, factory.admission, own).listen()
+        self.url = str(MediatorUrl(self.host, _PORT, spkiHash(identity.certificate)))
+
+    async def come(self, count: int) -> None:
+        """
+        So many more log in and join.
+        """
+        numbers = iter(range(len(self._nodes), len(self._nodes) + count))
+
+        async def some() -> None:
+            for number in numbers:
+                await self._come(number)
+
+        working = [Deferred.fromCoroutine(some()) for _ in range(_AT_ONCE)]
+        await DeferredList(working, fireOnOneErrback=True)
+
+    async def _come(self, number: int) -> None:
+        node = self._make(number)
+        self._nodes.append(node)
+        verbs = Verbs(node)
+        await verbs.login(self.url)
+        await verbs.join(NETWORK, None)
+
+    def _make(self, number: int) -> Node:
+        identity = Identity(hashlib.sha256(b"%d" % number).digest())
+        state = StateFile(self.directory / f"peer-{number}.json")
+        state.update(nick=f"peer-{number}")
+        device, port = MemoryDevice(), UdpPort(self.reactor)
+        device.open()
+        port.open()
+        dialer = Dialer(self.reactor, ProxyChoice())
+        node = Node(
+            NodeParts(
+                clock=self.reactor,
+                identity=identity,
+                state=state,
+                device=device,
+                port=port,
+                wireguard=WireGuard(identity.tunnelPrivateKey(), random=os.urandom, wallClock=time.time_ns),
+                random=os.urandom,
+                sealer=Sealer(identity.seed, os.urandom),
+                endpointFor=Mediators(
+                    self.reactor, dialer, lambda host: resolveHost(self.reactor, host)
+                ).endpointFor,
+                deriveMaster=_noPassword,
+            )
+        )
+        node.start()
+        return node
+
+
+async def _noPassword(password: str, realm: bytes, name: str) -> bytes:
+    raise NotImplementedError("the network has no password")
+
+
+class Lines(LineOnlyReceiver):
+    """
+    What is asked for.
+    """
+
+    delimiter = b"\n"
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+
+    def lineReceived(self, line: bytes) -> None:
+        """
+        So many are to come.
+        """
+
+        def failed(failure: Failure) -> None:
+            print(f"failed {failure.getErrorMessage()}", flush=True)
+
+        coming = Deferred.fromCoroutine(self._crowd.come(int(line)))
+        coming.addCallbacks(lambda _: print(f"came {int(line)}", flush=True), failed)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """
+        Nobody asks any more.
+        """
+        self._crowd.reactor.stop()
+
+
+def main() -> None:
+    """
+    Run until standard input ends.
+    """
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    installBootClock(reactor)
+    raiseFileLimit()
+    crowd = Crowd(reactor, sys.argv[1], Path(sys.argv[2]))
+    crowd.serve()
+    StandardIO(Lines(crowd))
+    reactor.callWhenRunning(print, crowd.url, flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
