@@ -99,6 +99,7 @@ class Node:
             stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
             wanted=self._wanted,
+            clamp=self.clamp,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder, self.clamp)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)

@@ -65,14 +65,15 @@ class ClampTests(SynchronousTestCase):
                 syn(version, flags=0x12),
                 syn(version, flags=0x10, payload=b"x" * 1200),
             )
-            for done in (self.out(data, one, other), self.clamp.incoming(self.limit, [data, one, other])):
+            arrived = self.clamp.incoming(self.limit, [[data], [one], [other]])
+            for done in (self.out(data, one, other), [packet for run in arrived for packet in run]):
                 self.assertIs(done[0], data)
                 for each in done[1:]:
                     self.assertEqual(each[start + 2 : start + 4], mss.to_bytes(2, "big"))
                     self.assertTrue(isRight(each))
         self.assertEqual((self.clamp.counters["clamped"], self.errors), (8, []))
-        packets = [syn(4, flags=0x10), encodeIp4(A4, B4, UDP, b"x" * 400)]
-        self.assertIs(self.clamp.incoming(self.limit, packets), packets)
+        runs = [[syn(4, flags=0x10)], [encodeIp4(A4, B4, UDP, b"x" * 400)] * 3]
+        self.assertIs(self.clamp.incoming(self.limit, runs), runs)
 
     def test_fits(self) -> None:
         """What just fits is sent as it is."""

@@ -23,6 +23,7 @@ from vnet.errors import DecodeError
 from vnet.protocols.codec.fragments import fragment, mayBeFragmented
 from vnet.protocols.codec.icmp import encodeTooBig
 from vnet.protocols.codec.mss import isSyn, lowerMss
+from vnet.protocols.codec.runs import Run
 from vnet.protocols.machine.pathmtu import BASE, OVERHEAD
 from vnet.protocols.machine.ratelimit import KeyedLimit
 
@@ -128,16 +129,19 @@ class Clamp:
                 fitting.append(self._lowered(limit, packet) if isSyn(packet) else packet)
         return fitting
 
-    def incoming(self, limit: Limit, packets: Sequence[bytes]) -> Sequence[bytes]:
+    def incoming(self, limit: Limit, runs: Sequence[Run]) -> Sequence[Run]:
         """
         See to it that the operating system sends a peer nothing that does not fit.
 
+        @param runs: of packets; a SYN is in none with others.
         @return: what is to be handed to it.
         """
-        for packet in packets:
-            if isSyn(packet):
-                return [self._lowered(limit, each) for each in packets]
-        return packets
+        for run in runs:
+            if len(run) == 1 and isSyn(run[0]):
+                return [
+                    [self._lowered(limit, each) for each in run] if len(run) == 1 else run for run in runs
+                ]
+        return runs
 
     def _lowered(self, limit: Limit, packet: bytes) -> bytes:
         lowered = lowerMss(packet, limit.mss4, limit.mss6)

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.delivery import Delivery
 from vnet.client.dataplane.echo import Echoes
 from vnet.client.dataplane.neighbours import Neighbours
@@ -30,6 +31,7 @@ from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
 from vnet.protocols.codec.icmp import encodeUnreachable
 from vnet.protocols.codec.ip import ICMP6
+from vnet.protocols.codec.runs import Run
 from vnet.protocols.codec.segmentation import IP, finish, isPlainPartial, split
 from vnet.protocols.demux import Kind, classify
 from vnet.protocols.machine.ratelimit import KeyedLimit
@@ -42,6 +44,7 @@ __all__ = ["Forwarder", "Tunnels"]
 #: How often the owner hears that packets for a member wait for a path, seconds.
 WANTED_INTERVAL = 1.0
 _UNREACHABLE_RATE = 10
+_ANY = 1 << 20
 _DISCOVERY = range(133, 138)
 
 
@@ -100,6 +103,7 @@ class Forwarder:
     @ivar _wireguardEvent: gets each event of the machine but the packets.
     @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
         endpoint or no peer in the machine: at most once a second for each.
+    @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """
 
     _log = Logger()
@@ -111,6 +115,7 @@ class Forwarder:
     _stunReceived: Callable[[bytes, Address], None]
     _wireguardEvent: Callable[[WireGuardEvent], None]
     _wanted: Callable[[bytes], None] = _ignore
+    _clamp: Clamp | None = None
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)
@@ -218,7 +223,7 @@ class Forwarder:
         for frame in frames:
             if not isinstance(frame, bytes):
                 # What came before it goes before it.
-                self._sendFrames(byPeer)
+                self._sendFrames(byPeer, replies)
                 byPeer, byDestination = {}, {}
                 self._sendSuperframe(frame, replies)
                 continue
@@ -238,23 +243,29 @@ class Forwarder:
                 continue
             batch = byDestination[destination] = byPeer.setdefault(publicKey, [])
             batch.append(frame)
-        self._sendFrames(byPeer)
+        self._sendFrames(byPeer, replies)
         if replies:
             self._device.write([(virtio.FINISHED, reply) for reply in replies])
         self._driver.wake()
 
-    def _sendFrames(self, byPeer: dict[bytes, list[bytes]]) -> None:
+    def _sendFrames(self, byPeer: dict[bytes, list[bytes]], replies: list[bytes]) -> None:
         for publicKey, frames in byPeer.items():
             takesPartial = publicKey in self._takePartial
+            limit = None if self._clamp is None else self._clamp.limitOf(publicKey)
+            longest = _ANY if limit is None else IP + limit.fits
             packets: list[bytes] = []
             for frame in frames:
-                if frame[0] and not (takesPartial and isPlainPartial(frame)):
+                if frame[0] and not (takesPartial and len(frame) <= longest and isPlainPartial(frame)):
                     try:
                         frame = finish(frame)
                     except DecodeError:
                         self.counters["malformed"] += 1
                         continue
                 packets.append(frame[IP:])
+            if self._clamp is not None and limit is not None:
+                errors: list[bytes] = []
+                packets = self._clamp.outgoing(publicKey, limit, packets, errors)
+                self._tell(publicKey, errors, replies)
             try:
                 self._send(publicKey, packets)
             except KeyError:
@@ -273,6 +284,11 @@ class Forwarder:
             ethernet = bytes(frame.pieces.memory[virtio.SIZE : IP])
             replies.extend(self._noPeer(ethernet + bytes(first), segments.destination))
             return
+        limit = None if self._clamp is None else self._clamp.limitOf(publicKey)
+        if self._clamp is not None and limit is not None and segments.size > limit.mtu:
+            errors: list[bytes] = []
+            self._clamp.complain(publicKey, limit, bytes(frame)[IP:], segments.size, errors)
+            self._tell(publicKey, errors, replies)
         segments.finishes = publicKey not in self._takePartial
         now = self._clock.seconds()
         try:
@@ -280,6 +296,15 @@ class Forwarder:
             self._wantPath(publicKey, now)
         except KeyError:
             self.counters["noTunnel"] += segments.count
+
+    def _tell(self, publicKey: bytes, packets: Sequence[bytes], replies: list[bytes]) -> None:
+        """
+        Tell the operating system something in the name of a member.
+        """
+        member = self._neighbours.get(publicKey)
+        if member is not None:
+            head = self._device.mac + member.mac
+            replies += [head + (IPV4 if packet[0] >> 4 == 4 else IPV6) + packet for packet in packets]
 
     def _other(self, frame: bytes) -> bytes | None:
         """
@@ -360,8 +385,12 @@ class Forwarder:
         member = self._neighbours.get(event.publicKey)
         if member is None:
             self.counters["fromNoMember"] += len(event.packets)
-        else:
-            self._delivery.deliver(member, event.runs)
+            return
+        limit = None if self._clamp is None else self._clamp.limitOf(event.publicKey)
+        runs: Sequence[Run] = event.runs
+        if self._clamp is not None and limit is not None:
+            runs = self._clamp.incoming(limit, runs)
+        self._delivery.deliver(member, runs)
 
 
 def _unicastDestination(frame: bytes) -> bytes | None:
