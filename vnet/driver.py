@@ -127,13 +127,17 @@ class Driver(Generic[E]):
     def _flush(self) -> None:
         datagrams = self.machine.datagramsToSend(self._clock.seconds())
         if datagrams:
-            with self._log.failuresHandled("while sending datagrams"):
+            try:
                 self._send(datagrams)
+            except Exception:
+                self._log.failure("while sending datagrams")
         while not self._stopped and (event := self.machine.nextEvent()) is not None:
             # An event's consumer may have changed the machine: look again for datagrams.
             self._again = True
-            with self._log.failuresHandled("while delivering {event}", event=event):
+            try:
                 self._onEvent(event)
+            except Exception:
+                self._log.failure("while delivering {event}", event=event)
 
     def _arm(self) -> None:
         deadline = None if self._stopped else self.machine.deadline()

@@ -260,8 +260,10 @@ class UdpPort:
             trains = reader.read(self._socket.fileno())
             if not trains:
                 return
-            with self._log.failuresHandled("while datagrams are received"):
+            try:
                 self._received(trains)
+            except Exception:
+                self._log.failure("while datagrams are received")
 
     def connectionLost(self, reason: Failure) -> None:
         """

@@ -126,17 +126,34 @@ def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
             break
     else:
         return _close(run, packets, place, number, steps)
-    steps = (step,)
-    room = _room(first, transport, payload if isTcp else 0)
-    end = min(len(packets), place + min(room, _LONGEST // payload - 1))
-    while place < end:
-        packet = packets[place]
-        if len(packet) != size or not packet.startswith((number + step).to_bytes(header, "big")):
-            return _close(run, packets, place, number, steps)
-        number += step
-        run.append(packet)
-        place += 1
+    most = min(_room(first, transport, payload if isTcp else 0), _LONGEST // payload - 1)
+    following = _following(packets[place : place + most], size, header, number, step)
+    run += following
+    place += len(following)
+    if len(following) < most and place < len(packets):
+        return _close(run, packets, place, number + len(following) * step, (step,))
     return place
+
+
+def _following(packets: Sequence[bytes], size: int, header: int, number: int, step: int) -> Sequence[bytes]:
+    """
+    As many of these packets as have one size, and headers that follow.
+
+    @param number: the header before them, and C{step}: by how much each is more than that before it.
+    """
+    count = len(packets)
+    sizes = [*map(len, packets)]
+    if sizes.count(size) != count:
+        count = next(place for place, each in enumerate(sizes) if each != size)
+    heads = [packet[:header] for packet in packets[:count]]
+    if step:
+        first = number + step
+        wanted = [each.to_bytes(header, "big") for each in range(first, first + count * step, step)]
+    else:
+        wanted = [number.to_bytes(header, "big")] * count
+    if heads != wanted:
+        count = next(place for place in range(count) if heads[place] != wanted[place])
+    return packets[:count]
 
 
 def _steps(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:

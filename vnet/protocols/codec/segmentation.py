@@ -153,11 +153,13 @@ class Segments:
         write = copier.pack_into
         place = IP
         if last:
-            pieces = self._pieces.cut(IP, payload, self.size, last)
-            for piece, head in zip(pieces, self._heads(last), strict=False):
+            finishes = self.finishes
+            for head, piece in zip(
+                self._heads(last), self._pieces.cut(IP, payload, self.size, last), strict=False
+            ):
                 write(memory, place, head)
                 place += payload
-                if self.finishes:
+                if finishes:
                     self._finish(piece)
                 yield piece
         write(memory, place, self._head(last))
@@ -166,36 +168,37 @@ class Segments:
             self._finish(piece)
         yield piece
 
-    def _heads(self, count: int) -> Iterator[bytes]:
+    def _heads(self, count: int) -> list[bytes]:
         """
         The headers of all segments but the last.
         """
-        yield self._head(0)
-        if count < 2:
-            return
-        first = self._head(1)
-        step = self._step(first, count)
-        if not step:
-            yield from (self._head(index) for index in range(1, count))
-            return
-        number, size = int.from_bytes(first, "big"), len(first)
-        for _ in range(count - 1):
-            yield number.to_bytes(size, "big")
-            number += step
+        heads = [self._head(0)]
+        if count > 1:
+            second = self._head(1)
+            step = self._step(second, count)
+            if step == 0:
+                heads += [second] * (count - 1)
+            elif step is not None:
+                number, size = int.from_bytes(second, "big"), len(second)
+                end = number + step * (count - 1)
+                heads += [each.to_bytes(size, "big") for each in range(number, end, step)]
+            else:
+                heads += [self._head(index) for index in range(1, count)]
+        return heads
 
-    def _step(self, head: bytes, count: int) -> int:
+    def _step(self, head: bytes, count: int) -> int | None:
         """
-        By how much the header grows, as a number; 0 when one of its fields would run over.
+        By how much the header grows, as a number; L{None} when one of its fields would run over.
         """
         size, step = len(head), 0
         if self._isTcp:
             place = self._transport + 4
             if int.from_bytes(head[place : place + 4], "big") + count * self._payload >> 32:
-                return 0
+                return None
             step = self._payload << (size - place - 4) * 8
         if self._version == 4:
             if head[4] << 8 | head[5] > _MOST - count or head[10] << 8 | head[11] <= count:
-                return 0
+                return None
             step += (1 << (size - 6) * 8) - (1 << (size - 12) * 8)
         return step
 

@@ -18,6 +18,7 @@ all messages of a session have in common, as one number.
 
 from __future__ import annotations
 
+import sys
 from struct import Struct
 
 import attrs
@@ -33,6 +34,7 @@ __all__ = [
     "encodeTransport",
     "headerPrefix",
     "packNonce",
+    "readCounters",
     "readHeader",
     "writeHeader",
 ]
@@ -48,6 +50,7 @@ TRANSPORT_TYPE = b"\x04\x00\x00\x00"
 _HEADER = Struct("<IIQ")
 _PREFIX = Struct("<II")
 _HALVES = Struct("<QQ")
+_IS_LITTLE = sys.byteorder == "little"
 
 #: Write a header: to a buffer, at a place, its first 8 bytes as a number, the counter.
 writeHeader = _HALVES.pack_into
@@ -97,3 +100,24 @@ def headerPrefix(receiver: int) -> bytes:
     The first 8 bytes of the header: all that one keypair's messages have in common.
     """
     return _PREFIX.pack(4, receiver)
+
+
+def readCounters(data: memoryview, stride: int, head: int) -> list[int]:
+    """
+    The counters of messages in a row that begin with the same 8 bytes.
+
+    @param data: messages, one every C{stride} bytes; those of less than L{OVERHEAD} bytes are not read.
+    @param head: the first 8 bytes of the first one, as a number.
+    """
+    count = -(-(len(data) - OVERHEAD + 1) // stride)
+    if _IS_LITTLE and not stride & 7 and count > 1:
+        # The numbers of all headers at once.
+        words = data[: len(data) & ~7].cast("Q")
+        heads = words[:: stride >> 3][:count].tolist()
+        counters = words[1 :: stride >> 3][:count].tolist()
+    else:
+        both = [_HALVES.unpack_from(data, place) for place in range(0, count * stride, stride)]
+        heads, counters = [each[0] for each in both], [each[1] for each in both]
+    if heads.count(head) == count:
+        return counters
+    return counters[: next(place for place, each in enumerate(heads) if each != head)]

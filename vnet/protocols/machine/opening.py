@@ -14,7 +14,7 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidTag
 
 from vnet.protocols.codec.runs import Run, runsOf
-from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, readHeader
+from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, readCounters, readHeader
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
 from vnet.protocols.machine.keypair import REJECT_AFTER_MESSAGES, Keypair
@@ -49,36 +49,44 @@ class Opener:
         @return: the number of the first datagram after it.
         """
         data, stride, source, start, end = train
-        place = first * stride + start
-        head, _ = readHeader(data, place)
+        view = memoryview(data)[first * stride + start :]
+        head, _ = readHeader(view)
         keypair = self._keypair(head, now)
         if keypair is None:
             self._device.counters["noSession"] += 1
             return first + 1
-        openSealed = keypair.open
-        plaintexts: list[bytes] = []
-        counters: list[int] = []
-        view = memoryview(data)
-        total = len(view)
+        counters = readCounters(view, stride, head)
+        count = len(counters)
         size = end - start
-        number = first
-        while place + OVERHEAD <= total:
-            prefix, counter = readHeader(view, place)
-            if prefix != head:
-                break
-            number += 1
-            sealed = view[place + HEADER_SIZE : place + size]
-            place += stride
-            try:
-                plaintext = openSealed(packNonce(counter), sealed, None)
-            except InvalidTag:
-                self._device.counters["badTag"] += 1
-                continue
-            counters.append(counter)
-            plaintexts.append(plaintext)
+        # Of the last one what there is.
+        places = range(0, count * stride, stride)
+        sealed = [view[place + HEADER_SIZE : place + size] for place in places]
+        openSealed = keypair.open
+        try:
+            plaintexts = [
+                openSealed(packNonce(counter), each, None)
+                for counter, each in zip(counters, sealed, strict=True)
+            ]
+        except InvalidTag:
+            plaintexts, counters = self._openEach(keypair, counters, sealed)
         if counters:
             self._deliver(keypair, plaintexts, counters, source, now)
-        return number
+        return first + count
+
+    def _openEach(
+        self, keypair: Keypair, counters: list[int], sealed: list[memoryview]
+    ) -> tuple[list[bytes], list[int]]:
+        """
+        Open those that are authentic.
+        """
+        plaintexts, authentic = [], []
+        for counter, each in zip(counters, sealed, strict=True):
+            try:
+                plaintexts.append(keypair.open(packNonce(counter), each, None))
+                authentic.append(counter)
+            except InvalidTag:
+                self._device.counters["badTag"] += 1
+        return plaintexts, authentic
 
     def _keypair(self, head: int, now: float) -> Keypair | None:
         entry = self._device.indices.entries.get(head >> 32)

@@ -100,21 +100,20 @@ def sealSegments(
     place = 0
     last = count - 1
     packets = iter(segments)
-    for _, sealed in zip(
-        range(last), output.cut(HEADER_SIZE, stride, stride - HEADER_SIZE, last), strict=False
-    ):
-        packet: Buffer = next(packets)
+    spaces = output.cut(HEADER_SIZE, stride, stride - HEADER_SIZE, last)[:last]
+    # In this order the last packet is left.
+    for space, packet in zip(spaces, packets, strict=False):
         writeHeader(memory, place, prefix, counter)
-        seal(packNonce(counter), bytes(packet) + padding if padding else packet, None, sealed)
+        seal(packNonce(counter), bytes(packet) + padding if padding else packet, None, space)
         counter += 1
         place += stride
-    packet = next(packets)
+    final: Buffer = next(packets)
     padding = _padding(segments.lastSize, mtu)
     if padding:
-        packet = bytes(packet) + padding
-    end = place + len(packet) + OVERHEAD
+        final = bytes(final) + padding
+    end = place + len(final) + OVERHEAD
     writeHeader(memory, place, prefix, counter)
-    seal(packNonce(counter), packet, None, memory[place + HEADER_SIZE : end])
+    seal(packNonce(counter), final, None, memory[place + HEADER_SIZE : end])
     portion = min(_MOST, _LONGEST // stride) * stride
     return [
         Train(memory[begin : min(begin + portion, end)], stride, endpoint, 0, stride)
