@@ -99,6 +99,7 @@ class Node:
             stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
             wanted=self._wanted,
+            grouped=lambda frame: self.names.groupFrame(frame),
             clamp=self.clamp,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder, self.clamp)
@@ -133,7 +134,7 @@ class Node:
             parts.device.name,
             parts.identity.publicKey,
             self.peers,
-            lambda frames: None,
+            self.forwarder.deliver,
             self._roster,
         )
         filtered = Filtered(parts.state, self.view, self.memberships, self.peers)

@@ -84,9 +84,9 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
         """
 
 
-def _ignore(publicKey: bytes) -> None:
+def _ignore(told: bytes) -> None:
     """
-    Nobody wants to know who is wanted.
+    Nobody wants to know.
     """
 
 
@@ -103,6 +103,7 @@ class Forwarder:
     @ivar _wireguardEvent: gets each event of the machine but the packets.
     @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
         endpoint or no peer in the machine: at most once a second for each.
+    @ivar _grouped: gets each frame that the operating system sends to a group.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """
 
@@ -116,6 +117,7 @@ class Forwarder:
     _wireguardEvent: Callable[[WireGuardEvent], None]
     _wanted: Callable[[bytes], None] = _ignore
     _clamp: Clamp | None = None
+    _grouped: Callable[[bytes], None] = _ignore
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)
@@ -188,6 +190,12 @@ class Forwarder:
             self._takePartial.add(publicKey)
         else:
             self._takePartial.discard(publicKey)
+
+    def deliver(self, frames: Sequence[bytes]) -> None:
+        """
+        Hand Ethernet frames to the operating system.
+        """
+        self._device.write([(virtio.FINISHED, frame) for frame in frames])
 
     def flush(self) -> None:
         """
@@ -317,6 +325,9 @@ class Forwarder:
         if answered is None:
             # Broadcast, multicast and non-IP frames will be replicated to the members from here.
             self.counters["group" if frame[0] & 1 else "notForwarded"] += 1
+            if frame[0] & 1:
+                with self._log.failuresHandled("while a frame to a group is read"):
+                    self._grouped(frame)
         return answered
 
     def _noPeer(self, frame: bytes, destination: bytes) -> Sequence[bytes]:

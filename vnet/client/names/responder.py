@@ -68,6 +68,8 @@ class DatagramResponder(DatagramProtocol):
     Answers over UDP.
     """
 
+    noisy = False
+
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
