@@ -69,7 +69,7 @@ docs: ready-docs ## the API reference, in apidocs/
 	@$(BIN)/pydoctor
 
 clean: ## all that was made here, but not the state of a node
-	rm -rf .venv build dist apidocs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz _trial_temp*
+	rm -rf .venv .programs build dist apidocs *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 

@@ -4,6 +4,7 @@ Tests for L{vnet.client.names.roster}: names in whole nodes, with a mediator, in
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.names.nameservice import NameParts
 from vnet.client.names.resolved import Resolved
+from vnet.protocols.codec.ip import decodeIp
 from vnet.test.nodelab import URL, Overlay, TestNode
+from vnet.test.test_names_multicast import frame, question
 from vnet.test.test_names_responder import Reactor
 
 
@@ -90,3 +93,19 @@ class RosterTests(SynchronousTestCase):
         self.assertEqual(service.addressesOf(["bob", "home"])[0], bob.address)
         self.assertEqual(service.addressesOf(["bob-2", "home"])[0], eve.address)
         self.assertEqual(service.nameAt(bob.address), "bob.vnet")
+
+    def test_multicast(self) -> None:
+        """
+        The operating system that asks the group for a member is answered through the interface, in the member's place.
+        """
+        ann, bob = self.add("ann", 1), self.add("bob", 2)
+        ann.do(ann.node.create("home", None))
+        bob.do(bob.node.join("home", None))
+        self.overlay.advance(2)
+        self.assertEqual(ann.do(ann.node.status())["names"]["by"], "mdns")
+        source = ip_address(ann.address).packed
+        ann.device.take()
+        ann.device.deliver([frame(question("bob.local").to_wire(), source)])
+        self.overlay.lab.clock.advance(0.2)
+        (answer,) = ann.device.take()
+        self.assertEqual(decodeIp(answer[14:]).source, ip_address(bob.address).packed)

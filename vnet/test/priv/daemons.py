@@ -91,6 +91,7 @@ class Daemon:
     One C{twistd} program in a host, that can be ended and started again on the same state.
 
     @ivar state: its directory.
+    @ivar prefix: a command that runs it.
     @ivar variables: what it finds in its environment beyond L{environment}.
     @ivar log: the file with all that it wrote.
     """
@@ -100,6 +101,7 @@ class Daemon:
     state: Path
     command: str
     options: list[str] = attrs.field(factory=list)
+    prefix: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     variables: dict[str, str] = attrs.field(factory=dict, kw_only=True)
     process: subprocess.Popen[str] | None = attrs.field(default=None, init=False)
 
@@ -116,7 +118,7 @@ class Daemon:
         """
         self.state.mkdir(mode=0o700, exist_ok=True)
         twistd = str(Path(sys.executable).with_name("twistd"))
-        argv = [twistd, "-n", "--pidfile=", self.command, f"--state={self.state}", *self.options]
+        argv = [*self.prefix, twistd, "-n", "--pidfile=", self.command, f"--state={self.state}", *self.options]
         with self.log.open("a") as log:
             self.process = self.host.popen(
                 argv,

@@ -1,0 +1,282 @@
+"""
+Names of members in programs that others wrote, on hosts with systemd-resolved, with Avahi, and with neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import ClassVar
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.test.netlab import Host
+from vnet.test.priv.cluster import Cluster, Node, waitUntil
+from vnet.test.priv.daemons import environment
+from vnet.test.priv.resolving import Resolving
+
+# Answers each question with NXDOMAIN, and writes down what it was.
+_UPSTREAM = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("", 53))
+while True:
+    data, address = server.recvfrom(4096)
+    print(data[12:], flush=True)
+    question = data[12 : data.index(b"\\0", 12) + 5]
+    server.sendto(data[:2] + b"\\x81\\x83\\0\\1" + bytes(6) + question, address)
+"""
+_LOOKUPS = """
+import json, socket, sys, urllib.request
+name, address, page = sys.argv[1:]
+print(json.dumps({
+    "addresses": sorted({each[4][0] for each in socket.getaddrinfo(name, None)}),
+    "name": socket.gethostbyaddr(address)[0],
+    "page": urllib.request.urlopen(page, timeout=5).status,
+}))
+"""
+
+
+# Starts a client for each line that it reads, without importing everything anew, and says how each ended.
+_STARTER = """
+import os, sys
+import twisted.application.app, twisted.scripts.twistd, vnet.client.clienttap
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(log, 1), os.dup2(log, 2)
+        sys.argv = ["twistd", "-n", "--pidfile=", "vnet-client", *sys.argv[2:]]
+        twisted.scripts.twistd.run()
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.commands("dig", "getent", "unshare", "dbus-daemon")
+class NameTests(SynchronousTestCase):
+    """
+    Ann's host has systemd-resolved, Bob's has Avahi; both are members of C{home}.
+    """
+
+    cluster: ClassVar[Cluster]
+    upstream: ClassVar[Host]
+    ann: ClassVar[Node]
+    bob: ClassVar[Node]
+    resolved: ClassVar[Resolving]
+    avahi: ClassVar[Resolving]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """
+        Start all of it.
+        """
+        cls.cluster = cluster = Cluster("names")
+        cluster.__enter__()
+        try:
+            cls.build()
+        except BaseException as error:
+            cluster.__exit__(type(error), error, None)
+            raise
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """
+        End it.
+        """
+        cls.cluster.__exit__(None, None, None)
+
+    @classmethod
+    def build(cls) -> None:
+        """
+        Start the hosts' programs, and the nodes.
+        """
+        cluster = cls.cluster
+        cluster.startMediator(wait=False)
+        cls.upstream = cluster.lab.addHost("upstream")
+        with (cluster.lab.directory / "upstream.log").open("w") as log:
+            cls.upstream.popen([sys.executable, "-c", _UPSTREAM], stdout=log)
+        servers = f"nameserver {cls.upstream.address}\n"
+        directory = cluster.lab.directory
+        cls.resolved = Resolving.on(cluster.lab.addHost("ann"), directory / "ann-host", "resolve", servers)
+        cls.resolved.startResolved()
+        cls.avahi = Resolving.on(cluster.lab.addHost("bob"), directory / "bob-host", "mdns4 dns", servers)
+        cls.ann, cls.bob = cls.makeNode("ann", cls.resolved), cls.makeNode("bob", cls.avahi)
+        for node in (cls.ann, cls.bob):
+            cluster.daemons.append(node)
+            node.spawn()
+        if cluster.mediator is not None:
+            cluster.mediator.waitReady()
+        for node in (cls.ann, cls.bob):
+            node.waitReady()
+            node.vnet("set-nick", node.name.title())
+            node.login()
+        cls.ann.create("Home")
+        cls.bob.join("Home")
+        cls.ann.waitPath(cls.bob)
+        waitUntil(lambda: cls.ann.status()["names"]["by"] == "resolved", 5, "systemd-resolved is told")
+        cls.avahi.startAvahi("bobs-host")
+
+    @classmethod
+    def makeNode(cls, name: str, place: Resolving) -> Node:
+        """
+        A node in a host's place, not started.
+        """
+        state = cls.cluster.lab.directory / name
+        options = [f"--socket={state / 'control.sock'}"]
+        return Node(
+            name,
+            place.host,
+            state,
+            "vnet-client",
+            options,
+            cls.cluster.mediator,
+            prefix=place.prefix,
+            variables=place.variables,
+        )
+
+    def asked(self) -> str:
+        """
+        What the upstream name server was asked.
+        """
+        return (self.cluster.lab.directory / "upstream.log").read_text()
+
+    def dig(self, place: Resolving, server: str, *arguments: str) -> str:
+        return place.run("dig", f"@{server}", "+time=1", "+tries=1", *arguments).stdout
+
+    def test_resolved(self) -> None:
+        """
+        With systemd-resolved C{getent}, Python and a fetch of a page find Bob by each of his names, and his name by his
+        address; other names are asked upstream, and ours never.
+        """
+        place, bob = self.resolved, self.bob
+        for name in ("bob.home.vnet", "bob.vnet", "BOB.Home.vnet"):
+            self.assertEqual(place.said("getent", "ahostsv4", name).split()[:1], [bob.address])
+            self.assertEqual(place.said("getent", "ahostsv6", name).split()[:1], [bob.address6])
+        for address in (bob.address, bob.address6):
+            self.assertEqual(place.said("getent", "hosts", address).split()[1:], ["bob.vnet"])
+        self.assertEqual(place.said("getent", "hosts", self.ann.address).split()[1:], ["ann.vnet"])
+        page = self.avahi.begin("web.log", sys.executable, "-m", "http.server", "8000", "--bind", bob.address)
+        waitUntil(lambda: "8000" in bob.host.run(["ss", "-Hltn"]).stdout, 10, "Bob has a page")
+        url = "http://bob.home.vnet:8000/"
+        found = json.loads(place.said(sys.executable, "-c", _LOOKUPS, "bob.home.vnet", bob.address, url))
+        page.terminate()
+        expected = {"addresses": sorted([bob.address, bob.address6]), "name": "bob.vnet", "page": 200}
+        self.assertEqual(found, expected)
+        for name in ("eve.vnet", "eve.home.vnet", "home.vnet", "other.example"):
+            self.assertEqual(place.run("getent", "hosts", name).returncode, 2, name)
+        self.assertIn("example", self.asked())
+        self.assertNotIn("vnet", self.asked())
+        self.assertNotIn("arpa", self.asked())
+        (network,) = self.ann.networks()
+        self.assertEqual([member["name"] for member in network["members"]], ["bob.home.vnet"])
+
+    def test_dig(self) -> None:
+        """
+        C{dig} on the computer itself gets answers over UDP and TCP, an SOA with NXDOMAIN, and no help with other names; a
+        peer gets nothing.
+        """
+        server, place = self.bob.address, self.avahi
+        for transport in ("+notcp", "+tcp"):
+            out = self.dig(place, server, transport, "ann.home.vnet")
+            self.assertIn("status: NOERROR", out)
+            self.assertRegex(out, rf"ann\.home\.vnet\.\s+\d+\s+IN\s+A\s+{self.ann.address}\n")
+            self.assertIn(" aa ", out)
+        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.ann.address))
+        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.ann.address6))
+        self.assertIn(self.ann.address6, self.dig(place, self.bob.address6, "+short", "AAAA", "ann.vnet"))
+        out = self.dig(place, server, "eve.vnet")
+        self.assertIn("status: NXDOMAIN", out)
+        self.assertRegex(out, r"vnet\.\s+\d+\s+IN\s+SOA\s+dns\.vnet\.")
+        self.assertIn("status: REFUSED", self.dig(place, server, "example.org"))
+        self.assertIn(server, self.dig(place, server, "+short", "bob.home.vnet"))
+        for transport in ("+notcp", "+tcp"):
+            self.assertNotIn("status:", self.dig(self.resolved, server, transport, "ann.home.vnet"))
+
+    def test_neither(self) -> None:
+        """
+        A C{resolv.conf} that the user himself points to the node's server has the names for C{getent}.
+        """
+        before = self.avahi.resolvConf.read_bytes()
+        self.avahi.resolvConf.write_text(f"nameserver {self.bob.address}\n")
+        self.addCleanup(self.avahi.resolvConf.write_bytes, before)
+        self.assertEqual(
+            self.avahi.said("getent", "ahostsv4", "ann.home.vnet").split()[:1], [self.ann.address]
+        )
+        self.assertEqual(self.avahi.run("getent", "hosts", "eve.home.vnet").returncode, 2)
+
+    def test_multicast(self) -> None:
+        """
+        Without systemd-resolved Avahi finds Ann as C{ann.local}, and her name by her address; Avahi's own names stay its own.
+        """
+        status = self.bob.status()["names"]
+        self.assertEqual((status["by"], status["name"]), ("mdns", "bob.vnet"))
+        found = waitUntil(lambda: self.avahi.said("getent", "hosts", "ann.local"), 10, "Avahi finds Ann")
+        self.assertEqual(found.split()[:1], [self.ann.address])
+        self.assertEqual(self.avahi.said("getent", "hosts", self.ann.address).split()[1:], ["ann.local"])
+        self.assertTrue(self.avahi.said("getent", "hosts", "bobs-host.local"))
+        self.assertNotIn("conflict", (self.avahi.directory / "avahi.log").read_text().lower())
+
+    def test_cycles(self) -> None:
+        """
+        In 20 rounds of start, kill -9, start and stop, after each end: C{resolv.conf} and the routes are what they were,
+        systemd-resolved knows of no zone, and the interface is gone.
+        """
+        directory = self.cluster.lab.directory
+        servers = f"nameserver {self.upstream.address}\n"
+        host = self.cluster.lab.addHost("zoe")
+        place = Resolving.on(host, directory / "zoe-host", "resolve", servers)
+        place.startResolved()
+        node = self.makeNode("zoe", place)
+        node.state.mkdir(mode=0o700)
+        starter = host.popen(
+            [
+                *place.prefix,
+                sys.executable,
+                "-c",
+                _STARTER,
+                str(node.log),
+                f"--state={node.state}",
+                *node.options,
+            ],
+            env={**environment(node.state), **node.variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        before = self.picture(place)
+        self.assertIn("default via", before)
+        for number in range(40):
+            print("start", file=starter.stdin, flush=True)
+            child = int(self.lineOf(starter))
+            if not number:
+                waitUntil(node.ready, 10, "Zoe's client is ready")
+                node.login()
+            waitUntil(
+                lambda: node.ask("status")["names"]["by"] == "resolved", 10, "systemd-resolved is told", 0.02
+            )
+            if number < 2:
+                self.name = node.ask("status")["names"]["name"]
+                self.assertEqual(place.said("getent", "ahostsv4", self.name).split()[:1], [node.address])
+            end = signal.SIGTERM if number % 2 else signal.SIGKILL
+            os.kill(child, end)
+            self.assertEqual(int(self.lineOf(starter)), -end, node.tail())
+            self.assertEqual(self.picture(place), before)
+        self.assertEqual(place.run("getent", "hosts", self.name).returncode, 2)
+        self.assertNotIn("Traceback", node.tail(1_000_000))
+
+    def lineOf(self, process: subprocess.Popen[str]) -> str:
+        self.assertIsNotNone(process.stdout)
+        return process.stdout.readline() if process.stdout else ""
+
+    def picture(self, place: Resolving) -> str:
+        """
+        What must be the same after each end.
+        """
+        shown = "ip -brief link; ip route show table all; ip -6 route show table all; ip rule; resolvectl dns; resolvectl domain"
+        return place.resolvConf.read_text() + place.said("sh", "-c", shown)
