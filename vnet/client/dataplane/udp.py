@@ -41,13 +41,15 @@ _ADDRESSES_FOR = DEBOUNCE / 2
 
 # linux/in.h, linux/in6.h: Python has no names for them.
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
-_IPV6_DONTFRAG, _PMTUDISC_PROBE = 62, 3
+_IPV6_DONTFRAG, _PMTUDISC_PROBE, _PMTUDISC_OMIT = 62, 3, 5
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 # linux/udp.h
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _segment = struct.Struct("H").pack
 #: Why the kernel does not cut a train: no such option, no checksums by the interface, a datagram that has to be fragmented.
 _UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+#: The last of them; older kernels say EINVAL.
+_TOO_LONG = frozenset({errno.EMSGSIZE, errno.EINVAL})
 
 #: What keeps a datagram whole, by whether it is IPv6; the path's MTU that the system knows, from whomever, does not count.
 _WHOLE = (
@@ -173,7 +175,7 @@ class UdpPort:
         if len(data) <= stride or error.errno not in _UNCUT:
             self.counters[errno.errorcode.get(error.errno or 0, "other")] += -(-len(data) // stride)
             return
-        if error.errno != errno.EMSGSIZE:
+        if error.errno not in _TOO_LONG:
             self._isJoining = False
             self._log.warn("this system does not cut trains of datagrams (UDP_SEGMENT): each is sent alone")
         self._sendEach(data, stride, addr)
@@ -323,8 +325,9 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-        # Also of an IPv6 socket's IPv4 datagrams.
-        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
+        # Also of an IPv6 socket's IPv4 datagrams: they are fragmented on the way, and whoever says that they are too long is not
+        # believed.
+        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
         _enlarge(opened)
         with suppress(OSError):
             opened.setsockopt(_SOL_UDP, _UDP_GRO, 1)
