@@ -52,10 +52,12 @@ class TrainReader:
     Reads any number of sockets, one after the other, into one memory.
 
     @ivar counters: errors, by name.
+    @ivar isFull: whether the last call has read as much as one can, so that there may be more.
     """
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
+        self.isFull = False
         self._memory = memoryview(bytearray(SLOTS * _SLOT))
         self._names = bytearray(SLOTS * _NAME)
         self._sources: dict[bytes, Address] = {}
@@ -94,6 +96,7 @@ class TrainReader:
         """
         # Of what the kernel has joined the processor's cache does not hold many.
         count = self._call(descriptor, self._messages, self._most, socket.MSG_DONTWAIT, _ffi.NULL)
+        self.isFull = count == self._most
         if count <= 0:
             if count and _ffi.errno != errno.EAGAIN:
                 self.counters[errno.errorcode.get(_ffi.errno, "other")] += 1

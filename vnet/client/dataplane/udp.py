@@ -266,6 +266,8 @@ class UdpPort:
                 self._received(trains)
             except Exception:
                 self._log.failure("while datagrams are received")
+            if not reader.isFull:
+                return
 
     def connectionLost(self, reason: Failure) -> None:
         """

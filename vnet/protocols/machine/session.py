@@ -76,6 +76,8 @@ class Session:
         self._toldAt = _LONG_AGO
         self._oweKeepalive = False
         self._lastHandshake: float | None = None
+        # To draw it each time would be a call to the system for each exchange.
+        self._spread = 0.0
         self._rxBytes = 0
         self._txBytes = 0
 
@@ -145,7 +147,7 @@ class Session:
 
     def _expectAnswer(self, now: float) -> None:
         if self._timers.silence is None:
-            self._timers.silence = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._jitter()
+            self._timers.silence = now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + self._spread
 
     def keepalive(self, now: float) -> None:
         """
@@ -366,6 +368,7 @@ class Session:
         self._timers.handshake = None
         self._timers.expiry = keypair.createdAt + REJECT_AFTER_TIME
         self._lastHandshake = now
+        self._spread = self._jitter()
         self._device.tell(SessionEstablished(self.publicKey))
         self._sendQueued(now)
 
