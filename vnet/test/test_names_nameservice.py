@@ -102,7 +102,7 @@ class NameServiceTests(SynchronousTestCase):
         self.assertEqual((interface, servers), ("vnet0", ("100.64.0.1", "fd12:3456:789a::1")))
         self.assertEqual((zones[0], zones[1], len(zones)), ("vnet", "64.100.in-addr.arpa", 66))
         self.reactor.advance(200)
-        self.service.configured(WELCOME)
+        self.service.configured(evolve(WELCOME, epoch=b"of another login"))
         self.assertEqual(len(self.resolved.told), 1)
         expected = {"by": "resolved", "server": "100.64.0.1", "name": "me.vnet", "why": None}
         self.assertEqual(self.service.status(), expected)
@@ -164,6 +164,11 @@ class NameServiceTests(SynchronousTestCase):
         self.resolved.problem = ""
         self.reactor.advance(60)
         self.assertEqual(self.service.status()["by"], "resolved")
+        responder = self.service._responder
+        if responder is not None:
+            responder.close()
+        self.reactor.advance(60)
+        self.assertEqual(self.service.status()["by"], "resolved")
 
     def test_moved(self) -> None:
         """
@@ -192,6 +197,19 @@ class NameServiceTests(SynchronousTestCase):
         again = self.make()
         again.configured(WELCOME)
         self.assertEqual(again.nameIn(HOME, BOB), "bob.home.vnet")
+
+    def test_large(self) -> None:
+        """
+        Where there are thousands, what is known holds for a moment before who has come is looked at.
+        """
+        self.members = {number.to_bytes(32, "big"): f"node{number}" for number in range(2000)}
+        self.service.configured(WELCOME)
+        self.assertEqual(self.service.nameIn(HOME, (7).to_bytes(32, "big")), "node7.home.vnet")
+        self.members[BOB] = "bob"
+        self.service.changed()
+        self.assertIsNone(self.service.nameIn(HOME, BOB))
+        self.reactor.advance(0.21)
+        self.assertEqual(self.service.nameIn(HOME, BOB), "bob.home.vnet")
 
     def test_damaged(self) -> None:
         """

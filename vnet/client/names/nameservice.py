@@ -30,6 +30,8 @@ from vnet.errors import StateError
 __all__ = ["NameParts", "NameService"]
 
 _SETTLE = 0.2
+# Seconds for each member beyond the first few: settling takes a twentieth of that.
+_PAUSE, _FEW = 1e-4, 100
 _SAVE = 5.0
 _SAVE_AGAIN = 60.0
 _LOOK_AGAIN = 60.0
@@ -80,8 +82,10 @@ class NameService:
     _responder: Responder | None = field(default=None, init=False)
     _multicast: MulticastResponder | None = field(default=None, init=False)
     _welcome: Welcome | None = field(default=None, init=False)
-    _told: Welcome | None = field(default=None, init=False)
+    _told: tuple[tuple[str, ...], tuple[str, ...]] | None = field(default=None, init=False)
     _dirty: bool = field(default=False, init=False)
+    _size: int = field(default=0, init=False)
+    _settledAt: float = field(default=float("-inf"), init=False)
     _unsaved: bool = field(default=False, init=False)
     _choosing: bool = field(default=False, init=False)
     _calls: Calls | None = field(default=None, init=False)
@@ -120,7 +124,7 @@ class NameService:
         """
         if self._parts is not None:
             self._dirty = True
-            self._later("settle", _SETTLE, self._settle)
+            self._later("settle", max(_SETTLE, self._pause), self._settle)
 
     def groupFrame(self, frame: bytes) -> None:
         """
@@ -133,6 +137,7 @@ class NameService:
         """
         There are no names any more.
         """
+        self._size = 0
         self._settle()
         self._save()
         if self._calls is not None:
@@ -222,13 +227,21 @@ class NameService:
 
     # Who has which name.
 
+    @property
+    def _pause(self) -> float:
+        """How long what there is holds, seconds: in a large network somebody comes or goes all the time."""
+        return max(0, self._size - _FEW) * _PAUSE
+
     def _settle(self) -> None:
-        if not self._dirty:
+        parts = self._parts
+        if parts is None or not self._dirty or parts.reactor.seconds() < self._settledAt + self._pause:
             return
         roster = self._roster()
         if roster is None:
             return
         self._dirty = False
+        self._size = sum(len(network.members) for network in roster.networks)
+        self._settledAt = parts.reactor.seconds()
         if self._registry.settle(roster):
             self._unsaved = True
             self._later("save", _SAVE, self._save)
@@ -275,15 +288,20 @@ class NameService:
                 if not resolved.runs():
                     self._told = None
                     self._set("mdns", _NO_RESOLVED)
-                elif welcome is not None and self._responder is not None and welcome is not self._told:
+                elif welcome is not None and self._responder is not None:
                     zones = (DOMAIN, *reverseZones(welcome.pool, welcome.pool6))
-                    problem = await resolved.configure(self._interface, self._responder.serving, zones)
-                    self._told = None if problem else welcome
-                    self._set("mdns" if problem else "resolved", problem)
+                    await self._tell(resolved, self._responder.serving, zones)
                 if welcome is self._welcome:
                     return
         finally:
             self._choosing = False
+
+    async def _tell(self, resolved: Resolved, servers: tuple[str, ...], zones: tuple[str, ...]) -> None:
+        problem = ""
+        if (servers, zones) != self._told:
+            problem = await resolved.configure(self._interface, servers, zones)
+        self._told = None if problem else (servers, zones)
+        self._set("mdns" if problem else "resolved", problem)
 
     def _set(self, by: str, why: str) -> None:
         if self._parts is None:

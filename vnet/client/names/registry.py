@@ -17,6 +17,7 @@ from attrs import define, field
 from vnet.client.names.labels import labelOf
 from vnet.client.names.roster import Roster
 from vnet.client.names.scope import Scope
+from vnet.errors import StateError
 from vnet.statedir import readPrivate, writePrivate
 
 __all__ = ["DOMAIN", "Registry"]
@@ -25,6 +26,7 @@ DOMAIN = "vnet"
 """The domain of all names."""
 
 _VERSION = 1
+_LARGEST = 16 << 20
 _KEY, _NETWORK, _REALM = 32, 16, 16
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _label = lru_cache(16_384)(labelOf)
@@ -102,7 +104,7 @@ class Registry:
 
     def save(self, path: Path) -> None:
         """
-        @raise vnet.errors.StateError: the disk does not take it.
+        @raise StateError: the disk does not take it, or it could not be read again.
         """
         content = {
             "version": _VERSION,
@@ -111,13 +113,16 @@ class Registry:
             "everyone": _written(self._everyone),
             "members": {network.hex(): _written(scope) for network, scope in self._members.items()},
         }
-        writePrivate(path, json.dumps(content, separators=(",", ":")).encode())
+        written = json.dumps(content, separators=(",", ":")).encode()
+        if len(written) >= _LARGEST:
+            raise StateError(f"the file {path} would be too large")
+        writePrivate(path, written)
 
     @classmethod
     def load(cls, path: Path) -> Registry:
         """
         @return: what was saved; nothing where nothing was.
-        @raise vnet.errors.StateError: the file cannot be read.
+        @raise StateError: the file cannot be read.
         @raise ValueError: it was not written by this, or damaged since.
         """
         content = readPrivate(path)
