@@ -13,7 +13,7 @@ FUZZFLAGS ?=
 MATRIXFLAGS ?=
 BENCHFLAGS ?=
 
-.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-relay natmatrix soak fuzz docs clean
+.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-idle bench-profile performance bench-relay natmatrix soak fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
@@ -53,6 +53,20 @@ check-docs: ready-check
 bench: ready-bench ## throughput and latency beside wireguard-go, fastd, tinc, OpenVPN and the bare link
 	@$(BIN)/python bench/tunnel.py $(BENCHFLAGS)
 
+bench-idle: ready-bench ## memory and processor time of a node with one idle peer, and with a thousand
+	@$(BIN)/python bench/idle.py $(BENCHFLAGS)
+
+bench-profile: ready-bench-profile ## where the time goes in a node, and what the parts cost
+	@$(BIN)/python bench/primitives.py
+	@$(BIN)/python bench/hotspots.py $(BENCHFLAGS)
+
+performance: ready-bench-profile ## all of that, into docs/performance.md; half an hour
+	@$(BIN)/python bench/primitives.py --document docs/performance.md
+	@$(BIN)/python bench/hotspots.py --document docs/performance.md
+	@$(BIN)/python bench/hotspots.py --small --document docs/performance.md
+	@$(BIN)/python bench/idle.py --document docs/performance.md
+	@$(BIN)/python bench/tunnel.py --links veth,nic,wire --only all --document docs/performance.md
+
 bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
 	@$(BIN)/python bench/relay.py
 
@@ -73,6 +87,6 @@ clean: ## all that was made here, but not the state of a node
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
-.PHONY: $(addprefix ready-,run demo lab test units check bench bench-relay natmatrix natmatrix-peers fuzz docs)
-$(addprefix ready-,run demo lab test units check bench bench-relay natmatrix natmatrix-peers fuzz docs):
+.PHONY: $(addprefix ready-,run demo lab test units check bench bench-profile bench-relay natmatrix natmatrix-peers fuzz docs)
+$(addprefix ready-,run demo lab test units check bench bench-profile bench-relay natmatrix natmatrix-peers fuzz docs):
 	@tools/bootstrap $(@:ready-%=%)

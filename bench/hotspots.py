@@ -1,9 +1,8 @@
 """
-Where the time goes in the two nodes while TCP flows from one to the other: the sampling profiler py-spy looks at
-both, from outside.
+Where the time goes in the two nodes while TCP flows from one to the other, or small datagrams do: the sampling profiler py-spy
+looks at both, from outside.
 
-    .venv/bin/python -m pip install py-spy
-    .venv/bin/python bench/hotspots.py [--seconds N] [--lines]
+    .venv/bin/python bench/hotspots.py [--seconds N] [--lines] [--small] [--device=tun] [--document FILE]
 
 Needs root; leaves nothing behind.
 """
@@ -16,9 +15,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from contenders import vnet
+import attrs
+from contenders import vnet, vnetTun
+from document import fill
 from rich.console import Console
 from rich.table import Table
 from streams import iperfServer
@@ -54,36 +57,51 @@ def spentSeconds(pid: int) -> tuple[float, float]:
     return int(fields[11]) / _TICKS, int(fields[12]) / _TICKS
 
 
-def sample(way: Way, seconds: int, lines: bool, directory: Path) -> list[Path]:
+@contextmanager
+def load(way: Way, seconds: int, small: bool) -> Iterator[None]:
     """
-    Profile both daemons under one TCP stream.
+    Something flows from near to far in this block.
+
+    @param small: whether it is datagrams of 100 bytes, as many as one sender sends; else one TCP stream.
+    """
+    options = ["-u", "-l", "100", "-b", "0"] if small else []
+    argv = ["iperf3", "-c", way.target, "-t", str(seconds + 2), *options]
+    stream = way.near.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+        stream.wait(60)
+    finally:
+        stop(stream)
+
+
+def sample(way: Way, chosen: argparse.Namespace, directory: Path) -> list[Path]:
+    """
+    Profile both daemons under a load.
 
     @return: a file of stacks for each.
     """
     files = [directory / f"stacks-{pid}" for pid in way.daemons]
-    argv = ["iperf3", "-c", way.target, "-t", str(seconds + 2)]
-    stream = way.near.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watchers = []
-    try:
-        for pid, path in zip(way.daemons, files, strict=True):
-            options = ["-p", str(pid), "-d", str(seconds), "-r", "250", "-f", "raw", "-o", str(path)]
-            options += ["--function"] * (not lines)
-            # Without stopping the node for each sample it goes on at its own pace.
-            options += ["--nonblocking"]
-            watchers.append(
-                subprocess.Popen(
-                    [profiler(), "record", *options],
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    start_new_session=True,
+    with load(way, chosen.seconds, chosen.small):
+        try:
+            for pid, path in zip(way.daemons, files, strict=True):
+                options = ["-p", str(pid), "-d", str(chosen.seconds), "-r", "250", "-f", "raw"]
+                options += ["-o", str(path), *(["--function"] * (not chosen.lines))]
+                # Without stopping the node for each sample it goes on at its own pace.
+                options += ["--nonblocking"]
+                watchers.append(
+                    subprocess.Popen(
+                        [profiler(), "record", *options],
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        text=True,
+                        start_new_session=True,
+                    )
                 )
-            )
-        for watcher in watchers:
-            watcher.wait(seconds + 60)
-        stream.wait(60)
-    finally:
-        stop(stream, *watchers)
+            for watcher in watchers:
+                watcher.wait(chosen.seconds + 60)
+        finally:
+            stop(*watchers)
     return files
 
 
@@ -107,18 +125,54 @@ def count(path: Path) -> tuple[Counter[str], Counter[str], int]:
     return own, within, total
 
 
-def show(console: Console, title: str, path: Path, spent: tuple[float, float]) -> None:
+@attrs.frozen
+class Profile:
     """
-    The functions that take the most time.
+    Where one node spends its time.
+
+    @ivar functions: what each takes itself and with what it calls, of all samples, the most first.
+    @ivar spent: seconds of CPU in the program and in the kernel.
     """
-    own, within, total = count(path)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("itself", "with callees", "function"):
-        table.add_column(name, justify="left" if name == "function" else "right", no_wrap=True)
-    for frame, times in own.most_common(SHOWN):
-        table.add_row(f"{times / total:.1%}", f"{within[frame] / total:.1%}", frame)
-    console.print(table, markup=False)
-    console.print(f"CPU: {spent[0]:.1f} s in the program, {spent[1]:.1f} s in the kernel\n")
+
+    title: str
+    functions: list[tuple[float, float, str]]
+    spent: tuple[float, float]
+
+    @classmethod
+    def read(cls, title: str, path: Path, spent: tuple[float, float]) -> Profile:
+        """
+        Read a file of stacks.
+        """
+        own, within, total = count(path)
+        functions = [(times / total, within[frame] / total, frame) for frame, times in own.most_common(SHOWN)]
+        return cls(title, functions, spent)
+
+    @property
+    def cpu(self) -> str:
+        """
+        What it spent, in words.
+        """
+        return f"CPU: {self.spent[0]:.1f} s in the program, {self.spent[1]:.1f} s in the kernel"
+
+    def markdown(self) -> str:
+        """
+        The table for documents.
+        """
+        lines = [f"{self.title}. {self.cpu}.", "", "| itself | with callees | function |", "|---|---|---|"]
+        lines += [f"| {own:.1%} | {within:.1%} | `{frame}` |" for own, within, frame in self.functions]
+        return "\n".join(lines) + "\n"
+
+    def show(self, console: Console) -> None:
+        """
+        The table for people.
+        """
+        table = Table(title=self.title, title_justify="left", box=None, pad_edge=False)
+        for name in ("itself", "with callees", "function"):
+            table.add_column(name, justify="left" if name == "function" else "right", no_wrap=True)
+        for own, within, frame in self.functions:
+            table.add_row(f"{own:.1%}", f"{within:.1%}", frame)
+        console.print(table, markup=False)
+        console.print(f"{self.cpu}\n")
 
 
 def perform(chosen: argparse.Namespace, console: Console) -> None:
@@ -126,13 +180,22 @@ def perform(chosen: argparse.Namespace, console: Console) -> None:
     Build, profile and show.
     """
     profiler()
-    with Cluster("hotspots") as cluster, vnet(cluster) as way, iperfServer(way.far):
+    build = vnetTun if chosen.device == "tun" else vnet
+    with Cluster("hotspots") as cluster, build(cluster) as way, iperfServer(way.far):
         before = [spentSeconds(pid) for pid in way.daemons]
-        files = sample(way, chosen.seconds, chosen.lines, cluster.lab.directory)
+        files = sample(way, chosen, cluster.lab.directory)
         after = [spentSeconds(pid) for pid in way.daemons]
-        titles = ("the node that sends the stream", "the node that receives it")
-        for title, path, start, end in zip(titles, files, before, after, strict=True):
-            show(console, title, path, (end[0] - start[0], end[1] - start[1]))
+        what = "datagrams of 100 bytes" if chosen.small else "the stream"
+        titles = (f"The node that sends {what}", f"The node that receives {what}")
+        profiles = [
+            Profile.read(title, path, (end[0] - start[0], end[1] - start[1]))
+            for title, path, start, end in zip(titles, files, before, after, strict=True)
+        ]
+    for profile in profiles:
+        profile.show(console)
+    if chosen.document:
+        name = "profile of small datagrams" if chosen.small else "profile"
+        fill(chosen.document, name, "\n".join(profile.markdown() for profile in profiles))
 
 
 def main() -> int:
@@ -144,6 +207,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Show where a node spends its time while TCP flows.")
     parser.add_argument("--seconds", type=int, default=5, help="how long (default 5)")
     parser.add_argument("--lines", action="store_true", help="lines in place of functions")
+    parser.add_argument("--small", action="store_true", help="datagrams of 100 bytes in place of TCP")
+    parser.add_argument("--device", choices=("tap", "tun"), default="tap", help="(default tap)")
+    parser.add_argument("--document", type=Path, help="a file to write the tables into, docs/performance.md")
     chosen = parser.parse_args()
     if reason := unavailable("iperf3", "ping"):
         print(f"vnet: the profile cannot be taken here: {reason}", file=sys.stderr)
