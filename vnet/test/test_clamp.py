@@ -120,15 +120,17 @@ class ClampTests(SynchronousTestCase):
         self.assertEqual((self.out(error), self.errors), ([error], []))
 
     def test_narrow(self) -> None:
-        """Where a path carries less than 1,280 bytes, TCP fits nevertheless, and nobody is told less than that."""
+        """Where a path carries less than 1,280 bytes, these are cut, TCP fits nevertheless, and nobody is told less."""
         self.clamp.setSize(PEER, SMALLEST)
         limit = self.clamp.limitOf(PEER)
         assert limit is not None
-        packet = encodeIp6(A6, B6, UDP, bytes(1240))
-        sent = self.clamp.outgoing(PEER, limit, [packet, syn(6)], self.errors)
-        self.assertEqual((sent[0], self.errors), (packet, []))
-        self.assertEqual(sent[1][62:64], (1108).to_bytes(2, "big"))
-        self.assertEqual(self.clamp.mtuOf(PEER), 1280)
+        whole = [encodeIp6(A6, B6, UDP, bytes(1240)), unfragmentable(encodeIp4(A4, B4, UDP, bytes(1260)))]
+        *sent, last = self.clamp.outgoing(PEER, limit, [*whole, syn(6)], self.errors)
+        self.assertEqual([len(each) for each in sent], [1168, 168, 1164, 136])
+        self.assertEqual(self.errors, [])
+        self.assertEqual(len({each[44:48] for each in sent[:2]} | {each[4:6] for each in sent[2:]}), 2)
+        self.assertEqual(last[62:64], (1108).to_bytes(2, "big"))
+        self.assertEqual((self.clamp.mtuOf(PEER), self.clamp.counters["fragmented"]), (1280, 2))
 
     def test_train(self) -> None:
         """Of a train, the size of each packet counts."""

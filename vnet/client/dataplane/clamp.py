@@ -5,10 +5,11 @@ Sees to it that packets fit the paths that they take, where those carry less tha
     SYN, either way         the segment size in it is lowered to what the path carries
     too long, IPv4 that     cut into fragments, each of which fits
       may be fragmented
+    up to 1,280 bytes       the same, whoever forbids it: all come from this computer, which may do so
     too long, else          its sender is told, and it is sent nevertheless: the IP outside fragments it
 
-So TCP never needs fragments, and nothing is lost because it is long.  A peer whose path carries all that the interface takes
-has no limit, and costs nothing here.
+So TCP never needs fragments, 1,280 bytes always pass, and nothing is lost because it is long.  A peer whose path carries all
+that the interface takes has no limit, and costs nothing here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.fragments import fragment, mayBeFragmented
+from vnet.protocols.codec.fragments import fragment, fragmentOwn, mayBeFragmented
 from vnet.protocols.codec.icmp import encodeTooBig
 from vnet.protocols.codec.mss import isSyn, lowerMss
 from vnet.protocols.codec.runs import Run
@@ -79,6 +80,7 @@ class Clamp:
     _clock: IReactorTime
     counters: Counter[str] = field(factory=Counter)
     _limits: dict[bytes, Limit | None] = field(factory=dict, init=False)
+    _number: int = field(default=0, init=False)
     _base: Limit | None = field(init=False)
     _errors: KeyedLimit = field(factory=lambda: KeyedLimit(_ERRORS_RATE, _ERRORS_BURST), init=False)
 
@@ -153,6 +155,11 @@ class Clamp:
         if mayBeFragmented(packet):
             self.counters["fragmented"] += 1
             return fragment(packet, limit.fits)
+        if len(packet) <= limit.mtu:
+            self._number = (self._number + 1) & 0xFFFFFFFF
+            fragments = fragmentOwn(packet, limit.fits, self._number)
+            self.counters["fragmented"] += len(fragments) > 1
+            return fragments
         self.complain(publicKey, limit, packet, len(packet), errors)
         return (packet,)
 

@@ -297,9 +297,14 @@ class Forwarder:
             errors: list[bytes] = []
             self._clamp.complain(publicKey, limit, bytes(frame)[IP:], segments.size, errors)
             self._tell(publicKey, errors, replies)
-        segments.finishes = publicKey not in self._takePartial
         now = self._clock.seconds()
         try:
+            if self._clamp is not None and limit is not None and limit.fits < segments.size <= limit.mtu:
+                segments.finishes = True
+                packets = [bytes(packet) for packet in segments]
+                self._send(publicKey, self._clamp.outgoing(publicKey, limit, packets, []))
+                return
+            segments.finishes = publicKey not in self._takePartial
             self._port.sendTrains(self._wireguard.sealSegments(publicKey, segments, now))
             self._wantPath(publicKey, now)
         except KeyError:
