@@ -22,13 +22,14 @@ from twisted.logger import Logger
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.delivery import Delivery
 from vnet.client.dataplane.echo import Echoes
+from vnet.client.dataplane.groups import MEMBER_RATE, Groups
 from vnet.client.dataplane.neighbours import Neighbours
 from vnet.client.dataplane.overlay import Overlay
 from vnet.driver import DatagramMachine, Driver
 from vnet.errors import DecodeError
 from vnet.interfaces import IDatagramPort, IDevice
 from vnet.protocols.codec import virtio
-from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
+from vnet.protocols.codec.ethernet import ARP, HEADER, IPV4, IPV6
 from vnet.protocols.codec.icmp import encodeUnreachable
 from vnet.protocols.codec.ip import ICMP6
 from vnet.protocols.codec.runs import Run
@@ -104,6 +105,7 @@ class Forwarder:
     @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
         endpoint or no peer in the machine: at most once a second for each.
     @ivar _grouped: gets each frame that the operating system sends to a group.
+    @ivar _groupRate: frames a second to groups that are taken of one member.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """
 
@@ -118,6 +120,7 @@ class Forwarder:
     _wanted: Callable[[bytes], None] = _ignore
     _clamp: Clamp | None = None
     _grouped: Callable[[bytes], None] = _ignore
+    _groupRate: int = MEMBER_RATE
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)
@@ -126,6 +129,7 @@ class Forwarder:
     _lastWanted: dict[bytes, float] = field(factory=dict, init=False)
     _unreachables: KeyedLimit = field(init=False)
     _delivery: Delivery = field(init=False)
+    _groups: Groups = field(init=False)
     _takePartial: set[bytes] = field(factory=set, init=False)
     _stopped: bool = field(default=False, init=False)
 
@@ -133,7 +137,10 @@ class Forwarder:
         self._neighbours = Neighbours(self.counters)
         self._driver = Driver(self._wireguard, self._clock, self._port.send, self._event)
         self._echoes = Echoes(self._clock, self._sendEcho)
-        self._delivery = Delivery(self._device, self._neighbours, self._echoes, self.counters)
+        self._groups = Groups(
+            self._neighbours, self._clock, self._clamp, self._send, self.counters, self._groupRate
+        )
+        self._delivery = Delivery(self._device, self._neighbours, self._echoes, self._groups, self.counters)
         self._unreachables = KeyedLimit(rate=_UNREACHABLE_RATE, burst=_UNREACHABLE_RATE)
 
     # For the owner
@@ -164,6 +171,7 @@ class Forwarder:
         self._device.configure(address, pool, address6, pool6)
         self._neighbours.setOwn(address, address6)
         self._overlay.setBlocks(pool, pool6)
+        self._groups.setBlock(pool)
 
     def addMember(self, publicKey: bytes, address: str, address6: str) -> None:
         """
@@ -179,6 +187,7 @@ class Forwarder:
         Forget a member, if it is known.
         """
         self._neighbours.remove(publicKey)
+        self._groups.setLive(publicKey, False)
         self._lastWanted.pop(publicKey, None)
         self._takePartial.discard(publicKey)
 
@@ -190,6 +199,12 @@ class Forwarder:
             self._takePartial.add(publicKey)
         else:
             self._takePartial.discard(publicKey)
+
+    def setLive(self, publicKey: bytes, isLive: bool) -> None:
+        """
+        Say whether a member has a path, and so gets what is sent to groups; at first it has none.
+        """
+        self._groups.setLive(publicKey, isLive)
 
     def deliver(self, frames: Sequence[bytes]) -> None:
         """
@@ -241,7 +256,7 @@ class Forwarder:
                 batch.append(frame)
                 continue
             if destination is None:
-                reply = self._other(frame[virtio.SIZE :])
+                reply = self._other(frame)
                 if reply is not None:
                     replies.append(reply)
                 continue
@@ -252,6 +267,7 @@ class Forwarder:
             batch = byDestination[destination] = byPeer.setdefault(publicKey, [])
             batch.append(frame)
         self._sendFrames(byPeer, replies)
+        self._groups.flush()
         if replies:
             self._device.write([(virtio.FINISHED, reply) for reply in replies])
         self._driver.wake()
@@ -287,6 +303,12 @@ class Forwarder:
             self.counters["malformed"] += 1
             return
         publicKey = self._wireguard.peerFor(segments.destination)
+        if publicKey is None and frame.pieces.memory[virtio.SIZE] & 1:
+            head = virtio.FINISHED + bytes(frame.pieces.memory[virtio.SIZE : IP])
+            segments.finishes = True
+            for segment in segments:
+                self._groups.send(head + bytes(segment))
+            return
         if publicKey is None:
             first = next(iter(segments))
             ethernet = bytes(frame.pieces.memory[virtio.SIZE : IP])
@@ -304,7 +326,7 @@ class Forwarder:
                 packets = [bytes(packet) for packet in segments]
                 self._send(publicKey, self._clamp.outgoing(publicKey, limit, packets, []))
                 return
-            segments.finishes = publicKey not in self._takePartial
+            segments.finishes = not (segments.isPlain and publicKey in self._takePartial)
             self._port.sendTrains(self._wireguard.sealSegments(publicKey, segments, now))
             self._wantPath(publicKey, now)
         except KeyError:
@@ -322,18 +344,23 @@ class Forwarder:
     def _other(self, frame: bytes) -> bytes | None:
         """
         A frame that is no IP packet to one computer.
+
+        @param frame: with its virtio header.
         """
-        if len(frame) < HEADER:
+        ethernet = frame[virtio.SIZE :]
+        if len(ethernet) < HEADER:
             self.counters["malformed"] += 1
             return None
-        answered = self._neighbours.answer(frame)
-        if answered is None:
-            # Broadcast, multicast and non-IP frames will be replicated to the members from here.
-            self.counters["group" if frame[0] & 1 else "notForwarded"] += 1
-            if frame[0] & 1:
-                with self._log.failuresHandled("while a frame to a group is read"):
-                    self._grouped(frame)
-        return answered
+        kind = ethernet[12:14]
+        if kind == ARP or (kind == IPV6 and self._neighbours.isAsked(ethernet)):
+            return self._neighbours.answer(ethernet)
+        if ethernet[0] & 1 and kind in (IPV4, IPV6):
+            self._groups.send(frame)
+            with self._log.failuresHandled("while a frame to a group is read"):
+                self._grouped(ethernet)
+        else:
+            self.counters["notForwarded"] += 1
+        return None
 
     def _noPeer(self, frame: bytes, destination: bytes) -> Sequence[bytes]:
         """

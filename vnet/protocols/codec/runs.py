@@ -54,7 +54,7 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
         place += 1
         if place < count and len(packets[place]) <= len(first):
             header = _headerSize(first)
-            if header:
+            if header and _mayBegin(first):
                 place = _extend(run, packets, place, header)
                 if len(run) > 1:
                     _trim(run)
@@ -107,6 +107,21 @@ def _headerSize(packet: bytes) -> int:
     return header if transport + 20 <= header < length else 0
 
 
+def _mayBegin(packet: bytes) -> bool:
+    """
+    Whether the checksum of the IPv4 header is right, and the other one unfinished: both are made anew when a run is joined.
+    """
+    if packet[0] == 0x45:
+        if int.from_bytes(packet[:20], "big") % _MOST or packet[10] & packet[11] == 0xFF:
+            return False
+        transport, addresses, protocol = 20, packet[12:20], packet[9]
+    else:
+        transport, addresses, protocol = 40, packet[8:40], packet[6]
+    place = transport + _PROTOCOLS[protocol]
+    held = packet[place] << 8 | packet[place + 1]
+    return held == pseudoSum(addresses, protocol, _length(packet) - transport)
+
+
 def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     """
     Add to a run what follows in it.
@@ -115,6 +130,8 @@ def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     """
     first = run[0]
     size, number, payload = len(first), int.from_bytes(first[:header], "big"), _length(first) - header
+    if payload * 2 > _LONGEST:
+        return place
     transport = 20 if first[0] == 0x45 else 40
     isTcp = header - transport != 8
     if isTcp and first[transport + 13] & _CWR:
@@ -125,13 +142,13 @@ def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
         if len(second) == size and second.startswith((number + step).to_bytes(header, "big")):
             break
     else:
-        return _close(run, packets, place, number, steps)
+        return _close(run, packets, place, header)
     most = min(_room(first, transport, payload if isTcp else 0), _LONGEST // payload - 1)
     following = _following(packets[place : place + most], size, header, number, step)
     run += following
     place += len(following)
     if len(following) < most and place < len(packets):
-        return _close(run, packets, place, number + len(following) * step, (step,))
+        return _close(run, packets, place, header)
     return place
 
 
@@ -182,32 +199,45 @@ def _room(first: bytes, transport: int, advance: int) -> int:
     return room
 
 
-def _close(run: Run, packets: Sequence[bytes], place: int, number: int, steps: Sequence[int]) -> int:
+def _close(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     """
     Add the last packet of a run, which may be shorter and have FIN and PSH, if it is there.
-
-    @param number: the header before it.
     """
     first, packet = run[0], packets[place]
-    header = _headerSize(first)
     if len(packet) <= header or packet[0] != first[0]:
         return place
-    size = _length(packet)
-    if not header < size <= min(len(packet), _length(first)):
+    size, length = _length(packet), _length(first)
+    if not header < size <= min(len(packet), length):
         return place
     transport = 20 if first[0] == 0x45 else 40
     isTcp = header - transport != 8
-    for step in steps:
-        if number + step >> header * 8 or number + step < 0:
-            continue
-        wanted = bytearray((number + step).to_bytes(header, "big"))
-        if isTcp:
-            wanted[transport + 13] |= packet[transport + 13] & _FIN_PSH
-        _setLengths(wanted, transport, isTcp, size)
-        if packet.startswith(wanted):
-            run.append(packet)
-            return place + 1
-    return place
+    wanted = bytearray(first[:header])
+    if isTcp:
+        at = transport + 4
+        sequence = int.from_bytes(first[at : at + 4], "big") + len(run) * (length - header)
+        wanted[at : at + 4] = (sequence & 0xFFFFFFFF).to_bytes(4, "big")
+        wanted[transport + 13] = first[transport + 13] & ~_CWR | packet[transport + 13] & _FIN_PSH
+    if transport == 20:
+        if not _follows(run, packet):
+            return place
+        wanted[4:6] = packet[4:6]
+    _setLengths(wanted, transport, isTcp, size)
+    if not packet.startswith(wanted):
+        return place
+    run.append(packet)
+    return place + 1
+
+
+def _follows(run: Run, packet: bytes) -> bool:
+    """
+    Whether the identification of a packet is the next one after a run.
+    """
+    first = run[0]
+    before, found = first[4] << 8 | first[5], packet[4] << 8 | packet[5]
+    isSame = bool(first[6] & _DONT_FRAGMENT) and run[-1][4:6] == first[4:6]
+    if len(run) > 1 and isSame:
+        return found == before
+    return found == (before + len(run)) & _MOST or (isSame and found == before)
 
 
 def _setLengths(head: bytearray, transport: int, isTcp: bool, size: int) -> None:
@@ -215,7 +245,7 @@ def _setLengths(head: bytearray, transport: int, isTcp: bool, size: int) -> None
     Write into headers how long the packet is, and the checksums that follow from that.
     """
     if not isTcp:
-        head[transport + 4 : transport + 6] = _word.pack(min(size - transport, _MOST))
+        head[transport + 4 : transport + 6] = _word.pack(size - transport)
     place = transport + (virtio.TCP_OFFSET if isTcp else virtio.UDP_OFFSET)
     addresses = head[12:20] if transport == 20 else head[8:40]
     head[place : place + 2] = _word.pack(pseudoSum(addresses, TCP if isTcp else UDP, size - transport))

@@ -26,6 +26,7 @@ IP = virtio.SIZE + HEADER
 """Where the IP packet begins in a frame with its virtio header."""
 
 _FIN_PSH, _CWR = 0x09, 0x80
+_DONT_FRAGMENT = 0x40
 _word = Struct("!H")
 _MOST = 0xFFFF
 _CHECKSUM = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
@@ -63,7 +64,12 @@ def isPlainPartial(frame: bytes) -> bool:
     if found is None:
         return False
     place, protocol, version = found
-    return frame[place] == protocol and (frame[IP] == version or frame[IP] >> 4 == version)
+    if len(frame) <= IP + 20 or frame[place] != protocol:
+        return False
+    if version == 6:
+        return frame[IP] >> 4 == 6
+    # Of fragments nobody can tell.
+    return frame[IP] == version and not (frame[IP + 6] & ~_DONT_FRAGMENT or frame[IP + 7])
 
 
 def finish(frame: bytes) -> bytes:
@@ -108,10 +114,12 @@ class Segments:
     @ivar size: of each but the last, bytes.
     @ivar lastSize: of the last one, not more than C{size}.
     @ivar destination: of all of them, packed.
+    @ivar isPlain: whether whoever gets them can tell that their checksums are unfinished, see L{isPlainPartial}.
     @ivar finishes: whether checksums are made over all, which is slow, or hold the sum of the pseudo-header.
     """
 
     __slots__ = (
+        "_base",
         "_header",
         "_isTcp",
         "_original",
@@ -122,6 +130,7 @@ class Segments:
         "count",
         "destination",
         "finishes",
+        "isPlain",
         "lastSize",
         "size",
     )
@@ -145,6 +154,18 @@ class Segments:
         self.size = header + payload
         self.lastSize = header + rest - (self.count - 1) * payload
         self.destination = original[16:20] if self._version == 4 else original[24:40]
+        place = transport + (virtio.TCP_OFFSET if isTcp else virtio.UDP_OFFSET)
+        held, length = original[place] << 8 | original[place + 1], frame.size - IP - transport
+        # Of the pseudo-header without its length: with a routing header it has not the addresses that are seen here.
+        self._base = held - length
+        if self._version == 4:
+            isPlain = original[0] == 0x45 and not (original[6] & ~_DONT_FRAGMENT or original[7])
+            protocol, addresses = original[9], original[12:20]
+        else:
+            isPlain, protocol, addresses = transport == 40, original[6], original[8:40]
+        self.isPlain = (
+            isPlain and protocol == (TCP if isTcp else UDP) and held == pseudoSum(addresses, protocol, length)
+        )
 
     def __iter__(self) -> Iterator[memoryview]:
         memory, payload, header = self._pieces.memory, self._payload, self._header
@@ -219,18 +240,15 @@ class Segments:
                 head[transport + 13] &= ~_CWR
         else:
             head[transport + 4 : transport + 6] = _word.pack(size - transport)
-        protocol, offset = (TCP, virtio.TCP_OFFSET) if self._isTcp else (UDP, virtio.UDP_OFFSET)
         if self._version == 4:
             head[2:4] = _word.pack(size)
             head[4:6] = _word.pack((head[4] << 8 | head[5]) + index & _MOST)
             head[10:12] = b"\0\0"
             head[10:12] = _word.pack(_MOST - (_sum(head[:transport]) or _MOST))
-            addresses = head[12:20]
         else:
             head[4:6] = _word.pack(size - 40)
-            addresses = head[8:40]
-        place = transport + offset
-        head[place : place + 2] = _word.pack(pseudoSum(addresses, protocol, size - transport))
+        place = transport + (virtio.TCP_OFFSET if self._isTcp else virtio.UDP_OFFSET)
+        head[place : place + 2] = _word.pack((self._base + size - transport) % _MOST or _MOST)
         return bytes(head)
 
     def _finish(self, piece: memoryview) -> None:
@@ -261,12 +279,13 @@ def split(frame: Superframe, finishes: bool) -> Segments:
         raise DecodeError("a segment train of another kind")
     transport = start - HEADER
     etherType = bytes(memory[IP - 2 : IP])
-    if (etherType, version) not in ((IPV4, 4), (IPV6, 6)) or transport < (20 if version == 4 else 40):
+    least = (memory[IP] & 15) * 4 if version == 4 else 40
+    if (etherType, version) not in ((IPV4, 4), (IPV6, 6)) or least < 20 or transport < least:
         raise DecodeError("a segment train that is no IP packet")
     if isTcp and kind != (virtio.TCP4 if version == 4 else virtio.TCP6):
         raise DecodeError("a segment train of another version of IP")
     place = IP + transport
-    if place + 20 > end:
+    if place + (20 if isTcp else 8) > end:
         raise DecodeError("a truncated segment train")
     header = transport + ((memory[place + 12] >> 4) * 4 if isTcp else 8)
     if header < transport + (20 if isTcp else 8) or IP + header >= end or not payload:

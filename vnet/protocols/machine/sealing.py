@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_opening -*-
+# -*- test-case-name: vnet.test.test_sealing -*-
 """
 The sending half of the data path: inner packets to transport messages, in trains.
 """
@@ -41,6 +41,13 @@ def _padding(size: int, mtu: int) -> bytes:
     return _PADDING[min(-size & 15, max(mtu - size, 0))]
 
 
+def _most(size: int) -> int:
+    """
+    How many datagrams of one size make a train.
+    """
+    return max(1, min(_MOST, _LONGEST // size))
+
+
 def sealPackets(keypair: Keypair, packets: Sequence[bytes], endpoint: Address, mtu: int) -> list[Train]:
     """
     Pad and seal packets.
@@ -54,16 +61,16 @@ def sealPackets(keypair: Keypair, packets: Sequence[bytes], endpoint: Address, m
     seal, prefix = keypair.seal, keypair.prefix
     trains: list[Train] = []
     parts: list[bytes] = []
-    stride = count = 0
+    stride = count = most = 0
     for packet in packets:
         number = counter.to_bytes(8, "little")
         counter += 1
         if len(packet) & 15:
             packet += _padding(len(packet), mtu)
         size = len(packet) + OVERHEAD
-        if size != stride or count == _MOST:
+        if size != stride or count == most:
             # The last of a train may be shorter.
-            joins = size < stride and count < _MOST
+            joins = size < stride and count < most
             if parts and not joins:
                 trains.append(Train(b"".join(parts), stride, endpoint, 0, stride))
                 parts, count = [], 0
@@ -72,7 +79,7 @@ def sealPackets(keypair: Keypair, packets: Sequence[bytes], endpoint: Address, m
                 trains.append(Train(b"".join(parts), stride, endpoint, 0, stride))
                 parts, stride, count = [], 0, 0
                 continue
-            stride = size
+            stride, most = size, _most(size)
         parts += (prefix, number, seal(_NONCE_HEAD + number, packet, None))
         count += 1
     if parts:
@@ -114,7 +121,7 @@ def sealSegments(
     end = place + len(final) + OVERHEAD
     writeHeader(memory, place, prefix, counter)
     seal(packNonce(counter), final, None, memory[place + HEADER_SIZE : end])
-    portion = min(_MOST, _LONGEST // stride) * stride
+    portion = _most(stride) * stride
     return [
         Train(memory[begin : min(begin + portion, end)], stride, endpoint, 0, stride)
         for begin in range(0, end, portion)
