@@ -80,6 +80,7 @@ class TunnelTable:
         if entry is not None:
             self._wireguard.removePeer(tunnelKey)
             self._addPeer(tunnelKey, entry)
+            self._forwarder.setLive(tunnelKey, False)
 
     def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
         """
@@ -89,6 +90,7 @@ class TunnelTable:
         """
         if tunnelKey in self._entries:
             self._wireguard.setEndpoint(tunnelKey, address)
+            self._forwarder.setLive(tunnelKey, address is not None)
             if initiate:
                 # Before anything is flushed: of two initiations at once the answer to the first would be lost.
                 self._wireguard.initiate(tunnelKey, self._clock.seconds())

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from attrs import define
 
 from vnet.client.dataplane.echo import Echoes
+from vnet.client.dataplane.groups import Groups
 from vnet.client.dataplane.neighbours import Member, Neighbours
 from vnet.errors import DecodeError
 from vnet.interfaces import IDevice
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import IPV4, IPV6
 from vnet.protocols.codec.ip import TCP, UDP
-from vnet.protocols.codec.ndp import isNeighbourDiscovery
+from vnet.protocols.codec.linkscope import DHCP4, DHCP6, concernsLink
 from vnet.protocols.codec.runs import Run, join, partialHeader
 from vnet.protocols.codec.segmentation import finishPacket
 from vnet.values import Buffer
@@ -26,6 +27,8 @@ from vnet.values import Buffer
 __all__ = ["Delivery"]
 
 Frame = Sequence[Buffer]
+
+_OTHER = -1
 
 
 @define(eq=False, repr=False)
@@ -39,6 +42,7 @@ class Delivery:
     _device: IDevice
     _neighbours: Neighbours
     _echoes: Echoes
+    _groups: Groups
     counters: Counter[str]
 
     def deliver(self, member: Member, runs: Sequence[Run]) -> None:
@@ -56,10 +60,22 @@ class Delivery:
             version = first[0] >> 4
             # A packet to any other address would have this computer route for its peers.
             if (first[16:20] if version == 4 else first[24:40]) not in own:
-                self.counters["notForUs"] += len(run)
+                group = self._groups.receive(member, run)
+                if group is not None:
+                    self._frame(run, group, frames)
             elif version == 4:
-                self._frame(run, ethernet4, frames)
-            elif first[6] in (TCP, UDP) or not self._isDiscovery(first):
+                kind = first[9] if first[0] == 0x45 else _OTHER
+                if (
+                    kind == TCP
+                    or (kind == UDP and first[22:24] not in DHCP4)
+                    or self._mayEnter(first, len(run))
+                ):
+                    self._frame(run, ethernet4, frames)
+            elif (
+                (kind := first[6]) == TCP
+                or (kind == UDP and first[42:44] not in DHCP6)
+                or self._mayEnter(first, len(run))
+            ):
                 self._frame(run, ethernet6, frames)
         if frames:
             self._device.write(frames)
@@ -80,13 +96,14 @@ class Delivery:
             front = virtio.FINISHED + ethernet
             frames += [(front, finishPacket(packet)) for packet in run]
 
-    def _isDiscovery(self, packet: bytes) -> bool:
+    def _mayEnter(self, packet: bytes, count: int) -> bool:
         """
-        Neighbour discovery, and what cannot be read, stays outside: peers do not say who our neighbours are.
+        Peers do not say who our neighbours and routers are, nor which address we have; what cannot be read stays outside, too.
         """
         try:
-            found = isNeighbourDiscovery(packet)
+            reason = concernsLink(packet)
         except DecodeError:
-            found = True
-        self.counters["discovery"] += found
-        return found
+            reason = "malformed"
+        if reason:
+            self.counters[reason] += count
+        return not reason

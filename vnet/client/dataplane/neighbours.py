@@ -103,19 +103,23 @@ class Neighbours:
         """
         Answer a frame that asks for a member's MAC address.
 
-        @param frame: any that is not to be forwarded, of at least 14 bytes.
+        @param frame: ARP, or one that L{isAsked}, of at least 14 bytes.
         @return: the frame with the answer; L{None} for what gets none, which is counted.
         """
-        kind = frame[12:14]
         try:
-            if kind == ARP:
-                return self._answerArp(frame)
-            if kind == IPV6 and isNeighbourDiscovery(frame[HEADER:]):
-                return self._answerSolicitation(frame)
+            return self._answerArp(frame) if frame[12:14] == ARP else self._answerSolicitation(frame)
         except DecodeError:
             self.counters["malformed"] += 1
             return None
-        return None
+
+    def isAsked(self, frame: bytes) -> bool:
+        """
+        Whether a frame with an IPv6 packet is neighbour discovery, or cannot be read.
+        """
+        try:
+            return isNeighbourDiscovery(frame[HEADER:])
+        except DecodeError:
+            return True
 
     def _answerArp(self, frame: bytes) -> bytes | None:
         question = decodeArp(frame[HEADER:])

@@ -25,6 +25,7 @@ __all__ = [
     "decodeEthernet",
     "encodeEthernet",
     "memberMac",
+    "multicastMac4",
     "multicastMac6",
 ]
 
@@ -81,6 +82,15 @@ def memberMac(address: bytes) -> bytes:
 
 OWN_MAC = memberMac(bytes(4))
 """The source of frames that a node makes for its own operating system, and that are from no member: 0.0.0.0 is none's."""
+
+
+def multicastMac4(group: bytes) -> bytes:
+    """
+    The MAC address of an IPv4 multicast group (RFC 1112 section 6.4).
+
+    @param group: packed, 4 bytes.
+    """
+    return bytes((1, 0, 0x5E, group[1] & 0x7F, group[2], group[3]))
 
 
 def multicastMac6(group: bytes) -> bytes:
