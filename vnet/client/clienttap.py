@@ -53,10 +53,13 @@ from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.statedir import StateDirectory
+from vnet.values import Offload
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
 
 _MTU, _LARGEST_MTU = 1440, 8940
+_OFFLOADS = ("checksum", "tcp", "udp")
+_EVERYTHING = ",".join(_OFFLOADS)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 
 
@@ -90,6 +93,27 @@ def _interface(text: str) -> str:
     return text
 
 
+def _kind(text: str) -> str:
+    if text not in ("tap", "tun"):
+        raise ValueError(f"{text!r} is no kind of interface: use tap or tun")
+    return text
+
+
+def _offload(text: str) -> str:
+    _offloadOf(text)
+    return text
+
+
+def _offloadOf(text: str) -> Offload:
+    words = [] if text == "none" else text.split(",")
+    for word in words:
+        if word not in _OFFLOADS:
+            raise ValueError(f"{word!r} is no offload: use words of {_EVERYTHING}, or none")
+    if words and "checksum" not in words:
+        raise ValueError(f"{text!r} is not possible without checksum: use checksum,{text}")
+    return Offload(**dict.fromkeys(words, True))
+
+
 class Options(OneLineOptions):
     """
     The options of C{twistd vnet-client}.
@@ -106,6 +130,20 @@ class Options(OneLineOptions):
         ],
         ["socket", None, None, "Control socket (default: control.sock in the state directory)."],
         ["interface", None, "vnet0", "Name of the network interface.", _interface],
+        [
+            "device",
+            None,
+            "tap",
+            "Kind of the interface: tap for Ethernet frames, tun for IP packets only.",
+            _kind,
+        ],
+        [
+            "offload",
+            None,
+            _EVERYTHING,
+            "What to leave to the operating system: words of checksum,tcp,udp, or none.",
+            _offload,
+        ],
         [
             "mtu",
             None,
@@ -238,7 +276,13 @@ class ClientService(MultiService):
             state.update(nick=_hostNick())
         wall = KeptClock(self._state.path / "timestamp", time.time_ns, self._reactor.seconds)
         wall.load()
-        device = TapDevice(self._reactor, name=self._options["interface"], mtu=self._options["mtu"])
+        device = TapDevice(
+            self._reactor,
+            name=self._options["interface"],
+            mtu=self._options["mtu"],
+            isTun=self._options["device"] == "tun",
+            wanted=_offloadOf(self._options["offload"]),
+        )
         port = UdpPort(self._reactor, self._options["port"], (self._options["interface"],))
         port.open()
         try:

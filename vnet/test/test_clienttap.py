@@ -58,6 +58,11 @@ class OptionsTests(SynchronousTestCase):
             (["--proxy="], "--proxy: "),
             (["--proxy=http://ann:s3cret@p:x"], "--proxy: "),
             (["--proxy=ftp://ann:s3cret@p"], "--proxy: "),
+            (["--device=bridge"], "'bridge' is no kind of interface: use tap or tun"),
+            (["--offload=tcp,udp"], "not possible without checksum: use checksum,tcp,udp"),
+            (["--offload=checksum,uso"], "'uso' is no offload: use words of checksum,tcp,udp, or none"),
+            (["--offload="], "'' is no offload"),
+            (["--offload=none,tcp"], "'none' is no offload"),
             (["--proxy-password-file=/x"], "--proxy-password-file: there is no proxy"),
             (["--proxy=none", "--proxy-password-file=/x"], "--proxy-password-file: there is no proxy"),
             (

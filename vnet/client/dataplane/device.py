@@ -46,12 +46,18 @@ _TUNSETIFF, _TUNSETOFFLOAD, _TUNSETQUEUE = 0x400454CA, 0x400454D0, 0x400454D9
 _IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x0002, 0x1000, 0x8000
 _IFF_VNET_HDR, _IFF_MULTI_QUEUE, _IFF_DETACH_QUEUE = 0x4000, 0x0100, 0x0400
 _F_CSUM, _F_TSO, _F_USO = 0x01, 0x02 | 0x04 | 0x08, 0x20 | 0x40
-_QUEUES = 16
+_QUEUES = 64
 #: A segment train of this size is still one train when it is sealed.
 _LARGEST_TRAIN = 61_440
 _NAME_SIZE = 16
 _IFA_F_NODAD = 0x02
 _LINK_SCOPE = 253
+
+_MISSING = {
+    "checksum": "checksums of TCP and UDP",
+    "tcp": "segment trains of TCP (TSO)",
+    "udp": "segment trains of UDP (USO)",
+}
 
 _PRIVILEGE = "creating the network interface needs root or CAP_NET_ADMIN: run vnet-client with sudo"
 
@@ -134,8 +140,9 @@ class TapDevice:
                     raise
         self._hasHeader = bool(flags & _IFF_VNET_HDR)
         self.offload = self._offloads(descriptors[0]) if self._hasHeader else Offload()
-        if self.offload != self._wanted:
-            self._log.warn("this system does less of the work than others: {offload}", offload=self.offload)
+        for word, what in _MISSING.items():
+            if getattr(self._wanted, word) and not getattr(self.offload, word):
+                self._log.warn("this system has no offload of {what}: they are done here", what=what)
         if not flags & _IFF_MULTI_QUEUE:
             self._log.warn("this system has one queue for {name}: flows wait for each other", name=self.name)
             descriptors.append(os.dup(descriptors[0]))

@@ -24,7 +24,7 @@ __all__ = ["FrameBuffer", "TunQueue"]
 
 #: Frames and segment trains of one turn; then other queues have theirs.
 _FRAMES, _TRAINS = 64, 4
-_LARGEST = 68_000
+_LARGEST, _MOST = 68_000, 0xFFFF
 _SILENCE = 0.0005
 #: Addresses of a frame that has none.
 _NO_ADDRESSES = bytes(12)
@@ -75,7 +75,7 @@ class FrameBuffer:
         if memory[0] & virtio.NEEDS_CSUM:
             flags, kind, size, segment, start, offset = virtio.unpackHeader(memory)
             memory[: virtio.SIZE] = virtio.packHeader(
-                flags, kind, size + HEADER, segment, start + HEADER, offset
+                flags, kind, min(size + HEADER, _MOST), segment, min(start + HEADER, _MOST), offset
             )
 
 

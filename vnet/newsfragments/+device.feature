@@ -1,0 +1,1 @@
+``vnet-client --device=tun`` makes an interface that carries IP packets only, and ``--offload=LIST`` says which work on packets is left to the operating system; what it does not know is done by vnet, after one line in the log.
