@@ -202,22 +202,40 @@ class PathMtuTests(SynchronousTestCase):
         path.run(60)
         path.largest = 1372
         path.doubt()
-        path.run(1.8)
+        path.run(2)
         self.assertEqual(path.machine.size, BASE)
         path.run(6)
         self.assertEqual(path.machine.size, 1360)
 
-    def test_doubtIsLimited(self) -> None:
-        """Many doubts of a path that is as it was cost two datagrams each five seconds."""
+    def test_doubtSoonAgain(self) -> None:
+        """Also when the size was asked for just before."""
         path = self.path(1472)
         path.select(PATH)
         path.run(60)
-        before = len(path.sizes)
-        for _ in range(200):
-            path.doubt()
-            path.run(0.1)
-        self.assertLessEqual(len(path.sizes) - before, 10)
+        path.doubt()
+        path.run(0.2)
+        path.largest = 1372
+        path.doubt()
+        path.run(6)
+        self.assertEqual(path.machine.size // 16, 1360 // 16)
+
+    def test_doubtIsLimited(self) -> None:
+        """Doubts of a path that is as it was cost less and less, down to two datagrams in half a minute."""
+        path = self.path(1472)
+        path.select(PATH)
+        path.run(60)
+        for seconds, most in ((20, 12), (300, 24)):
+            before = len(path.sizes)
+            for _ in range(seconds * 10):
+                path.doubt()
+                path.run(0.1)
+            self.assertLessEqual(len(path.sizes) - before, most)
         self.assertEqual(path.told[-1], 1472)
+        path.run(61)
+        path.largest = 1372
+        path.doubt()
+        path.run(2)
+        self.assertEqual(path.machine.size, BASE)
 
     def test_silent(self) -> None:
         """A path on which nothing is answered is not taken for a narrow one: it is asked again when it may be back."""

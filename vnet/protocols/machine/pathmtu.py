@@ -48,7 +48,7 @@ _PARTS = 4
 _TRIES, _AGAIN, _LAST = 4, 0.2, 0.6
 _ROUNDS = 12
 _LONGEST_WAIT = 3.0
-_CONFIRM, _DOUBT = 30.0, 5.0
+_CONFIRM, _DOUBT, _CALM, _RESTART = 30.0, 1.0, 60.0, 5.0
 _FIRST_RAISE, _LONGEST_RAISE = 60.0, 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
 _KNOWN = 8
@@ -131,7 +131,9 @@ class PathMtu:
         self._raiseAt: float | None = None
         self._raisePause = _FIRST_RAISE
         self._pause = _FIRST_PAUSE
-        self._confirmedAt = self._restartedAt = float("-inf")
+        self._confirmedAt = self._restartedAt = self._doubtedAt = float("-inf")
+        self._doubtPause = _DOUBT
+        self._confirmAt: float | None = None
         self._isStale = False
         self._known: OrderedDict[Address, int] = OrderedDict()
         self._told = BASE
@@ -161,7 +163,7 @@ class PathMtu:
             self._known[self._path] = self._lower
             while len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
-        self._path, self._round, self._startAt = path, None, None
+        self._path, self._round, self._startAt, self._confirmAt = path, None, None, None
         self._lower, self._upper, self._isStale = 0, self._maximum + 1, False
         self.state = "disabled"
         if path is not None:
@@ -175,7 +177,8 @@ class PathMtu:
         The network may have changed, and what was found not be true any more.  What is under way is finished first.
         """
         self._known.clear()
-        if self._path is None or now - self._restartedAt < _DOUBT:
+        if self._path is None or now - self._restartedAt < _RESTART:
+            self.doubt(now)
             return
         self._restartedAt = now
         self._raisePause = _FIRST_RAISE
@@ -202,12 +205,22 @@ class PathMtu:
 
     def doubt(self, now: float) -> bool:
         """
-        What is sent gets no answer: it may be too long.
+        What is sent gets no answer: it may be too long.  That the size is right is asked at once, or soon, where it was asked
+        just now; more and more seldom while it turns out to be right.
 
         @return: whether the driver has to be woken.
         """
-        idle = self._round is None and self._startAt is None
-        return idle and now - self._confirmedAt >= _DOUBT and self._confirm(now)
+        if self._path is None or self._round is not None or not self._lower or self._confirmAt is not None:
+            return False
+        if now - self._doubtedAt >= _CALM:
+            self._doubtPause = _DOUBT
+        at = self._confirmedAt + self._doubtPause
+        self._doubtPause = min(2 * self._doubtPause, _CONFIRM)
+        self._doubtedAt = now
+        if at > now:
+            self._confirmAt = at
+            return True
+        return self._confirm(now)
 
     def expects(self, transactionId: bytes) -> bool:
         """
@@ -270,7 +283,9 @@ class PathMtu:
         """
         When a turn, or the next round, begins.
         """
-        return self._startAt if self._round is None else self._round.dueAt
+        if self._round is not None:
+            return self._round.dueAt
+        return min((time for time in (self._startAt, self._confirmAt) if time is not None), default=None)
 
     def timerFired(self, now: float) -> None:
         """
@@ -280,6 +295,8 @@ class PathMtu:
         if current is None:
             if self._startAt is not None and now >= self._startAt:
                 self._begin(now)
+            elif self._confirmAt is not None and now >= self._confirmAt:
+                self._confirm(now)
         elif now >= current.dueAt and current.tries >= _TRIES:
             for size in tuple(current.wanted) if current.answered else ():
                 current.lose(size)
@@ -312,7 +329,7 @@ class PathMtu:
         return bool(self._lower)
 
     def _ask(self, sizes: set[int], now: float) -> None:
-        self._round = _Round({0, *sizes}, now)
+        self._round, self._confirmAt = _Round({0, *sizes}, now), None
 
     def _usual(self) -> set[int]:
         """
