@@ -37,7 +37,7 @@ _SAVE_AGAIN = 60.0
 _LOOK_AGAIN = 60.0
 _OFF = "vnet-client was started with --no-names"
 _EARLY = "this node has no address yet"
-_NO_RESOLVED = "systemd-resolved does not run on this computer"
+_NO_RESOLVED = "systemd-resolved does not run here"
 
 
 @frozen

@@ -7,11 +7,11 @@ What is set belongs to the interface: it ends when that goes, also where this pr
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import socket
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any
 
 from attrs import define, field
@@ -28,6 +28,17 @@ _SOCKET = "/run/systemd/resolve/io.systemd.Resolve"
 _PROGRAM = "resolvectl"
 _PATIENCE = 5.0
 _MOST_OUTPUT = 4096
+# struct ucred of unix(7): process, user, group.
+_UCRED = Struct("3i")
+
+
+def _networkOf(process: int | str) -> str:
+    """
+    The network namespace of a process.
+
+    @raise OSError: that is not known.
+    """
+    return os.readlink(f"/proc/{process}/ns/net")
 
 
 class _Run(ProcessProtocol):
@@ -76,13 +87,19 @@ class Resolved:
 
     def runs(self) -> bool:
         """
-        @return: whether it runs, and can be told what to do.
+        @return: whether it runs, knows the same interfaces as this process, and can be told what to do.
         """
         if shutil.which(_PROGRAM, path=self._environ.get("PATH")) is None:
             return False
         with socket.socket(socket.AF_UNIX) as client:
             client.setblocking(False)
-            return client.connect_ex(self._path) in (0, errno.EAGAIN)
+            try:
+                client.connect(self._path)
+                credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+                # To one in another network namespace, the number of our interface is that of another one.
+                return _networkOf(_UCRED.unpack(credentials)[0]) == _networkOf("self")
+            except OSError:
+                return False
 
     async def configure(self, interface: str, servers: Sequence[str], zones: Sequence[str]) -> str:
         """

@@ -15,6 +15,7 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.netlab import Host
+from vnet.test.netlab._space import ROOT
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 from vnet.test.priv.daemons import environment
 from vnet.test.priv.resolving import Resolving
@@ -41,6 +42,12 @@ print(json.dumps({
 """
 
 
+_RUNS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from vnet.client.names.resolved import Resolved
+print(Resolved(None).runs())
+"""
 # Starts a client for each line that it reads, without importing everything anew, and says how each ended.
 _STARTER = """
 import os, sys
@@ -58,7 +65,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.commands("dig", "getent", "unshare", "dbus-daemon")
 class NameTests(SynchronousTestCase):
     """
@@ -176,6 +183,15 @@ class NameTests(SynchronousTestCase):
         self.assertNotIn("arpa", self.asked())
         (network,) = self.ann.networks()
         self.assertEqual([member["name"] for member in network["members"]], ["bob.home.vnet"])
+
+    def test_elsewhere(self) -> None:
+        """
+        A systemd-resolved in another network namespace, where the number of the interface is that of another one, is left
+        alone.
+        """
+        for host, runs in ((self.resolved.host, "True"), (self.bob.host, "False")):
+            place = Resolving(host, self.resolved.directory)
+            self.assertEqual(place.said(sys.executable, "-c", _RUNS, str(ROOT)), runs)
 
     def test_dig(self) -> None:
         """
