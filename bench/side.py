@@ -38,7 +38,7 @@ NAMESPACES = Path("/run/netns")
 PREPARED = "prepared"
 WG_PORT = 51820
 NODE_PORT = 51821
-_START = 20.0
+_START = 40.0
 
 
 @attrs.frozen

@@ -40,7 +40,7 @@ SECRET = "a secret that relay and mediator share"
 #: The link to the relay: our end, and its own.
 RELAY_LINK = ("10.9.77.1", "10.9.77.2")
 _RELAY_PORT = 3478
-_PATIENCE = 20.0
+_PATIENCE = 40.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 #: What a link does with trains of segments, as C{ethtool -k} names it, and as C{ethtool -K} does.
