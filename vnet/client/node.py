@@ -98,7 +98,7 @@ class Node:
             parts.clock,
             stunReceived=self.puncher.datagramReceived,
             wireguardEvent=self._tunnelEvent,
-            wanted=self._wanted,
+            wanted=lambda key: self.peers.wanted(key),
             grouped=lambda frame: self.names.groupFrame(frame),
             clamp=self.clamp,
         )
@@ -149,7 +149,7 @@ class Node:
             self.logins,
             lambda: parts.state.remembered.mediator,
         )
-        self._traffic = TrafficWatch(parts.clock, self.peers.all)
+        self._traffic = TrafficWatch(parts.clock, self.peers.opened)
         self._roaming = Roaming(
             parts.clock,
             parts.port,
@@ -431,11 +431,6 @@ class Node:
             peer.handshakeFailed()
         elif isinstance(event, events.EndpointMoved):
             peer.endpointMoved(event.address)
-
-    def _wanted(self, key: bytes) -> None:
-        peer = self.peers.byTunnelKey(key)
-        if peer is not None:
-            peer.wanted()
 
     def _peerChanged(self, key: bytes) -> None:
         self.chronicle.note((key,))

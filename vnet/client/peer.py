@@ -36,6 +36,7 @@ _FRESH = 1.0
 _CONFIRMED = 0.6
 _DOUBLED = 5.0
 _LEEWAY, _LONGEST_RESENT = 0.05, 2.0
+_UNUSED = 120.0
 
 
 @define(eq=False, repr=False)
@@ -46,7 +47,8 @@ class Peer:
     @ivar member: the latest word of the mediator.
     @ivar tunnelKey: its WireGuard static key, 32 bytes.
     @ivar refused: why this node will not talk to it; empty when it will.
-    @ivar warm: whether a path is kept ready without traffic.
+    @ivar warm: whether a path is kept ready without traffic; see L{vnet.client.warmth}.
+    @ivar usedAt: when the tunnel has last carried something, or would have, if there had been a path.
     @ivar addresses: its addresses in canonical form, once they are in the tables.
     @ivar failures: searches without result since there was a path.
     @ivar failure: what went wrong last; empty when all is well.
@@ -64,6 +66,7 @@ class Peer:
     failure: str = field(default="", init=False)
     answers: bool = field(default=False, init=False)
     aliveAt: float = field(default=float("-inf"), init=False)
+    usedAt: float = field(default=float("-inf"), init=False)
     _attempt: Attempt | None = field(default=None, init=False)
     _previous: Attempt | None = field(default=None, init=False)
     _start: int = field(default=0, init=False)
@@ -84,6 +87,7 @@ class Peer:
     _previousAnswers: bool = field(default=False, init=False)
     _endpoint: Address | None = field(default=None, init=False)
     _doubledAt: float = field(default=float("-inf"), init=False)
+    _isOurs: bool = field(default=False, init=False)
 
     @property
     def key(self) -> bytes:
@@ -121,6 +125,13 @@ class Peer:
         return self._attempt is not None
 
     @property
+    def isWaiting(self) -> bool:
+        """Whether there is traffic, and a path is sought for it that may well be found."""
+        now = self.context.clock.seconds()
+        mayBeFound = self.member.state == "online" and self.path is None and not self.failures
+        return mayBeFound and now - self.usedAt < _WANTED_INTERVAL
+
+    @property
     def attempt(self) -> Attempt | None:
         """The newest attempt at a path, whether it has one or not."""
         return self._attempt or self._previous
@@ -132,10 +143,32 @@ class Peer:
 
     def begin(self) -> None:
         """
-        The peer has just become known.
+        The peer has just become known, or warm.
         """
-        if self.member.state == "online":
+        if self.member.state == "online" and not self.active:
             self._seek()
+
+    def isIdle(self, since: float) -> bool:
+        """
+        Whether nothing has been carried since then on a path that this side asked for.  One that the peer asked for is the
+        peer's to give up: it would only ask again.
+        """
+        return self.usedAt < since and (self._isOurs or not self.active)
+
+    @property
+    def _isUnneeded(self) -> bool:
+        """
+        Whether a path that does not answer has probably been given up by the peer, and is no loss here either.
+        """
+        unused = self.context.clock.seconds() - self.usedAt >= _UNUSED
+        return unused and not self.warm and self.context.reachable()
+
+    def rest(self) -> None:
+        """
+        There is no need of the path.
+        """
+        self._tearDown()
+        self.context.changed(self.key)
 
     def update(self, member: Member) -> None:
         """
@@ -205,7 +238,8 @@ class Peer:
         """
         Seek another path while there is one.
         """
-        if self.member.state == "online" and self._previous is None and self.path is not None:
+        online = self.member.state == "online" and not self._isUnneeded
+        if online and self._previous is None and self.path is not None:
             self._ask()
             if self.context.reachable():
                 # The mediator may have taken this for a repetition of what the peer has asked, of which this node, without a
@@ -224,7 +258,10 @@ class Peer:
 
     def _doubted(self) -> None:
         self._doubt, self._doubtful = None, True
-        self._askBeside()
+        if self._isUnneeded:
+            self.rest()
+        else:
+            self._askBeside()
 
     def _alive(self) -> None:
         """
@@ -266,11 +303,26 @@ class Peer:
         """
         The operating system has traffic for the peer, and there is no path.
         """
-        now = self.context.clock.seconds()
+        if self.member.state == "offline" or not self._open():
+            return
+        now = self.usedAt = self.context.clock.seconds()
         searching = self._attempt is not None and now - self._searchedAt < _SEARCH
         recently = now - self._lastAsked < _WANTED_INTERVAL
         if self.path is None and not searching and not recently and self.member.state == "online":
             self._ask()
+
+    def _open(self) -> bool:
+        """
+        Let there be a tunnel.
+        """
+        if self.refused:
+            return False
+        try:
+            self.context.tunnels.open(self.tunnelKey)
+        except ValueError as error:
+            self.refused = f"no tunnel to it is possible: {error}"
+            self.context.changed(self.key)
+        return not self.refused
 
     def _seek(self) -> None:
         """
@@ -337,13 +389,14 @@ class Peer:
         @param start: as the mediator wrote it, for the signals; C{startAt} the same on this node's clock.
         @param host: where the mediator sees the peer.
         """
-        if self.refused or start == self._start:
+        if start == self._start or not self._open():
             return
         self._keepWorking()
         self._start = start
         self._wantsDirect, self._repeats = False, 0
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
+        self._isOurs = self._searchedAt - self._lastAsked < _SEARCH
         self._attempt = self._connect(startAt, host)
         self.sendSignal()
         self._schedule(_SEARCH)
@@ -502,6 +555,9 @@ class Peer:
         """
         self._trust()
         self._searchedAt = float("-inf")
+        if self._isUnneeded:
+            self._tearDown()
+            return
         self.failure = "the path did not answer any more"
         if self.member.state == "lost":
             self._tearDown()
@@ -529,8 +585,7 @@ class Peer:
         elif self.warm:
             self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
         else:
-            self._cancel()
-            self._closeAttempt()
+            self._tearDown()
 
     def _closeAttempt(self) -> None:
         attempt, self._attempt = self._attempt, None
@@ -540,7 +595,7 @@ class Peer:
     def _tearDown(self) -> None:
         self.close()
         self.answers, self._endpoint = False, None
-        self.context.tunnels.reset(self.tunnelKey)
+        self.context.tunnels.shut(self.tunnelKey)
 
     def close(self) -> None:
         """
@@ -583,6 +638,7 @@ class Peer:
 
     def noteTraffic(self) -> None:
         """The tunnel carried traffic lately."""
+        self.usedAt = self.context.clock.seconds()
         for attempt in (self._attempt, self._previous):
             if attempt is not None:
                 attempt.noteTraffic()

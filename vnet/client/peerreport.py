@@ -228,6 +228,8 @@ def _whyNone(peer: Peer) -> str:
 
 
 def _looking(peer: Peer) -> str:
+    if not (peer.warm or peer.active or peer.isWaiting):
+        return "no path is kept ready to this peer: the first packet to it makes one"
     tried = len({each[:2] for each in _addresses(peer, "tried")})
     if not tried:
         return "looking for a path"

@@ -5,7 +5,8 @@ All peers of a node: the table that follows its view of the networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Protocol
 
 from attrs import define, field
@@ -16,13 +17,17 @@ from vnet.client.identity import tunnelKey
 from vnet.client.peer import Peer
 from vnet.client.peercontext import PeerContext
 from vnet.client.sync import Member
+from vnet.client.tunnels import Secrets
+from vnet.client.warmth import IDLE, Warmth
 from vnet.client.welcome import Welcome, memberAddressesIn
 from vnet.errors import DecodeError, StateError
 from vnet.protocols.machine.ratelimit import KeyedLimit
 
 __all__ = ["MemberTable", "Peers"]
 
-_WARM = 64
+_MAXIMUM_OPEN = 1024
+_RECENT = 10.0
+_LOOK = 15.0
 _MAXIMUM_EARLY = 64
 _EARLY_SIGNALS = 8
 _EARLY_LIFETIME = 10.0
@@ -35,8 +40,10 @@ class MemberTable(Protocol):
     Where tunnels and addresses of peers are put.
     """
 
-    def add(self, tunnelKey: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None: ...
-    def setPresharedKeys(self, tunnelKey: bytes, presharedKeys: Iterable[bytes]) -> None: ...
+    @property
+    def opened(self) -> Collection[bytes]: ...
+    def add(self, tunnelKey: bytes, address: str, address6: str, secrets: Secrets) -> None: ...
+    def refresh(self, tunnelKey: bytes) -> None: ...
     def remove(self, tunnelKey: bytes) -> None: ...
 
 
@@ -76,10 +83,15 @@ class Peers:
     _peers: dict[bytes, Peer] = field(factory=dict, init=False)
     _byTunnelKey: dict[bytes, Peer] = field(factory=dict, init=False)
     _owners: dict[str, bytes] = field(factory=dict, init=False)
-    _warm: int = field(default=0, init=False)
+    _warmth: Warmth = field(init=False)
+    _looking: IDelayedCall | None = field(default=None, init=False)
     _early: dict[bytes, _Early] = field(factory=dict, init=False)
     _saving: IDelayedCall | None = field(default=None, init=False)
     _complaints: KeyedLimit = field(factory=lambda: KeyedLimit(0.1, 10), init=False)
+
+    @_warmth.default
+    def _makeWarmth(self) -> Warmth:
+        return Warmth(self._context.ownKey)
 
     @_ownTunnelKey.default
     def _toOwnTunnelKey(self) -> bytes:
@@ -127,15 +139,16 @@ class Peers:
         """
         for key in [key for key in self._peers if key not in members]:
             self._remove(key)
-        fresh = [self._add(member, welcome) for key, member in members.items() if key not in self._peers]
+        added = [self._add(member, welcome) for key, member in members.items() if key not in self._peers]
+        fresh = [peer for peer in added if peer is not None]
         for key, member in members.items():
             peer = self._peers.get(key)
             if peer is not None:
                 self._update(peer, member)
-        self._pin(welcome, [peer for peer in fresh if peer is not None and not peer.refused])
+        self._pin(welcome, [peer for peer in fresh if not peer.refused])
+        self._settle(fresh)
         for peer in fresh:
-            if peer is not None:
-                self._begin(peer)
+            self._begin(peer)
 
     def updateOne(self, key: bytes, member: Member | None, welcome: Welcome) -> None:
         """
@@ -144,13 +157,27 @@ class Peers:
         peer = self._peers.get(key)
         if member is None:
             self._remove(key)
+            self._settle()
         elif peer is not None:
             self._update(peer, member)
+            self._settle()
         else:
             added = self._add(member, welcome)
             if added is not None:
                 self._pin(welcome, [] if added.refused else [added])
+                self._settle((added,))
                 self._begin(added)
+
+    def _settle(self, fresh: Iterable[Peer] = ()) -> None:
+        """
+        To those to whom a path is to be kept ready from now on, find one.
+
+        @param fresh: peers that L{_begin} follows for.
+        """
+        begun = set(fresh)
+        for peer in self._warmth.settle(self._context.clock.seconds()):
+            if peer not in begun:
+                peer.begin()
 
     def _add(self, member: Member, welcome: Welcome) -> Peer | None:
         try:
@@ -162,18 +189,18 @@ class Peers:
         refused = self._conflict(member, key, (address, address6), welcome)
         if not refused:
             try:
-                self._table.add(key, address, address6, self._presharedKeys(member.key))
+                self._table.add(key, address, address6, partial(self._presharedKeys, member.key))
             except ValueError as error:
                 refused = f"no tunnel to it is possible: {error}"
-        peer = Peer(self._context, member, key, refused, warm=not refused and self._warm < _WARM)
+        peer = Peer(self._context, member, key, refused, warm=False)
         self._peers[member.key] = peer
         if refused:
             self._complain(f"{member.nick} is refused: {refused}")
         else:
-            self._warm += peer.warm
             peer.addresses = (address, address6)
             self._owners[address] = self._owners[address6] = member.key
             self._byTunnelKey[key] = peer
+            self._warmth.follow(peer)
         return peer
 
     def _complain(self, about: str) -> None:
@@ -182,8 +209,9 @@ class Peers:
 
     def _update(self, peer: Peer, member: Member) -> None:
         if not peer.refused:
-            self._table.setPresharedKeys(peer.tunnelKey, self._presharedKeys(peer.key))
+            self._table.refresh(peer.tunnelKey)
         peer.update(member)
+        self._warmth.follow(peer)
 
     def _conflict(
         self, member: Member, tunnelKey: bytes, addresses: tuple[str, str], welcome: Welcome
@@ -227,6 +255,9 @@ class Peers:
         Forget all, for good.
         """
         self.clear()
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
         if self._saving is not None:
             self._saving.cancel()
             self._save()
@@ -236,7 +267,7 @@ class Peers:
     def _remove(self, key: bytes) -> None:
         peer = self._peers.pop(key, None)
         if peer is not None:
-            self._warm -= peer.warm
+            self._warmth.forget(peer)
             peer.close()
             if not peer.refused:
                 self._byTunnelKey.pop(peer.tunnelKey, None)
@@ -252,9 +283,55 @@ class Peers:
         """
         peer = self._peers.get(key)
         if peer is not None:
-            peer.rendezvous(start, startAt, host)
+            self._meet(peer, start, startAt, host)
         else:
             self._earlyFor(key).rendezvous = (start, startAt, host)
+
+    def _meet(self, peer: Peer, start: int, startAt: float, host: str) -> None:
+        if self._hasRoom(peer):
+            peer.rendezvous(start, startAt, host)
+
+    def wanted(self, tunnelKey: bytes) -> None:
+        """
+        The operating system has traffic for the peer with this WireGuard key, and there is no path, or no tunnel.
+        """
+        peer = self._byTunnelKey.get(tunnelKey)
+        if peer is not None and self._hasRoom(peer):
+            peer.wanted()
+
+    def _hasRoom(self, peer: Peer) -> bool:
+        """
+        Whether there may be a tunnel to one more peer.  Perhaps another one is given up for it.
+        """
+        if self._looking is None:
+            self._looking = self._context.clock.callLater(_LOOK, self._look)
+        if peer.warm or peer.tunnelKey in self._table.opened or len(self._table.opened) < _MAXIMUM_OPEN:
+            return True
+        now = self._context.clock.seconds()
+        unused = [each for each in self.opened() if not each.warm and now - each.usedAt >= _RECENT]
+        if unused:
+            min(unused, key=lambda each: each.usedAt).rest()
+        return bool(unused)
+
+    def opened(self) -> list[Peer]:
+        """
+        @return: the peers to whom there is a tunnel.
+        """
+        return [self._byTunnelKey[each] for each in self._table.opened if each in self._byTunnelKey]
+
+    def _look(self) -> None:
+        """
+        Give up paths that are not kept ready and that nobody uses.
+        """
+        self._looking, now = None, self._context.clock.seconds()
+        mayReturn = self._context.reachable()
+        for peer in self.opened():
+            if now - peer.usedAt < _LOOK:
+                self._warmth.used(peer, now)
+            elif mayReturn and not peer.warm and peer.isIdle(now - IDLE):
+                peer.rest()
+        if self._table.opened:
+            self._looking = self._context.clock.callLater(_LOOK, self._look)
 
     def signal(self, key: bytes, plaintext: bytes) -> None:
         """
@@ -289,7 +366,7 @@ class Peers:
         ):
             peer.begin()
             return
-        peer.rendezvous(*early.rendezvous)
+        self._meet(peer, *early.rendezvous)
         for plaintext in early.signals:
             self.signal(peer.key, plaintext)
 

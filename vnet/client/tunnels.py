@@ -5,7 +5,7 @@ The tunnels of a node: its WireGuard machine and the forwarder's member table, k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -15,20 +15,32 @@ from vnet.client.dataplane.forwarder import Forwarder
 from vnet.protocols.machine.wireguard import PeerStatus, WireGuard
 from vnet.values import Address
 
-__all__ = ["TunnelTable"]
+__all__ = ["Secrets", "TunnelTable"]
+
+Secrets = Callable[[], tuple[bytes, ...]]
+"""Gives the preshared keys of one peer."""
 
 
 @define
 class _Entry:
+    """
+    One member.
+
+    @ivar presharedKeys: those of the tunnel while there is one.
+    """
+
     address: str
     address6: str
-    presharedKeys: tuple[bytes, ...]
+    secrets: Secrets
+    presharedKeys: tuple[bytes, ...] = ()
 
 
 @define(eq=False, repr=False)
 class TunnelTable:
     """
-    Adds, changes and removes tunnels.
+    Adds, changes and removes members, and the tunnels to some of them.
+
+    @ivar opened: the keys of those to whom there is a tunnel: only they cost more than their addresses.
     """
 
     _clock: IReactorTime
@@ -36,16 +48,27 @@ class TunnelTable:
     _forwarder: Forwarder
     _clamp: Clamp
     _entries: dict[bytes, _Entry] = field(factory=dict, init=False)
+    opened: dict[bytes, None] = field(factory=dict, init=False)
 
-    def add(self, tunnelKey: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
+    def add(self, tunnelKey: bytes, address: str, address6: str, secrets: Secrets) -> None:
         """
         Let a peer have these two addresses, and no other, inside the overlay.
-        """
-        self._entries[tunnelKey] = entry = _Entry(address, address6, tuple(presharedKeys))
-        self._addPeer(tunnelKey, entry)
-        self._forwarder.addMember(tunnelKey, address, address6)
 
-    def _addPeer(self, tunnelKey: bytes, entry: _Entry) -> None:
+        @param secrets: gives the preshared keys whenever they are needed.
+        """
+        self._forwarder.addMember(tunnelKey, address, address6)
+        self._entries[tunnelKey] = _Entry(address, address6, secrets)
+
+    def open(self, tunnelKey: bytes) -> None:
+        """
+        Let there be a tunnel, which keeps packets until it has an endpoint.
+
+        @raise ValueError: there can be none to this peer.
+        """
+        entry = self._entries.get(tunnelKey)
+        if entry is None or tunnelKey in self.opened:
+            return
+        entry.presharedKeys = entry.secrets()
         self._wireguard.addPeer(
             tunnelKey,
             allowedIps=(f"{entry.address}/32", f"{entry.address6}/128"),
@@ -53,33 +76,36 @@ class TunnelTable:
             # The path decides, which knows the peer's consent: a member could name anybody as the source of its packets.
             roaming=False,
         )
+        self.opened[tunnelKey] = None
 
-    def setPresharedKeys(self, tunnelKey: bytes, presharedKeys: Iterable[bytes]) -> None:
+    def refresh(self, tunnelKey: bytes) -> None:
         """
-        Change the preshared keys; the next handshake uses them.
+        The preshared keys may have changed; the next handshake uses those of now.
         """
-        entry, keys = self._entries.get(tunnelKey), tuple(presharedKeys)
-        if entry is not None and entry.presharedKeys != keys:
-            entry.presharedKeys = keys
-            self._wireguard.setPresharedKeys(tunnelKey, keys)
+        if tunnelKey in self.opened:
+            entry = self._entries[tunnelKey]
+            keys = entry.secrets()
+            if entry.presharedKeys != keys:
+                entry.presharedKeys = keys
+                self._wireguard.setPresharedKeys(tunnelKey, keys)
 
     def remove(self, tunnelKey: bytes) -> None:
         """
-        End a tunnel and wipe its keys.
+        Forget a peer, and end the tunnel.
         """
+        self.shut(tunnelKey)
         if self._entries.pop(tunnelKey, None) is not None:
             self._forwarder.removeMember(tunnelKey)
+
+    def shut(self, tunnelKey: bytes) -> None:
+        """
+        End a tunnel and wipe its keys; the peer remains known.
+        """
+        if tunnelKey in self.opened:
+            del self.opened[tunnelKey]
+            self._entries[tunnelKey].presharedKeys = ()
             self._wireguard.removePeer(tunnelKey)
             self._clamp.forget(tunnelKey)
-
-    def reset(self, tunnelKey: bytes) -> None:
-        """
-        Wipe a tunnel's session; the peer remains known.
-        """
-        entry = self._entries.get(tunnelKey)
-        if entry is not None:
-            self._wireguard.removePeer(tunnelKey)
-            self._addPeer(tunnelKey, entry)
             self._forwarder.setLive(tunnelKey, False)
 
     def setEndpoint(self, tunnelKey: bytes, address: Address | None, initiate: bool = False) -> None:
@@ -88,7 +114,7 @@ class TunnelTable:
 
         @param initiate: begin a handshake there, whatever session there is.
         """
-        if tunnelKey in self._entries:
+        if tunnelKey in self.opened:
             self._wireguard.setEndpoint(tunnelKey, address)
             self._forwarder.setLive(tunnelKey, address is not None)
             if initiate:
@@ -107,7 +133,7 @@ class TunnelTable:
         """
         @return: what the machine knows of the tunnel.
         """
-        if tunnelKey not in self._entries:
+        if tunnelKey not in self.opened:
             return PeerStatus(lastHandshake=None, rxBytes=0, txBytes=0, endpoint=None, established=False)
         return self._wireguard.peerStatus(tunnelKey)
 
@@ -117,7 +143,7 @@ class TunnelTable:
         """
         if size is None:
             self._clamp.forget(tunnelKey)
-        elif tunnelKey in self._entries:
+        elif tunnelKey in self.opened:
             self._clamp.setSize(tunnelKey, size)
 
     def mtu(self, tunnelKey: bytes) -> int:

@@ -190,8 +190,9 @@ class Verbs:
     async def ping(self, nameOrAddress: str) -> dict[str, Any]:
         """See L{INode}."""
         peer = self._find(nameOrAddress)
-        if self._node.welcome is None or peer.path is None:
-            peer.wanted()
+        if peer.path is None:
+            self._node.peers.wanted(peer.tunnelKey)
+        if self._node.welcome is None or (peer.path is None and (peer.warm or not peer.isWaiting)):
             raise Refused(f"no path to {nameOrAddress}: {why(peer)}")
         return {"latencyMs": round(await self._echo(peer, self._node.welcome) * 1000, 3)}
 

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import random
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,14 @@ class TestNode:
         except Exception:
             return False
         return True
+
+    def sendEcho(self, other: TestNode, sequence: int) -> None:
+        """
+        Be a program that pings another node, once.
+        """
+        own, peer = ip_address(self.address).packed, ip_address(other.address).packed
+        packet = encodeEcho(Echo(own, peer, 7, sequence, b"", reply=False))
+        self.device.deliver([memberMac(peer) + self.device.mac + IPV4 + packet])
 
     def answerEchoes(self) -> None:
         """

@@ -131,7 +131,7 @@ class ChronicleTests(SynchronousTestCase):
         self.watch()
         self.overlay.cut.add("203.0.113.1")
         self.overlay.dropControl("203.0.113.1")
-        self.overlay.advance(1)
+        self.overlay.advance(0.1)
         self.assertEqual(self.events[-1]["error"], self.ann.core.logins.error)
         self.assertEqual(self.told()[1:], [("mediator", None, "connecting")])
         self.overlay.cut.clear()

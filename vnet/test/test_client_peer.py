@@ -4,7 +4,7 @@ One peer of the node, and the table of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from vnet.client.peercontext import PeerContext
 from vnet.client.peerreport import describe, describeFully, stateOf, why
 from vnet.client.peers import Peers
 from vnet.client.sync import Member
+from vnet.client.tunnels import Secrets
 from vnet.client.welcome import Welcome
 from vnet.errors import StateError
 from vnet.protocols.codec import signal as signals
@@ -122,7 +123,10 @@ class FakeTunnels:
 
     calls: list[tuple[str, Any]] = field(factory=list)
     sizes: list[int | None] = field(factory=list)
-    members: dict[bytes, tuple[str, str, tuple[bytes, ...]]] = field(factory=dict)
+    members: dict[bytes, tuple[str, str]] = field(factory=dict)
+    secrets: dict[bytes, Secrets] = field(factory=dict)
+    refreshed: list[bytes] = field(factory=list)
+    opened: dict[bytes, None] = field(factory=dict)
     rxBytes: int = 1
     takesPartial: bool = False
 
@@ -132,8 +136,12 @@ class FakeTunnels:
     def setTakesPartial(self, tunnelKey: bytes, takes: bool) -> None:
         self.takesPartial = takes
 
-    def reset(self, tunnelKey: bytes) -> None:
-        self.calls.append(("reset", tunnelKey))
+    def open(self, tunnelKey: bytes) -> None:
+        self.opened[tunnelKey] = None
+
+    def shut(self, tunnelKey: bytes) -> None:
+        self.calls.append(("shut", tunnelKey))
+        self.opened.pop(tunnelKey, None)
 
     def status(self, tunnelKey: bytes) -> PeerStatus:
         return PeerStatus(
@@ -146,14 +154,16 @@ class FakeTunnels:
     def mtu(self, tunnelKey: bytes) -> int:
         return 1424
 
-    def add(self, key: bytes, address: str, address6: str, presharedKeys: Iterable[bytes]) -> None:
-        self.members[key] = (address, address6, tuple(presharedKeys))
+    def add(self, key: bytes, address: str, address6: str, secrets: Secrets) -> None:
+        self.members[key] = (address, address6)
+        self.secrets[key] = secrets
 
-    def setPresharedKeys(self, key: bytes, presharedKeys: Iterable[bytes]) -> None:
-        self.members[key] = (*self.members[key][:2], tuple(presharedKeys))
+    def refresh(self, key: bytes) -> None:
+        self.refreshed.append(key)
 
     def remove(self, key: bytes) -> None:
         del self.members[key]
+        self.opened.pop(key, None)
 
 
 class Surroundings:
@@ -352,7 +362,7 @@ class PeerTests(PeerCase):
         peer, attempt = self.connected()
         peer.update(member(state="offline"))
         self.assertTrue(attempt.closed)
-        self.assertEqual(self.tunnels.calls[-1], ("reset", peer.tunnelKey))
+        self.assertEqual(self.tunnels.calls[-1], ("shut", peer.tunnelKey))
         self.assertEqual((stateOf(peer), describe(peer)["path"]), ("offline", "none"))
 
     def test_lostAlive(self) -> None:
@@ -951,12 +961,11 @@ class PeersTests(SynchronousTestCase):
         Tunnels come and go with the members, with their addresses and preshared keys.
         """
         self.reconcile(member())
-        self.assertEqual(
-            self.around.tunnels.members, {tunnelKey(HIGH): ("100.64.0.9", address6(HIGH), (b"p" * 32,))}
-        )
+        self.assertEqual(self.around.tunnels.members, {tunnelKey(HIGH): ("100.64.0.9", address6(HIGH))})
         self.presharedKeys = ()
         self.reconcile(member())
-        self.assertEqual(self.around.tunnels.members[tunnelKey(HIGH)][2], ())
+        self.assertEqual(self.around.tunnels.secrets[tunnelKey(HIGH)](), ())
+        self.assertEqual(set(self.around.tunnels.refreshed), {tunnelKey(HIGH)})
         self.reconcile()
         self.assertEqual(self.around.tunnels.members, {})
         self.assertIsNone(self.peers.get(HIGH))

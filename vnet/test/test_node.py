@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from vnet.client import warmth
 from vnet.errors import Refused, Unreachable
 from vnet.interfaces import INode
 from vnet.test.nodelab import URL, Overlay, TestNode
@@ -72,6 +73,55 @@ class NodeTests(SynchronousTestCase):
             self.assertTrue(bea.core.logins.online, bea.core.logins.error)
             self.assertEqual(len(bea.state.remembered.networks), rejoins)
             self.assertEqual(bea.members(), {"home/ann": ("online", "direct")} if rejoins else {})
+
+    def test_onDemand(self) -> None:
+        """
+        To a peer to whom no path is kept ready there is no tunnel; the first packet to it makes one, and comes to its end.
+        The path goes when it was not used for five minutes, on both sides, and the peer is online all the same.
+        """
+        self.patch(warmth, "CAPACITY", 0)
+        ann, bea = self.pair()
+        self.overlay.advance(10)
+        for sender, receiver in ((ann, bea), (bea, ann)):
+            self.assertEqual([list(node.core.tunnels.opened) for node in (ann, bea)], [[], []])
+            self.assertEqual(ann.members(), {"home/bea": ("online", "none")})
+            self.assertIn("the first packet to it makes one", ann.do(ann.node.peer("bea"))["why"])
+            for sequence in range(3):
+                sender.sendEcho(receiver, sequence)
+            self.overlay.advance(2)
+            self.assertEqual([each.sequence for each in sender.received], [0, 1, 2])
+            self.assertEqual(ann.members(), {"home/bea": ("online", "direct")})
+            self.assertEqual(bea.members(), {"home/ann": ("online", "direct")})
+            self.overlay.advance(250, step=0.2)
+            self.assertEqual(bea.members(), {"home/ann": ("online", "direct")})
+            self.overlay.advance(150, step=0.2)
+
+    def test_givenUpByOne(self) -> None:
+        """
+        A packet comes to its end also when one side has given the path up, and the other does not know it yet.
+        """
+        self.patch(warmth, "CAPACITY", 0)
+        ann, bea = self.pair()
+        ann.sendEcho(bea, 0)
+        for _ in range(400):
+            self.overlay.advance(1)
+            if not ann.core.tunnels.opened:
+                break
+        self.assertTrue(bea.core.tunnels.opened)
+        bea.sendEcho(ann, 1)
+        self.overlay.advance(4)
+        self.assertEqual([each.sequence for each in bea.received], [1])
+
+    def test_pingOnDemand(self) -> None:
+        """
+        Whoever pings such a peer waits until there is a path.
+        """
+        self.patch(warmth, "CAPACITY", 0)
+        ann, bea = self.pair()
+        self.assertGreater(ann.do(ann.node.ping("bea"))["latencyMs"], 0)
+        bea.do(bea.node.logout())
+        self.overlay.advance(1)
+        self.assertRaises(Refused, ann.do, ann.node.ping("bea"))
 
     def test_list(self) -> None:
         """

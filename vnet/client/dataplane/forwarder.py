@@ -103,7 +103,7 @@ class Forwarder:
     @ivar _stunReceived: gets each STUN message that came to the port.
     @ivar _wireguardEvent: gets each event of the machine but the packets.
     @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
-        endpoint or no peer in the machine: at most once a second for each.
+        endpoint or no peer in the machine: at most once a second for each.  It may add the peer.
     @ivar _grouped: gets each frame that the operating system sends to a group.
     @ivar _groupRate: frames a second to groups that are taken of one member.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
@@ -260,7 +260,7 @@ class Forwarder:
                 if reply is not None:
                     replies.append(reply)
                 continue
-            publicKey = self._wireguard.peerFor(destination)
+            publicKey = self._wireguard.peerFor(destination) or self._openedFor(destination)
             if publicKey is None:
                 replies.extend(self._noPeer(frame[virtio.SIZE :], destination))
                 continue
@@ -302,7 +302,8 @@ class Forwarder:
         except DecodeError:
             self.counters["malformed"] += 1
             return
-        publicKey = self._wireguard.peerFor(segments.destination)
+        destination = segments.destination
+        publicKey = self._wireguard.peerFor(destination) or self._openedFor(destination)
         if publicKey is None and frame.pieces.memory[virtio.SIZE] & 1:
             head = virtio.FINISHED + bytes(frame.pieces.memory[virtio.SIZE : IP])
             segments.finishes = True
@@ -312,7 +313,7 @@ class Forwarder:
         if publicKey is None:
             first = next(iter(segments))
             ethernet = bytes(frame.pieces.memory[virtio.SIZE : IP])
-            replies.extend(self._noPeer(ethernet + bytes(first), segments.destination))
+            replies.extend(self._noPeer(ethernet + bytes(first), destination))
             return
         limit = None if self._clamp is None else self._clamp.limitOf(publicKey)
         if self._clamp is not None and limit is not None and segments.size > limit.mtu:
@@ -362,6 +363,16 @@ class Forwarder:
             self.counters["notForwarded"] += 1
         return None
 
+    def _openedFor(self, destination: bytes) -> bytes | None:
+        """
+        The peer at an address, if the owner has a tunnel made for this packet: that keeps it until there is a path.
+        """
+        member = self._neighbours.at(destination)
+        if member is None:
+            return None
+        self._want(member.publicKey)
+        return self._wireguard.peerFor(destination)
+
     def _noPeer(self, frame: bytes, destination: bytes) -> Sequence[bytes]:
         """
         A packet to an address that is none of a peer's: no tunnel yet, or no member any more.
@@ -369,7 +380,6 @@ class Forwarder:
         member = self._neighbours.at(destination)
         if member is not None:
             self.counters["noTunnel"] += 1
-            self._want(member.publicKey)
             return ()
         self.counters["noMember"] += 1
         if not self._unreachables.allow("", self._clock.seconds()):
