@@ -72,6 +72,30 @@ class RosterTests(SynchronousTestCase):
         self.overlay.advance(2)
         self.assertEqual(self.names(ann), ["bob-2.home.vnet", "bob.home.vnet"])
 
+    def test_hostile(self) -> None:
+        """
+        A nickname that programs would take for something else, or of which nothing can be kept, gives no name; one that is
+        made of dots, or looks like another, gives one of its own.
+        """
+        ann, eve, bob = self.add("ann", 1), self.add("eve", 2), self.add("bob", 3)
+        ann.do(ann.node.create("home", None))
+        for node in (bob, eve):
+            node.do(node.node.join("home", None))
+        for nick, name in (
+            ("localhost", None),
+            ("wpad", None),
+            ("\N{VIDEO GAME}", None),
+            ("bob.home.vnet", "bob-home-vnet.home.vnet"),
+            ("*", None),
+            ("b\N{CYRILLIC SMALL LETTER O}b", "xn--bb-fmc.home.vnet"),
+            ("ann", "ann-2.home.vnet"),
+            ("bob", "bob-2.home.vnet"),
+        ):
+            eve.do(eve.node.setNick(nick))
+            self.overlay.advance(1)
+            self.assertEqual(self.names(ann), ["bob.home.vnet", name])
+        self.assertEqual(ann.core.names.addressesOf(["ann"])[0], ann.address)
+
     def test_withoutMediator(self) -> None:
         """
         While the mediator is away, and in a logout, nobody loses a name to another.
@@ -103,6 +127,8 @@ class RosterTests(SynchronousTestCase):
         bob.do(bob.node.join("home", None))
         self.overlay.advance(2)
         self.assertEqual(ann.do(ann.node.status())["names"]["by"], "mdns")
+        # The question goes on to Bob, whose operating system does not answer it.
+        bob.answers = False
         source = ip_address(ann.address).packed
         ann.device.take()
         ann.device.deliver([frame(question("bob.local").to_wire(), source)])

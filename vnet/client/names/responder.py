@@ -212,7 +212,7 @@ class Responder:
 def _reason(address: str, error: CannotListenError) -> str:
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"another program has port {PORT} of {address}: no names until it is gone"
+        return f"another program has port {PORT} of {address}: no names in vnet until it is gone"
     if number in (errno.EACCES, errno.EPERM):
         return f"port {PORT} takes root or CAP_NET_BIND_SERVICE"
     return f"port {PORT} of {address} cannot be opened: {error.socketError}"
