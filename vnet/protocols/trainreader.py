@@ -21,14 +21,17 @@ from cffi import FFI
 
 from vnet.values import Address, Train
 
-__all__ = ["SLOTS", "TrainReader"]
+__all__ = ["JOINED_SLOTS", "SLOTS", "TrainReader"]
 
 SLOTS = 32
 """Messages of one call."""
 
+JOINED_SLOTS = 4
+"""The same where the kernel has joined datagrams: more would be a long turn, and the processor's cache would not hold them."""
+
 #: With a size that is no power of two the beginnings of the slots do not share the lines of the processor's cache.
 _SLOT = 65_536 + 320
-_FEW, _JOINED = 8, 9_000
+_JOINED = 9_000
 _NAME, _CONTROL = 28, socket.CMSG_SPACE(4)
 _MAX_CACHED = 4096
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -52,7 +55,8 @@ class TrainReader:
     Reads any number of sockets, one after the other, into one memory.
 
     @ivar counters: errors, by name.
-    @ivar isFull: whether the last call has read as much as one can, so that there may be more.
+    @ivar isFull: whether the last call has read as much as it could, so that there may be more.
+    @ivar most: how many messages the next call for the same socket ought to read.
     """
 
     def __init__(self) -> None:
@@ -61,7 +65,7 @@ class TrainReader:
         self._memory = memoryview(bytearray(SLOTS * _SLOT))
         self._names = bytearray(SLOTS * _NAME)
         self._sources: dict[bytes, Address] = {}
-        self._most = SLOTS
+        self.most = SLOTS
         control = bytearray(SLOTS * _CONTROL)
         vectors, messages = _ffi.new("struct iovec[]", SLOTS), _ffi.new("struct mmsghdr[]", SLOTS)
         at = [_ffi.from_buffer("char[]", each) for each in (self._memory, self._names, control)]
@@ -88,15 +92,14 @@ class TrainReader:
         self._segments = memoryview(control).cast("I")[place // 4 :: _CONTROL // 4]
         self._width = size
 
-    def read(self, descriptor: int) -> list[Train]:
+    def read(self, descriptor: int, most: int = SLOTS) -> list[Train]:
         """
-        Read what there is, up to L{SLOTS} datagrams and trains.
+        Read what there is, up to C{most} datagrams and trains.
 
         @return: valid until the next call; empty: there is nothing, or an error was there.
         """
-        # Of what the kernel has joined the processor's cache does not hold many.
-        count = self._call(descriptor, self._messages, self._most, socket.MSG_DONTWAIT, _ffi.NULL)
-        self.isFull = count == self._most
+        count = self._call(descriptor, self._messages, most, socket.MSG_DONTWAIT, _ffi.NULL)
+        self.isFull = count == most
         if count <= 0:
             if count and _ffi.errno != errno.EAGAIN:
                 self.counters[errno.errorcode.get(_ffi.errno, "other")] += 1
@@ -128,7 +131,7 @@ class TrainReader:
             begun, latest = number, source
         if begun >= 0:
             trains.append(self._train(begun, count, sizes, latest))
-        self._most = _FEW if len(trains) > 1 and max(sizes) > _JOINED else SLOTS
+        self.most = JOINED_SLOTS if max(sizes) > _JOINED else SLOTS
         return trains
 
     def _train(self, first: int, end: int, sizes: list[int], source: Address | None) -> Train:

@@ -10,8 +10,6 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -21,17 +19,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.client.dataplane.lanes import Lanes, sharedReader
+from vnet.client.dataplane.udpsocket import boundSocket, cutsTrains, overflown, twin
 from vnet.client.links import reachable
 from vnet.errors import ConfigurationError
 from vnet.interfaceaddresses import interfaceAddresses
 from vnet.interfaces import IDatagramPort
 from vnet.linkwatcher import DEBOUNCE
-from vnet.protocols.trainreader import TrainReader
+from vnet.protocols.trainreader import SLOTS
 from vnet.values import Address, Buffer, Train
 
 __all__ = ["UdpPort"]
 
-BUFFER = 7 << 20
 # Reads of one socket before others have their turn.
 _READS = 2
 _MAX_CACHED = 4096
@@ -40,11 +39,9 @@ _MAPPED = "::ffff:"
 _ADDRESSES_FOR = DEBOUNCE / 2
 
 # linux/in.h, linux/in6.h: Python has no names for them.
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0
-_IPV6_DONTFRAG, _PMTUDISC_PROBE, _PMTUDISC_OMIT = 62, 3, 5
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IPV6_DONTFRAG, _PMTUDISC_PROBE = 10, 23, 62, 3
 # linux/udp.h
-_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_SOL_UDP, _UDP_SEGMENT = 17, 103
 _segment = struct.Struct("H").pack
 #: Why the kernel does not cut a train: no such option, no checksums by the interface, a datagram that has to be fragmented.
 _UNCUT = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
@@ -89,6 +86,12 @@ class UdpPort:
     _isJoining: bool = attrs.field(default=True, init=False)
     _destinations: dict[Address, _SocketAddress | None] = attrs.field(factory=dict, init=False)
     _addresses: tuple[float, Sequence[str]] | None = attrs.field(default=None, init=False)
+    _most: int = attrs.field(default=SLOTS, init=False)
+    _overflown: int = attrs.field(default=0, init=False)
+    _lanes: Lanes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lanes = Lanes(self._reactor, self._openLane, self._arrived)
 
     def open(self) -> None:
         """
@@ -97,15 +100,16 @@ class UdpPort:
         if not 0 <= self._wanted <= 65535:
             raise ConfigurationError(f"{self._wanted} is no UDP port: choose one of 1 to 65535 with --port")
         try:
-            self._socket = _bound(socket.AF_INET6, "::", self._wanted)
+            self._socket = boundSocket(socket.AF_INET6, "::", self._wanted)
         except OSError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 raise self._refused(error) from error
             try:
-                self._socket = _bound(socket.AF_INET, "0.0.0.0", self._wanted)
+                self._socket = boundSocket(socket.AF_INET, "0.0.0.0", self._wanted)
             except OSError as error4:
                 raise self._refused(error4) from error4
         self.port = self._socket.getsockname()[1]
+        self._isJoining = cutsTrains()
 
     def _refused(self, error: OSError) -> ConfigurationError:
         if error.errno == errno.EADDRINUSE:
@@ -232,12 +236,32 @@ class UdpPort:
         See L{IDatagramPort.close}.
         """
         closing, self._socket = self._socket, None
+        self._lanes.close()
         if closing is not None:
             if self._received is not None:
                 self._reactor.removeReader(self)
+            self._overflown += overflown(closing)
             closing.close()
         self._received = None
         self.port = 0
+
+    def dropped(self) -> Counter[str]:
+        """
+        How many datagrams were lost here, by reason: L{counters}, and C{receiveQueueFull}: trains count as one there.
+        """
+        full = self._overflown + self._lanes.overflown
+        if self._socket is not None:
+            full += overflown(self._socket)
+        return self.counters + Counter(receiveQueueFull=full)
+
+    def _openLane(self, source: Address) -> socket.socket | None:
+        # What somebody sends whom we do not know gets no place of its own.
+        destination = self._destinations.get(source)
+        return None if self._socket is None or destination is None else twin(self._socket, destination)
+
+    def _arrived(self, trains: Sequence[Train]) -> None:
+        if self._received is not None:
+            self._received(trains)
 
     def fileno(self) -> int:
         """
@@ -255,18 +279,23 @@ class UdpPort:
         """
         Read what there is, up to 64 datagrams and trains.
         """
-        reader = _sharedReader()
+        reader = sharedReader()
         for _ in range(_READS):
             if self._socket is None or self._received is None:
                 return
-            trains = reader.read(self._socket.fileno())
+            trains = reader.read(self._socket.fileno(), self._most)
             if not trains:
                 return
+            self._most = reader.most
+            # Bytes, not datagrams, are what takes time.
+            isDone = not reader.isFull or self._most < SLOTS
+            if reader.isFull:
+                self._lanes.crowded(trains)
             try:
                 self._received(trains)
             except Exception:
                 self._log.failure("while datagrams are received")
-            if not reader.isFull:
+            if isDone:
                 return
 
     def connectionLost(self, reason: Failure) -> None:
@@ -304,14 +333,6 @@ class UdpPort:
         return tuple(found)
 
 
-@cache
-def _sharedReader() -> TrainReader:
-    """
-    Of all ports, since what is read is used up at once.
-    """
-    return TrainReader()
-
-
 def _limit(isIpv6: bool, hopLimit: int) -> tuple[int, int, bytes]:
     """
     Control data for sendmsg; also of an IPv6 socket's IPv4 datagrams.
@@ -319,34 +340,3 @@ def _limit(isIpv6: bool, hopLimit: int) -> tuple[int, int, bytes]:
     if isIpv6:
         return socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("i", hopLimit)
     return socket.IPPROTO_IP, socket.IP_TTL, struct.pack("i", hopLimit)
-
-
-def _bound(family: int, host: str, port: int) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
-        # Also of an IPv6 socket's IPv4 datagrams: they are fragmented on the way, and whoever says that they are too long is not
-        # believed.
-        opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
-        _enlarge(opened)
-        with suppress(OSError):
-            opened.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-        opened.bind((host, port))
-    except OSError:
-        opened.close()
-        raise
-    return opened
-
-
-def _enlarge(opened: socket.socket) -> None:
-    """
-    Make the buffers large: beyond the system's limit where that is permitted.
-    """
-    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
-        except OSError:
-            with suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER)

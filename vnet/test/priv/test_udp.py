@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections import Counter
 from itertools import islice
 
 import pytest
 
+from vnet.client.dataplane.lanes import IDLE
 from vnet.client.dataplane.udp import UdpPort
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
@@ -105,6 +107,79 @@ class UdpPortTests(PortContract):
         self.turn()
         self.assertEqual(sum(sizes), 2000)
         self.assertGreater(max(sizes), 1)
+
+    def test_lane(self) -> None:
+        """
+        Who fills the queue gets one of its own, and all that it sends comes still; others are not held up by what waits there, and
+        no other program gets onto the port.
+        """
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            port, received = self.opened()
+            assert isinstance(port, UdpPort)
+            bulk, other = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
+            for program in (bulk, other):
+                self.addCleanup(program.close)
+                program.bind((host, 0))
+            source = Address(host, bulk.getsockname()[1])
+            self.fill(bulk, (host, port.port))
+            self.turn()
+            self.assertEqual(list(port._lanes), [], "a stranger has got a lane")
+            port.send([(b"hello", source)])
+            self.fill(bulk, (host, port.port))
+            self.turn()
+            self.assertEqual(list(port._lanes), [source])
+            received.clear()
+            self.fill(bulk, (host, port.port))
+            other.sendto(b"ping", (host, port.port))
+            port.doRead()
+            self.assertEqual([data for data, _ in received], [b"ping"])
+            self.turn()
+            self.assertEqual(len(received), 601)
+            self.assertRaises(ConfigurationError, self.udpPort(port.port).open)
+            stranger = socket.socket(family, socket.SOCK_DGRAM)
+            self.addCleanup(stranger.close)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            self.assertRaises(OSError, stranger.bind, (host, port.port))
+            port.close()
+            self.assertEqual(port.dropped(), Counter())
+
+    def fill(self, program: socket.socket, to: tuple[str, int]) -> None:
+        """Send 600 datagrams of 1,000 bytes."""
+        for _ in range(600):
+            program.sendto(b"x" * 1000, to)
+
+    def test_laneEnds(self) -> None:
+        """When a lane ends, what waits in it is not lost, and what comes then comes as before."""
+        port, received = self.opened()
+        assert isinstance(port, UdpPort)
+        bulk = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(bulk.close)
+        bulk.bind(("127.0.0.1", 0))
+        to = ("127.0.0.1", port.port)
+        port.send([(b"hello", Address("127.0.0.1", bulk.getsockname()[1]))])
+        self.fill(bulk, to)
+        self.turn()
+        self.reactor.advance(IDLE)
+        received.clear()
+        bulk.sendto(b"late", to)
+        self.reactor.advance(IDLE)
+        self.assertEqual(len(port._lanes), 0)
+        bulk.sendto(b"later", to)
+        self.turn()
+        self.assertEqual([data for data, _ in received], [b"late", b"later"])
+
+    def test_overflown(self) -> None:
+        """What the system drops since nobody has read it in time is counted."""
+        port = self.udpPort()
+        port.open()
+        program = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(program.close)
+        for _ in range(30_000):
+            program.sendto(b"x" * 1000, ("127.0.0.1", port.port))
+        lost = port.dropped()["receiveQueueFull"]
+        self.assertGreater(lost, 0)
+        port.close()
+        self.assertEqual(port.dropped()["receiveQueueFull"], lost)
 
     def test_noDontFragment(self) -> None:
         """Datagrams leave without the don't-fragment bit: one larger than the MTU is fragmented."""
