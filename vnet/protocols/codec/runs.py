@@ -13,11 +13,13 @@ pseudo-header.  A finished checksum holds that by chance in one packet of 65,535
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from struct import Struct
 
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER
 from vnet.protocols.codec.ip import TCP, UDP
+from vnet.protocols.codec.progression import progression
 from vnet.protocols.codec.segmentation import pseudoSum
 from vnet.values import Buffer
 
@@ -162,14 +164,16 @@ def _following(packets: Sequence[bytes], size: int, header: int, number: int, st
     sizes = [*map(len, packets)]
     if sizes.count(size) != count:
         count = next(place for place, each in enumerate(sizes) if each != size)
-    heads = [packet[:header] for packet in packets[:count]]
-    if step:
-        first = number + step
-        wanted = [each.to_bytes(header, "big") for each in range(first, first + count * step, step)]
-    else:
-        wanted = [number.to_bytes(header, "big")] * count
+        packets = packets[:count]
+    heads = b"".join(map(itemgetter(slice(header)), packets))
+    wanted = progression(number.to_bytes(header, "big"), step, count)
     if heads != wanted:
-        count = next(place for place in range(count) if heads[place] != wanted[place])
+        places = range(0, count * header, header)
+        count = next(
+            place // header
+            for place in places
+            if heads[place : place + header] != wanted[place : place + header]
+        )
     return packets[:count]
 
 
@@ -301,5 +305,5 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
     start = HEADER + transport
     front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
     parts: list[Buffer] = [front + ethernet + head]
-    parts += [packet[header:] for packet in run]
+    parts += map(itemgetter(slice(header, None)), run)
     return parts

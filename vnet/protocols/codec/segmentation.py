@@ -5,19 +5,21 @@ What Linux leaves to the network card, done here: to cut segment trains of TCP a
 The segments are those that the kernel's own segmentation makes, byte for byte: identification and sequence number go on, FIN
 and PSH are in the last segment only, CWR is in the first only (RFC 3168 section 6.1.2).
 
-A train is cut in place: each segment's header is written over the end of the segment before, which has been used by then.  All
-headers of a train but the last are one number that grows by the same amount from one to the next.
+All headers of a train but the last are one number that grows by the same amount from one to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from operator import add
 from struct import Struct
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
 from vnet.protocols.codec.ip import TCP, UDP
+from vnet.protocols.codec.progression import progression
 from vnet.values import Buffer, Superframe
 
 __all__ = ["IP", "Segments", "finish", "finishPacket", "isPlainPartial", "pseudoSum", "split"]
@@ -30,7 +32,8 @@ _DONT_FRAGMENT = 0x40
 _word = Struct("!H")
 _MOST = 0xFFFF
 _CHECKSUM = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
-_COPIERS: dict[int, Struct] = {}
+_CUTTERS: dict[tuple[int, int], Callable[[bytes], tuple[bytes, ...]]] = {}
+_KEPT = 64
 
 #: The virtio headers of unfinished TCP and UDP packets without options or extensions, and where in the frame the protocol
 #: stands and what it is.
@@ -108,7 +111,7 @@ def finishPacket(packet: bytes) -> bytes:
 
 class Segments:
     """
-    The IP packets of a train, to be gone through once, each used before the next is asked for.
+    The IP packets of a train.
 
     @ivar count: how many there are.
     @ivar size: of each but the last, bytes.
@@ -120,6 +123,7 @@ class Segments:
 
     __slots__ = (
         "_base",
+        "_end",
         "_header",
         "_isTcp",
         "_original",
@@ -145,7 +149,7 @@ class Segments:
         """
         memory = frame.pieces.memory
         rest = frame.size - IP - header
-        self._pieces = frame.pieces
+        self._pieces, self._end = frame.pieces, frame.size
         self._original = original = bytes(memory[IP : IP + header])
         self._version = original[0] >> 4
         self._transport, self._header, self._payload = transport, header, payload
@@ -167,45 +171,47 @@ class Segments:
             isPlain and protocol == (TCP if isTcp else UDP) and held == pseudoSum(addresses, protocol, length)
         )
 
-    def __iter__(self) -> Iterator[memoryview]:
-        memory, payload, header = self._pieces.memory, self._payload, self._header
-        last = self.count - 1
-        copier = _COPIERS.get(header) or _COPIERS.setdefault(header, Struct(f"{header}s"))
-        write = copier.pack_into
-        place = IP
-        if last:
-            finishes = self.finishes
-            for head, piece in zip(
-                self._heads(last), self._pieces.cut(IP, payload, self.size, last), strict=False
-            ):
-                write(memory, place, head)
-                place += payload
-                if finishes:
-                    self._finish(piece)
-                yield piece
-        write(memory, place, self._head(last))
-        piece = memory[place : place + self.lastSize]
-        if self.finishes:
-            self._finish(piece)
-        yield piece
+    def __iter__(self) -> Iterator[bytes]:
+        return chain(self.first(), (self.last(),))
 
-    def _heads(self, count: int) -> list[bytes]:
+    def first(self) -> Iterator[bytes]:
+        """
+        All packets but the last.
+        """
+        count, header = self.count - 1, self._header
+        if not count:
+            return iter(())
+        payloads = self._pieces.cut(IP + header, self._payload, self._payload, count)
+        # Without a line of Python for each of them.
+        packets = map(add, self._heads(count), payloads)
+        return map(self._finished, packets) if self.finishes else packets
+
+    def last(self) -> bytes:
+        """
+        The last packet.
+        """
+        size = self._header + (self.count - 1) * self._payload
+        packet = self._head(self.count - 1) + self._pieces.memory[IP + size : self._end]
+        return self._finished(packet) if self.finishes else packet
+
+    def _heads(self, count: int) -> Iterable[bytes]:
         """
         The headers of all segments but the last.
         """
-        heads = [self._head(0)]
-        if count > 1:
-            second = self._head(1)
-            step = self._step(second, count)
-            if step == 0:
-                heads += [second] * (count - 1)
-            elif step is not None:
-                number, size = int.from_bytes(second, "big"), len(second)
-                end = number + step * (count - 1)
-                heads += [each.to_bytes(size, "big") for each in range(number, end, step)]
-            else:
-                heads += [self._head(index) for index in range(1, count)]
-        return heads
+        first = self._head(0)
+        if count == 1:
+            return (first,)
+        second = self._head(1)
+        step = self._step(second, count)
+        if step is None:
+            return (first, second, *map(self._head, range(2, count)))
+        size = len(first)
+        cut = _CUTTERS.get((size, count))
+        if cut is None:
+            if len(_CUTTERS) >= _KEPT:
+                _CUTTERS.clear()
+            cut = _CUTTERS[size, count] = Struct(f"{size}s" * count).unpack
+        return cut(b"".join((first, second, progression(second, step, count - 2))))
 
     def _step(self, head: bytes, count: int) -> int | None:
         """
@@ -251,11 +257,16 @@ class Segments:
         head[place : place + 2] = _word.pack((self._base + size - transport) % _MOST or _MOST)
         return bytes(head)
 
-    def _finish(self, piece: memoryview) -> None:
+    def _finished(self, packet: bytes) -> bytes:
+        """
+        A packet with its checksum made over all.
+        """
         start = self._transport
         place = start + (virtio.TCP_OFFSET if self._isTcp else virtio.UDP_OFFSET)
-        total = _MOST - (_sum(piece[start:]) or _MOST)
-        _word.pack_into(piece, place, total if total or self._isTcp else _MOST)
+        total = _MOST - (_sum(memoryview(packet)[start:]) or _MOST)
+        return b"".join(
+            (packet[:place], _word.pack(total if total or self._isTcp else _MOST), packet[place + 2 :])
+        )
 
 
 def split(frame: Superframe, finishes: bool) -> Segments:

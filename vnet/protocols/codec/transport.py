@@ -12,13 +12,14 @@ The header of a WireGuard transport message (whitepaper section 5.4.6), 16 bytes
 The least message is 32 bytes: a keepalive, that seals nothing.  The AEAD's nonce is four zero bytes and the
 counter as it stands in the header.
 
-The data path does not call L{decodeTransport} for each packet: C{writeHeader} and C{readHeader} take the first 8 bytes, which
+The data path does not call L{decodeTransport} for each packet: L{writeHeaders} and L{readCounters} take the first 8 bytes, which
 all messages of a session have in common, as one number.
 """
 
 from __future__ import annotations
 
 import sys
+from array import array
 from struct import Struct
 
 import attrs
@@ -36,7 +37,7 @@ __all__ = [
     "packNonce",
     "readCounters",
     "readHeader",
-    "writeHeader",
+    "writeHeaders",
 ]
 
 HEADER_SIZE = 16
@@ -52,10 +53,7 @@ _PREFIX = Struct("<II")
 _HALVES = Struct("<QQ")
 _IS_LITTLE = sys.byteorder == "little"
 
-#: Write a header: to a buffer, at a place, its first 8 bytes as a number, the counter.
-writeHeader = _HALVES.pack_into
-
-#: Read a header, the same way: the buffer and the place.
+#: Read a header: from a buffer, at a place: its first 8 bytes as a number, the counter.
 readHeader = _HALVES.unpack_from
 
 #: The nonce of a counter.
@@ -100,6 +98,23 @@ def headerPrefix(receiver: int) -> bytes:
     The first 8 bytes of the header: all that one keypair's messages have in common.
     """
     return _PREFIX.pack(4, receiver)
+
+
+def writeHeaders(data: memoryview, stride: int, head: int, counter: int, count: int) -> None:
+    """
+    Write the headers of messages in a row.
+
+    @param data: where the messages are to be, one every C{stride} bytes.
+    @param head: the first 8 bytes of each, as a number.
+    @param counter: of the first; the others' follow.
+    """
+    if _IS_LITTLE and not stride & 7:
+        words = data[: count * stride].cast("Q")
+        words[:: stride >> 3] = memoryview(array("Q", (head,)) * count)
+        words[1 :: stride >> 3] = memoryview(array("Q", range(counter, counter + count)))
+        return
+    for number in range(count):
+        _HALVES.pack_into(data, number * stride, head, counter + number)
 
 
 def readCounters(data: memoryview, stride: int, head: int) -> list[int]:

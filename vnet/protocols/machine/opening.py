@@ -10,6 +10,7 @@ packet stands for all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
@@ -57,16 +58,13 @@ class Opener:
             return first + 1
         counters = readCounters(view, stride, head)
         count = len(counters)
-        size = end - start
+        size = end - start - HEADER_SIZE
         # Of the last one what there is.
-        places = range(0, count * stride, stride)
-        sealed = [view[place + HEADER_SIZE : place + size] for place in places]
-        openSealed = keypair.open
+        places = range(HEADER_SIZE, count * stride, stride)
+        sealed = [view[place : place + size] for place in places]
         try:
-            plaintexts = [
-                openSealed(packNonce(counter), each, None)
-                for counter, each in zip(counters, sealed, strict=True)
-            ]
+            # Without a line of Python for each of them.
+            plaintexts = list(map(keypair.open, map(packNonce, counters), sealed, repeat(None)))
         except InvalidTag:
             plaintexts, counters = self._openEach(keypair, counters, sealed)
         if counters:

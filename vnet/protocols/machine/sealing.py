@@ -5,12 +5,15 @@ The sending half of the data path: inner packets to transport messages, in train
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import add
 from typing import Protocol
 
-from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, writeHeader
+from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, writeHeaders
 from vnet.protocols.machine.keypair import Keypair
-from vnet.values import Address, Buffer, Pieces, Train
+from vnet.values import Address, Pieces, Train
 
 __all__ = ["PacketTrain", "sealPackets", "sealSegments"]
 
@@ -23,7 +26,7 @@ _NONCE_HEAD = bytes(4)
 
 class PacketTrain(Protocol):
     """
-    Packets of one size, to be gone through once, each used before the next is asked for.
+    Packets of one size.
 
     @ivar count: how many there are.
     @ivar size: of each but the last, bytes.
@@ -34,7 +37,14 @@ class PacketTrain(Protocol):
     size: int
     lastSize: int
 
-    def __iter__(self) -> Iterator[memoryview]: ...
+    def __iter__(self) -> Iterator[bytes]:
+        """All of them."""
+
+    def first(self) -> Iterator[bytes]:
+        """All but the last."""
+
+    def last(self) -> bytes:
+        """The last one."""
 
 
 def _padding(size: int, mtu: int) -> bytes:
@@ -100,27 +110,23 @@ def sealSegments(
     padding = _padding(size, mtu)
     stride = size + len(padding) + OVERHEAD
     if count * stride > len(output.memory):
-        return sealPackets(keypair, [bytes(packet) for packet in segments], endpoint, mtu)
+        return sealPackets(keypair, list(segments), endpoint, mtu)
     counter = keypair.sent
     keypair.sent = counter + count
-    seal, prefix, memory = keypair.sealInto, keypair.prefixNumber, output.memory
-    place = 0
+    seal, memory = keypair.sealInto, output.memory
     last = count - 1
-    packets = iter(segments)
-    spaces = output.cut(HEADER_SIZE, stride, stride - HEADER_SIZE, last)[:last]
-    # In this order the last packet is left.
-    for space, packet in zip(spaces, packets, strict=False):
-        writeHeader(memory, place, prefix, counter)
-        seal(packNonce(counter), bytes(packet) + padding if padding else packet, None, space)
-        counter += 1
-        place += stride
-    final: Buffer = next(packets)
-    padding = _padding(segments.lastSize, mtu)
+    writeHeaders(memory, stride, keypair.prefixNumber, counter, count)
+    packets: Iterable[bytes] = segments.first()
     if padding:
-        final = bytes(final) + padding
-    end = place + len(final) + OVERHEAD
-    writeHeader(memory, place, prefix, counter)
-    seal(packNonce(counter), final, None, memory[place + HEADER_SIZE : end])
+        packets = map(add, packets, repeat(padding))
+    nonces = map(packNonce, range(counter, counter + last))
+    spaces = output.cut(HEADER_SIZE, stride, stride - HEADER_SIZE, last)
+    # Without a line of Python for each of them.
+    deque(map(seal, nonces, packets, repeat(None), spaces), maxlen=0)
+    place = last * stride
+    packet = segments.last() + _padding(segments.lastSize, mtu)
+    end = place + len(packet) + OVERHEAD
+    seal(packNonce(counter + last), packet, None, memory[place + HEADER_SIZE : end])
     portion = _most(stride) * stride
     return [
         Train(memory[begin : min(begin + portion, end)], stride, endpoint, 0, stride)

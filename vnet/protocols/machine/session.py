@@ -116,7 +116,7 @@ class Session:
         """
         keypair = self._keypairs.current
         if keypair is None or self.endpoint is None or not keypair.canSend(segments.count, now):
-            self.send([bytes(packet) for packet in segments], now)
+            self.send(list(segments), now)
             return ()
         device = self._device
         trains = sealSegments(keypair, segments, self.endpoint, device.mtu, device.output)
