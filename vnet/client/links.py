@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import attrs
-from pyroute2 import IPRoute
 
-from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses, netlinkAttributes, withNetlink
+from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses
+from vnet.rtnetlink import RouteSocket
 
 __all__ = ["Overlap", "hasLeft", "overlappingRoute", "reachable"]
 
@@ -113,7 +113,7 @@ def overlappingRoute(prefix: str, excluding: Collection[str] = ()) -> Overlap | 
     for each in interfaceAddresses():
         if each.interface not in excluding and _overlaps(block, ip_network(each.prefix)):
             return Overlap(each.prefix, each.interface)
-    for found in withNetlink(lambda route: _routes(route, block.version)):
+    for found in _routes(block.version):
         if found.interface not in excluding and _overlaps(block, ip_network(found.prefix)):
             return found
     return None
@@ -125,20 +125,19 @@ def _overlaps(one: _Network, other: _Network) -> bool:
     return isinstance(other, IPv6Network) and one.overlaps(other)
 
 
-def _routes(route: IPRoute, version: int) -> list[Overlap]:
+def _routes(version: int) -> list[Overlap]:
     """
     The routes to networks; several when one has several next hops.
     """
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    names = {link["index"]: netlinkAttributes(link)["IFLA_IFNAME"] for link in route.get_links()}
+    with RouteSocket() as kernel:
+        names = {link.index: link.name for link in kernel.links()}
+        routes = kernel.routes(version)
     found = []
-    for message in route.get_routes(family=family):
-        values = netlinkAttributes(message)
-        if message["type"] != _UNICAST or values.get("RTA_TABLE", message["table"]) == _TABLE_LOCAL:
+    for route in routes:
+        if route.kind != _UNICAST or route.table == _TABLE_LOCAL:
             continue
-        if message["dst_len"] <= _AS_GOOD_AS_DEFAULT or "RTA_DST" not in values:
+        if route.prefixLength <= _AS_GOOD_AS_DEFAULT or not route.destination:
             continue
-        prefix = f"{values['RTA_DST']}/{message['dst_len']}"
-        hops = [hop["oif"] for hop in values.get("RTA_MULTIPATH", ())] or [values.get("RTA_OIF")]
-        found += [Overlap(prefix, names.get(hop, "no interface")) for hop in hops]
+        prefix = f"{route.destination}/{route.prefixLength}"
+        found += [Overlap(prefix, names.get(hop, "no interface")) for hop in route.hops or (0,)]
     return found

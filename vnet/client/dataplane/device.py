@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,10 +28,10 @@ from zope.interface import implementer
 from vnet.client.dataplane.tunqueue import FrameBuffer, TunQueue
 from vnet.client.links import overlappingRoute
 from vnet.errors import ConfigurationError
-from vnet.interfaceaddresses import withNetlink
 from vnet.interfaces import IDevice
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER, memberMac
+from vnet.rtnetlink import RouteSocket
 from vnet.values import Buffer, Offload, Superframe
 
 __all__ = ["EVERYTHING", "TapDevice"]
@@ -187,7 +185,8 @@ class TapDevice:
         try:
             index = socket.if_nametoindex(self.name)
             self._setSysctls()
-            withNetlink(lambda route: self._configure(route, index, mac, {address: pool, address6: pool6}))
+            with RouteSocket() as route:
+                self._configure(route, index, mac, {address: pool, address6: pool6})
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
                 raise ConfigurationError(_PRIVILEGE) from error
@@ -275,40 +274,39 @@ class TapDevice:
             with suppress(OSError):
                 Path("/proc/sys/net", path.format(self.name)).write_text(value)
 
-    def _configure(self, route: IPRoute, index: int, mac: bytes, addresses: dict[str, str]) -> None:
-        values = {} if self.isTun else {"address": mac.hex(":")}
-        route.link("set", index=index, mtu=self.mtu, **values)
+    def _configure(self, route: RouteSocket, index: int, mac: bytes, addresses: dict[str, str]) -> None:
+        route.setLink(index, mac=b"" if self.isTun else mac, mtu=self.mtu)
         if self.offload.tcp or self.offload.udp:
-            with suppress(NetlinkError):
-                route.link("set", index=index, gso_max_size=_LARGEST_TRAIN)
-        route.link("set", index=index, state="up")
+            with suppress(OSError):
+                route.setLink(index, gsoMaxSize=_LARGEST_TRAIN)
+        route.setLink(index, up=True)
         self._setAddresses(route, index, addresses)
 
-    def _setAddresses(self, route: IPRoute, index: int, wanted: dict[str, str]) -> None:
+    def _setAddresses(self, route: RouteSocket, index: int, wanted: dict[str, str]) -> None:
         present = set()
-        for message in list(route.get_addr(index=index)):
-            values = {name: value for name, value, *_ in message["attrs"]}
-            found = str(ip_address(values.get("IFA_LOCAL") or values["IFA_ADDRESS"]))
-            pool = wanted.get(found)
-            if pool is not None and ip_network(pool).prefixlen == message["prefixlen"]:
-                present.add(found)
-            elif message["scope"] != _LINK_SCOPE:
-                route.addr("delete", index=index, address=found, prefixlen=message["prefixlen"])
+        for found in route.addresses():
+            if found.index != index:
+                continue
+            pool = wanted.get(found.address)
+            if pool is not None and ip_network(pool).prefixlen == found.prefixLength:
+                present.add(found.address)
+            elif found.scope != _LINK_SCOPE:
+                route.deleteAddress(index, found.address, found.prefixLength)
         for address, pool in wanted.items():
             if address not in present:
                 self._addAddress(route, index, address, pool)
 
-    def _addAddress(self, route: IPRoute, index: int, address: str, pool: str) -> None:
+    def _addAddress(self, route: RouteSocket, index: int, address: str, pool: str) -> None:
         network = ip_network(pool)
-        values: dict[str, Any] = {"index": index, "address": address, "prefixlen": network.prefixlen}
         if network.version == 4:
-            route.addr("add", broadcast=str(network.broadcast_address), **values)
+            broadcast = str(network.broadcast_address)
+            route.addAddress(index, address, network.prefixlen, broadcast=broadcast)
             return
         try:
-            route.addr("add", flags=_IFA_F_NODAD, **values)
-        except NetlinkError as error:
+            route.addAddress(index, address, network.prefixlen, flags=_IFA_F_NODAD)
+        except OSError as error:
             # A computer on which IPv6 is off does without.
-            if error.code not in (errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+            if error.errno not in (errno.EACCES, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
                 raise
             self._log.warn("{name} has no IPv6 address: IPv6 is off on this computer", name=self.name)
 

@@ -1,0 +1,1 @@
+`make bench` measures more, on three kinds of links, beside fastd, tinc and OpenVPN too; `make bench-idle` and `make bench-profile` say what an idle node costs and where the time goes, and `make performance` writes it all down.
