@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.machine.replay import WINDOW, ReplayWindow
+from vnet.protocols.machine.replay import MOST_AHEAD, WINDOW, ReplayWindow
 
 # Steps that matter: small ones, those about a block, those about the window, and leaps.
 _STEPS = st.one_of(
@@ -90,6 +90,24 @@ class ReplayWindowTests(SynchronousTestCase):
             counter = max(0, min(2**64 - 1, counter + step))
             self.assertEqual(window.accept(counter), model.accept(counter))
             self.assertEqual(window.greatest, model.greatest)
+
+    @given(st.lists(st.tuples(_STEPS, st.integers(1, MOST_AHEAD), st.booleans()), max_size=60))
+    def test_ahead(self, steps: list[tuple[int, int, bool]]) -> None:
+        """
+        Counters in a row that are marked at once are marked as if one by one, or none of them is.
+        """
+        window, plain, counter = ReplayWindow(), ReplayWindow(), 0
+        for step, count, atOnce in steps:
+            counter = max(0, min(2**64 - 1 - MOST_AHEAD, counter + step))
+            if not atOnce:
+                self.assertEqual(window.accept(counter), plain.accept(counter))
+                continue
+            isAhead = counter > plain.greatest
+            self.assertEqual(window.acceptAhead(counter, count), isAhead)
+            if isAhead:
+                self.assertTrue(all(plain.accept(each) for each in range(counter, counter + count)))
+                counter += count - 1
+            self.assertEqual((window.greatest, window._ring), (plain.greatest, plain._ring))
 
     def test_longRun(self) -> None:
         """
