@@ -42,6 +42,7 @@ from vnet.client.nodeparts import NodeParts
 from vnet.client.portmapping.network import ReactorNetwork
 from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
 from vnet.client.reach import reachRelays, resolveHost
+from vnet.client.slices import askForSlices
 from vnet.client.state import StateFile
 from vnet.client.sync import MAXIMUM_MEMBERS
 from vnet.client.verbs import Verbs
@@ -378,6 +379,8 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
     """
     if reactor is None:
         from twisted.internet import reactor as reactor
+
+        askForSlices()
     if sys.platform != "linux":
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)
