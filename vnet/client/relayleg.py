@@ -16,10 +16,12 @@ from twisted.python.failure import Failure
 
 from vnet.client.dataplane.paths import Datagrams
 from vnet.driver import Driver
+from vnet.protocols.codec.turn import HEADER, cutTrain, encodeMany
 from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.demux import Kind, classify
 from vnet.protocols.machine.allocation import Allocation, RelayCredentials
 from vnet.protocols.tls import describeFailure
+from vnet.protocols.trains import LONGEST, MOST
 from vnet.protocols.turnstream import TurnStream
 from vnet.values import Address, Train
 
@@ -79,6 +81,7 @@ class Leg:
     _random: Callable[[int], bytes]
     _owner: LegOwner
     _transmit: Callable[[Datagrams], None]
+    _transmitTrains: Callable[[Sequence[Train]], None] = lambda trains: None
     _transmitWhole: Callable[[bytes, Address], bool] = lambda data, addr: True
     server: Address = field(default=_NOWHERE, init=False)
     allocation: Allocation | None = field(default=None, init=False)
@@ -129,7 +132,7 @@ class Leg:
         @param accepts: whether a relay may be where the connection leads.
         """
         self._accepts = accepts
-        factory = Factory.forProtocol(lambda: TurnStream(self))
+        factory = Factory.forProtocol(lambda: TurnStream(self, self._clock))
         factory.noisy = False
         self._connecting = endpoint.connect(factory)
         self._connecting.addTimeout(_CONNECT, self._clock)
@@ -224,13 +227,13 @@ class Leg:
         else:
             self._begin(server, isStream=True)
 
-    def framesReceived(self, stream: TurnStream, frames: list[bytes]) -> None:
+    def framesReceived(self, stream: TurnStream, trains: Sequence[Train]) -> None:
         """
         See L{vnet.protocols.turnstream.StreamOwner}.
         """
         found: list[Train] = []
-        for frame in frames:
-            self._receivedOne(frame, found)
+        for train in trains:
+            self.received(train, found)
         if found and not self.isClosed:
             self._owner.legReceived(found)
 
@@ -283,25 +286,49 @@ class Leg:
         """
         See L{vnet.client.dataplane.paths.Carrier}.
         """
+        allocation = self.allocation
+        if allocation is None or self.isClosed:
+            return
+        now = self._clock.seconds()
         for train in trains:
-            self.send([(datagram, train.address) for datagram in train.datagrams()])
+            number = allocation.ready(train.address, now)
+            if not number:
+                self.send([(datagram, train.address) for datagram in train.datagrams()])
+            elif self._stream is not None:
+                self._stream.sendTrain(number, cutTrain(train))
+            else:
+                self._transmitTrains(self._wrapped(number, train))
+
+    def _wrapped(self, number: int, train: Train) -> list[Train]:
+        """
+        A train as ChannelData, which is longer: it may take two.
+        """
+        datagrams = cutTrain(train)
+        size = len(datagrams[0]) + HEADER
+        most = min(MOST, LONGEST // size or 1)
+        return [
+            Train.of(encodeMany(number, datagrams[first : first + most]), size, self.server)
+            for first in range(0, len(datagrams), most)
+        ]
 
     def received(self, train: Train, found: list[Train]) -> None:
         """
         See L{vnet.client.dataplane.paths.Carrier}.
         """
-        for datagram in train.datagrams():
-            self._receivedOne(datagram, found)
+        allocation = self.allocation
+        if allocation is None or self.isClosed:
+            return
+        for message in allocation.unwrapTrain(train, found):
+            self._receivedOther(message, found)
 
-    def _receivedOne(self, data: bytes, found: list[Train]) -> None:
+    def _receivedOther(self, data: bytes, found: list[Train]) -> None:
         allocation, driver = self.allocation, self._driver
         if allocation is None or driver is None or self.isClosed:
             return
-        unwrapped = allocation.unwrap(data)
-        if unwrapped is not None:
-            found.append(Train.single(*unwrapped))
-            return
         if data[:2] == _DATA_INDICATION:
+            unwrapped = allocation.unwrap(data)
+            if unwrapped is not None:
+                found.append(Train.single(*unwrapped))
             return
         kind = classify(data)
         if kind is Kind.STUN:

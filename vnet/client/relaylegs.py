@@ -93,7 +93,17 @@ class Legs:
     def _new(self, relay: Relay, uri: RelayUri) -> Leg:
         self._count += 1
         name = f"r{self._count}"
-        leg = Leg(name, uri, relay.credentials, self._clock, self._random, self._owner, self._udp.send, self._udp.sendWhole)
+        leg = Leg(
+            name,
+            uri,
+            relay.credentials,
+            self._clock,
+            self._random,
+            self._owner,
+            self._udp.send,
+            self._udp.sendTrains,
+            self._udp.sendWhole,
+        )
         self._legs[name] = leg
         return leg
 

@@ -22,7 +22,7 @@ from ipaddress import ip_address
 
 from attrs import define, field, frozen
 
-from vnet.values import Address
+from vnet.values import Address, Buffer
 
 __all__ = ["BUFFER", "LONGEST", "MOST", "Refusal", "SocketAddress", "TrainSocket", "cut"]
 
@@ -190,7 +190,7 @@ class TrainSocket:
                 return size, _GRO.unpack(control[0][2][:4])[0], source
             return size, size, source
 
-    def send(self, parts: Sequence[bytes | memoryview], segment: int, count: int, to: SocketAddress) -> bool:
+    def send(self, parts: Sequence[Buffer], segment: int, count: int, to: SocketAddress) -> bool:
         """
         Send a train.
 
@@ -219,7 +219,7 @@ class TrainSocket:
             return False
         return self._sendEach(memoryview(b"".join(parts)), segment, to)
 
-    def _sendAgain(self, parts: Sequence[bytes | memoryview], control: Control, to: SocketAddress) -> int:
+    def _sendAgain(self, parts: Sequence[Buffer], control: Control, to: SocketAddress) -> int:
         """
         @return: the error, or 0.
         """

@@ -18,7 +18,7 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -41,7 +41,7 @@ from vnet.protocols.turnclients import StreamClient, UdpClient
 from vnet.protocols.turnforward import Forwarding
 from vnet.protocols.turngate import TurnGate
 from vnet.protocols.turnstream import TurnStream
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = ["STRANGER_TIME", "TurnServer"]
 
@@ -242,7 +242,7 @@ class TurnServer:
             listener = self._listeners[via]
             to = listener.socket.socketAddress(served.client)
             listener.routes[to] = served
-            served.driver = UdpClient(listener.socket, to, self.forwarding.buffer)
+            served.driver = UdpClient(listener.socket, to)
         elif via in self._connections:
             connection = self._connections[via]
             connection.served = served
@@ -313,7 +313,7 @@ class TurnServer:
         @param host: whom it comes from.
         """
         via = f"{transport}{next(self._numbers)}"
-        stream = TurnStream(self, _STRANGER_MESSAGE, CHANNELS_5766)
+        stream = TurnStream(self, self._reactor, _STRANGER_MESSAGE, CHANNELS_5766)
         connection = _Connection(Address(host, port, via), stream)
         stream.name = via
         self._connections[via] = connection
@@ -343,23 +343,17 @@ class TurnServer:
         self.counters["tooLong"] += 1
         connection.stream.abort()
 
-    def framesReceived(self, stream: TurnStream, frames: list[bytes]) -> None:
+    def framesReceived(self, stream: TurnStream, trains: Sequence[Train]) -> None:
         """
         See L{vnet.protocols.turnstream.StreamOwner}.
         """
         connection, now = self._connections[stream.name], self._reactor.seconds()
-        data: list[bytes] = []
-        for frame in frames:
-            if frame[0] >= 0x40:
-                data.append(frame)
-                continue
-            if data:
-                self.forwarding.frames(connection.served, data, now)
-                data = []
-            self.relaying.receive(frame, connection.client, now)
-            self._driver.wake()
-        if data:
-            self.forwarding.frames(connection.served, data, now)
+        for train in trains:
+            if train.data[0] >= 0x40:
+                self.forwarding.frames(connection.served, train, now)
+            else:
+                self.relaying.receive(bytes(train.data), connection.client, now)
+                self._driver.wake()
 
     def streamLost(self, stream: TurnStream, reason: Failure) -> None:
         """

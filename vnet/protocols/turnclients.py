@@ -6,14 +6,15 @@ The ways to the clients of a TURN server.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define
 
 from vnet.protocols.codec.turn import HEADER
-from vnet.protocols.trainbuffer import TrainBuffer
-from vnet.protocols.trains import LONGEST, MOST, SocketAddress, TrainSocket, cut
+from vnet.protocols.trains import LONGEST, MOST, SocketAddress, TrainSocket
 from vnet.protocols.turnstream import TurnStream
+from vnet.values import Buffer
 
 __all__ = ["Client", "StreamClient", "UdpClient"]
 
@@ -25,11 +26,11 @@ class Client(Protocol):
     The way to a client.
     """
 
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
+    def carry(self, number: int, datagrams: Sequence[Buffer]) -> None:
         """
         Send a train on a channel.
 
-        @param segment: bytes of each of its datagrams; the last one may be shorter.
+        @param datagrams: of one size; the last one may be shorter.
         """
 
     def message(self, data: bytes) -> None:
@@ -44,25 +45,19 @@ class UdpClient:
 
     _socket: TrainSocket
     _to: SocketAddress
-    _buffer: TrainBuffer = field(factory=TrainBuffer)
 
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
+    def carry(self, number: int, datagrams: Sequence[Buffer]) -> None:
         """
         See L{Client.carry}.
         """
-        size = len(data)
-        if size <= segment:
-            self._socket.send((_HEAD.pack(number, size), data), size + HEADER, 1, self._to)
-            return
-        most = min(MOST, LONGEST // (segment + HEADER))
-        pieces = self._buffer.cut(data, segment)
-        parts: list[bytes | memoryview] = [_HEAD.pack(number, segment)] * (2 * len(pieces))
-        parts[1::2] = pieces
-        if rest := size % segment:
-            parts += (_HEAD.pack(number, rest), data[-rest:])
+        size, last = len(datagrams[0]), len(datagrams[-1])
+        parts: list[Buffer] = [_HEAD.pack(number, size)] * (2 * len(datagrams))
+        parts[1::2] = datagrams
+        parts[-2] = _HEAD.pack(number, last)
+        most = min(MOST, LONGEST // (size + HEADER) or 1)
         for first in range(0, len(parts), 2 * most):
             some = parts[first : first + 2 * most]
-            self._socket.send(some, segment + HEADER, len(some) // 2, self._to)
+            self._socket.send(some, size + HEADER, len(some) // 2, self._to)
 
     def message(self, data: bytes) -> None:
         """
@@ -79,14 +74,11 @@ class StreamClient:
 
     stream: TurnStream
 
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
+    def carry(self, number: int, datagrams: Sequence[Buffer]) -> None:
         """
         See L{Client.carry}.
         """
-        if not data:
-            self.stream.send([_HEAD.pack(number, 0)])
-        else:
-            self.stream.send([_HEAD.pack(number, len(each)) + each for each in cut(data, segment)])
+        self.stream.sendTrain(number, datagrams)
 
     def message(self, data: bytes) -> None:
         """

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from attrs import define, field
 
 from vnet.protocols.codec.stunattributes import Icmp
-from vnet.protocols.codec.turn import HEADER
+from vnet.protocols.codec.turn import HEADER, cutTrain
 from vnet.protocols.machine.relaying import Relaying
 from vnet.protocols.machine.served import Served, ServedChannel, familyOf
 from vnet.protocols.trainbuffer import TrainBuffer, repeats
-from vnet.protocols.trains import LONGEST, MOST, Refusal, SocketAddress, TrainSocket, cut
+from vnet.protocols.trains import LONGEST, MOST, Refusal, SocketAddress, TrainSocket
 from vnet.protocols.turnclients import Client
-from vnet.values import Address
+from vnet.values import Address, Buffer, Train
 
 __all__ = ["Forwarding"]
 
@@ -34,7 +34,7 @@ _BATCH = 64
 _INDICATION = 56
 _SOURCES = 256
 
-Parts = Sequence[bytes | memoryview]
+Parts = Sequence[Buffer]
 
 
 @define(eq=False)
@@ -154,22 +154,18 @@ class Forwarding:
         self._out(served, number, parts, length, len(parts), size - HEADER * len(parts), now)
         return True
 
-    def frames(self, served: Served | None, frames: Sequence[bytes], now: float) -> None:
+    def frames(self, served: Served | None, train: Train, now: float) -> None:
         """
-        ChannelData has come through a connection: what follows each other on one channel, and is equally long, goes out as a
-        train.
+        ChannelData has come through a connection, on one channel: it goes out in trains.
         """
-        first = 0
-        while first < len(frames):
-            head, end = frames[first][:HEADER], first + 1
-            number, length = _HEAD.unpack(head)
-            # Empty datagrams make no train.
-            most = first + (min(MOST, LONGEST // length or 1) if length else 1)
-            while end < min(most, len(frames)) and frames[end][:HEADER] == head:
-                end += 1
-            parts = [memoryview(frame)[HEADER:] for frame in frames[first:end]]
-            self._out(served, number, parts, length, len(parts), length * len(parts), now)
-            first = end
+        number, length = _HEAD.unpack_from(train.data)
+        # Empty datagrams make no train.
+        most = min(MOST, LONGEST // length or 1) if length else 1
+        parts = cutTrain(train._replace(start=HEADER))
+        for first in range(0, len(parts), most):
+            some = parts[first : first + most]
+            size = length * (len(some) - 1) + len(some[-1])
+            self._out(served, number, some, length, len(some), size, now)
 
     def _out(
         self,
@@ -209,8 +205,7 @@ class Forwarding:
         if not way.inside:
             way.socket.send(parts, segment, count, way.to)
             return
-        data = memoryview(b"".join(parts))
-        self._inside(served, channel.peer, data, segment, now)
+        self._inside(served, channel.peer, parts, segment, now)
 
     def _wayOf(self, served: Served, channel: ServedChannel) -> _Way | None:
         side = served.sides.get(familyOf(channel.peer))
@@ -228,7 +223,7 @@ class Forwarding:
         """
         return self._relaying.servedAt(peer) is not None or self._relaying.refuses(peer)
 
-    def _inside(self, served: Served, peer: Address, data: memoryview, segment: int, now: float) -> None:
+    def _inside(self, served: Served, peer: Address, parts: Parts, segment: int, now: float) -> None:
         """
         From one allocation of this relay to another.
         """
@@ -236,7 +231,7 @@ class Forwarding:
         if target is None or source is None:
             self.counters["noPeer"] += 1
         else:
-            self._in(target, source, data, segment, now)
+            self._in(target, source, parts, segment, now)
 
     def sendToPeer(self, served: Served, peer: Address, data: bytes, whole: bool) -> None:
         """
@@ -253,7 +248,7 @@ class Forwarding:
         self.counters["upBytes"] += len(data)
         self.counters["upPackets"] += 1
         if self._isInside(peer):
-            self._inside(served, peer, memoryview(data), len(data), now)
+            self._inside(served, peer, (data,), len(data), now)
         elif whole:
             found.socket.sendWhole(data, found.socket.socketAddress(peer))
         else:
@@ -277,7 +272,18 @@ class Forwarding:
             if peer.host in own and self._relaying.refuses(peer):
                 self.counters["fromOwnHost"] += 1
             else:
-                self._in(served, peer, buffer[: train[0]], train[1], now)
+                self._in(served, peer, self._cut(buffer[: train[0]], train[1]), train[1], now)
+
+    def _cut(self, train: memoryview, segment: int) -> Parts:
+        """
+        The datagrams of a train that was read.
+        """
+        if len(train) <= segment:
+            return (train,)
+        parts = self.buffer.cut(train, segment)
+        if rest := len(train) % segment:
+            parts.append(train[-rest:])
+        return parts
 
     def readRefusals(self, bound: Address, served: Served) -> None:
         """
@@ -303,12 +309,13 @@ class Forwarding:
             icmp = Icmp(refusal.type, refusal.code, refusal.mtu.to_bytes(4, "big"))
             client.message(self._relaying.refusal(peer, icmp))
 
-    def _in(self, served: Served, peer: Address, data: memoryview, segment: int, now: float) -> None:
+    def _in(self, served: Served, peer: Address, parts: Parts, segment: int, now: float) -> None:
         """
         Give a client what a peer has sent.
+
+        @param segment: bytes of each part; the last one may be shorter.
         """
-        size = len(data)
-        count = -(-size // segment) if segment else 1
+        count = len(parts)
         channel = served.byPeer.get(peer)
         if channel is not None and (channel.until <= now or channel.permission.until <= now):
             channel = None
@@ -323,16 +330,16 @@ class Forwarding:
             taken = bucket.take(segment, count, now)
             if taken < count:
                 self.counters["overRate"] += count - taken
-                data, count = data[: taken * segment], taken
+                parts, count = parts[:taken], taken
         if not count:
             return
-        self.counters["downBytes"] += len(data)
+        self.counters["downBytes"] += segment * (count - 1) + len(parts[-1])
         self.counters["downPackets"] += count
         client: Client | None = served.driver
         if client is None:
             return
         if channel is not None:
-            client.carry(channel.number, data, segment)
+            client.carry(channel.number, parts)
             return
-        for each in cut(data, segment) if data else (data,):
+        for each in parts:
             client.message(self._relaying.indication(peer, bytes(each)))

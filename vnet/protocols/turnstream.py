@@ -4,31 +4,48 @@ TURN over TCP and TLS, either side: messages in, messages out (RFC 8656 section 
 
 A connection that the other side reads too slowly keeps at most a bounded queue of what is to be sent, and drops the
 oldest data in it: for a tunnel, late is worse than lost.
+
+Trains of ChannelData come and go as one: with one write, and without a copy of each message.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport, IWriteDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vnet.errors import DecodeError
-from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter
+from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter, encodeMany
+from vnet.values import Buffer, Train
 
-__all__ = ["QUEUE_BYTES", "QUEUE_FRAMES", "UNSENT_BYTES", "StreamOwner", "TurnStream"]
+__all__ = [
+    "QUEUE_BYTES",
+    "QUEUE_FRAMES",
+    "QUEUE_MOST",
+    "QUEUE_SECONDS",
+    "UNSENT_BYTES",
+    "StreamOwner",
+    "TurnStream",
+]
 
 QUEUE_FRAMES = 64
-"""Messages that wait for a connection that is full."""
+"""Messages that wait for a connection that is full, for however long."""
 
 QUEUE_BYTES = 128 * 1024
 """The same in bytes."""
+
+QUEUE_SECONDS = 0.05
+"""For so long more may wait: what a fast line carries in this time."""
+
+QUEUE_MOST = 1024 * 1024
+"""But never more bytes than this, or one message for 64 of them."""
 
 UNSENT_BYTES = 32 * 1024
 """What the operating system may hold beside what is on its way."""
@@ -45,8 +62,8 @@ class StreamOwner(Interface):
     def streamConnected(self, stream: TurnStream) -> None:
         """The connection is made."""
 
-    def framesReceived(self, stream: TurnStream, frames: list[bytes]) -> None:
-        """Messages of STUN, and ChannelData without padding, have come."""
+    def framesReceived(self, stream: TurnStream, trains: Sequence[Train]) -> None:
+        """Messages of STUN, and ChannelData without padding, have come: see L{Splitter.take}."""
 
     def streamLost(self, stream: TurnStream, reason: Failure) -> None:
         """The connection is gone."""
@@ -56,13 +73,19 @@ def _isData(frame: bytes) -> bool:
     return frame[0] >= 0x40 or frame[:2] in _INDICATIONS
 
 
-def _padded(frames: Iterable[bytes]) -> bytes:
-    parts: list[bytes] = []
-    for frame in frames:
-        parts.append(frame)
-        if len(frame) % 4:
-            parts.append(bytes(-len(frame) % 4))
-    return b"".join(parts)
+def _padded(frame: bytes) -> bytes:
+    return frame + bytes(-len(frame) % 4) if len(frame) % 4 else frame
+
+
+class _Waiting(NamedTuple):
+    """
+    Messages that wait.
+    """
+
+    data: bytes
+    messages: int
+    isData: bool
+    since: float
 
 
 @implementer(IPushProducer)
@@ -78,18 +101,28 @@ class TurnStream(Protocol):
 
     name = ""
 
-    def __init__(self, owner: StreamOwner, limit: int = MAX_FRAME, channels: range = CHANNELS) -> None:
+    def __init__(
+        self,
+        owner: StreamOwner,
+        clock: IReactorTime,
+        limit: int = MAX_FRAME,
+        channels: range = CHANNELS,
+    ) -> None:
         """
         @param owner: who uses it.
         @param limit: see L{limit}.
         @param channels: the numbers that channels may have.
         """
         self._owner = owner
+        self._clock = clock
         self._splitter = Splitter(limit, channels)
         self._paused = False
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
+        self._queue: deque[_Waiting] = deque()
+        self._queued = self._queuedFrames = 0
         self._lost = False
+        self._closing = False
+        self._isTls = False
+        self._records: list[bytes] = []
         self.counters: Counter[str] = Counter()
 
     @property
@@ -118,6 +151,7 @@ class TurnStream(Protocol):
         noDelay = getattr(self.transport, "setTcpNoDelay", None)
         if noDelay is not None:
             noDelay(True)
+        self._isTls = ISSLTransport.providedBy(self.transport)
         plain = getattr(self.transport, "socket", None)
         if plain is not None:
             # Without it the system takes megabytes, which a slow line needs minutes for.
@@ -131,21 +165,36 @@ class TurnStream(Protocol):
         """
         self._lost = True
         self._queue.clear()
-        self._queued = 0
+        self._records.clear()
+        self._queued = self._queuedFrames = 0
         self._owner.streamLost(self, reason)
 
     def dataReceived(self, data: bytes) -> None:
         """
         See L{Protocol.dataReceived}.
         """
+        if not self._isTls:
+            self._take(data)
+            return
+        # What was read at once comes in records of 16 KiB each.
+        if not self._records:
+            self._clock.callLater(0, self._takeRecords)
+        self._records.append(data)
+
+    def _takeRecords(self) -> None:
+        records, self._records = self._records, []
+        if not self._lost:
+            self._take(b"".join(records))
+
+    def _take(self, data: bytes) -> None:
         try:
-            frames = self._splitter.feed(data)
+            trains = self._splitter.take(data)
         except DecodeError:
             self.counters["malformed"] += 1
             self.abort()
             return
-        if frames:
-            self._owner.framesReceived(self, frames)
+        if trains:
+            self._owner.framesReceived(self, trains)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -154,22 +203,57 @@ class TurnStream(Protocol):
         if self._lost:
             return
         if not self._paused:
-            self._wire.write(_padded(frames))
+            self._write(b"".join(map(_padded, frames)))
             return
+        now = self._clock.seconds()
         for frame in frames:
-            self._queue.append(frame)
-            self._queued += len(frame)
-        while len(self._queue) > QUEUE_FRAMES or self._queued > QUEUE_BYTES:
+            self._wait(_Waiting(_padded(frame), 1, _isData(frame), now))
+
+    def sendTrain(self, channel: int, datagrams: Sequence[Buffer]) -> None:
+        """
+        Send ChannelData.
+
+        @param datagrams: at least one, of one size, but the last one may have another.
+        """
+        if self._lost:
+            return
+        data = encodeMany(channel, datagrams, stream=True)
+        if self._paused:
+            self._wait(_Waiting(data, len(datagrams), True, self._clock.seconds()))
+        else:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """
+        Write, and do not wait for the reactor to find out that there is room.
+        """
+        self._wire.write(data)
+        if not self._isTls and not self._closing and IWriteDescriptor.providedBy(self._wire):
+            self._wire.doWrite()
+
+    def _wait(self, waiting: _Waiting) -> None:
+        self._queue.append(waiting)
+        self._queued += len(waiting.data)
+        self._queuedFrames += waiting.messages
+        while self._queued > QUEUE_BYTES or self._queuedFrames > QUEUE_FRAMES:
+            isTooMuch = self._queued > QUEUE_MOST or self._queuedFrames > QUEUE_MOST // 64
+            if not isTooMuch and waiting.since - self._queue[0].since <= QUEUE_SECONDS:
+                return
             self._dropOldest()
 
     def _dropOldest(self) -> None:
         """
         Data first: a request or an answer that is lost on a stream is never sent again.
         """
-        place = next((place for place, frame in enumerate(self._queue) if _isData(frame)), 0)
-        self._queued -= len(self._queue[place])
+        place = next((place for place, each in enumerate(self._queue) if each.isData), 0)
+        dropped = self._queue[place]
         del self._queue[place]
-        self.counters["dropped"] += 1
+        self._leave(dropped)
+        self.counters["dropped"] += dropped.messages
+
+    def _leave(self, waiting: _Waiting) -> None:
+        self._queued -= len(waiting.data)
+        self._queuedFrames -= waiting.messages
 
     def abort(self) -> None:
         """
@@ -183,6 +267,7 @@ class TurnStream(Protocol):
         Close the connection after what was sent.
         """
         if not self._lost:
+            self._closing = True
             self._wire.unregisterProducer()
             self._wire.loseConnection()
 
@@ -197,9 +282,10 @@ class TurnStream(Protocol):
         See L{IPushProducer}: it has room.
         """
         self._paused = False
-        queue, self._queue, self._queued = self._queue, deque(), 0
-        if queue and not self._lost:
-            self._wire.write(_padded(queue))
+        while self._queue and not self._paused and not self._lost:
+            some = self._queue.popleft()
+            self._leave(some)
+            self._wire.write(some.data)
 
     def stopProducing(self) -> None:
         """

@@ -14,7 +14,7 @@ from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.codec.stunattributes import DATA, ICMP, XOR_PEER_ADDRESS, Icmp
 from vnet.protocols.codec.turn import DATA_INDICATION
 from vnet.protocols.trains import LONGEST, MOST, Refusal, TrainSocket, cut
-from vnet.values import Address
+from vnet.values import Address, Buffer
 
 __all__ = ["PretendedClient", "PretendedSocket"]
 
@@ -76,8 +76,8 @@ class PretendedClient:
     channels: list[tuple[int, bytes, int]] = field(factory=list)
     messages: list[tuple[Address | None, bytes | Icmp | None]] = field(factory=list)
 
-    def carry(self, number: int, data: memoryview, segment: int) -> None:
-        self.channels.append((number, bytes(data), segment))
+    def carry(self, number: int, datagrams: Sequence[Buffer]) -> None:
+        self.channels.append((number, b"".join(datagrams), len(datagrams[0])))
 
     def message(self, data: bytes) -> None:
         message = decode(data)

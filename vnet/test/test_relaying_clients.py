@@ -150,7 +150,7 @@ class World:
         self.echoed += 1
         served = self.relaying.servedAt(relayed)
         if served is not None:
-            self.forwarding._in(served, peer, memoryview(data), len(data), self.clock.seconds())
+            self.forwarding._in(served, peer, (data,), len(data), self.clock.seconds())
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

@@ -19,10 +19,13 @@ from vnet.protocols.codec.turn import (
     CREATE_PERMISSION,
     MAX_FRAME,
     Splitter,
+    cutTrain,
     decodeChannelData,
     encodeChannelData,
+    encodeMany,
+    repeated,
 )
-from vnet.values import Address
+from vnet.values import Address, Train
 
 channels = st.integers(CHANNELS.start, CHANNELS.stop - 1)
 STUN = encode(Message(ALLOCATE, Class.REQUEST, b"t" * 12))
@@ -47,7 +50,57 @@ class ChannelDataTests(SynchronousTestCase):
             self.assertRaises(DecodeError, decodeChannelData, bytes.fromhex(wrong))
 
 
+class TrainTests(SynchronousTestCase):
+    """
+    Trains of ChannelData.
+    """
+
+    @given(channels, st.integers(0, 40), st.integers(1, 100), st.integers(0, 40), st.booleans())
+    def test_many(self, channel: int, size: int, count: int, last: int, stream: bool) -> None:
+        """A train becomes the messages that its datagrams become, one by one."""
+        datagrams = [*(bytes([n]) * size for n in range(count)), b"z" * last]
+        found = encodeMany(channel, datagrams, stream)
+        self.assertEqual(found, b"".join(encodeChannelData(channel, each, stream) for each in datagrams))
+
+    @given(st.integers(1, 30), st.data(), st.binary(max_size=4000))
+    def test_cut(self, stride: int, draw: st.DataObject, data: bytes) -> None:
+        """A train is cut into its datagrams, wherever in their strides they lie."""
+        start = draw.draw(st.integers(0, stride))
+        end = draw.draw(st.integers(start, stride))
+        train = Train(data, stride, Address("192.0.2.1", 1), start, end)
+        self.assertEqual(cutTrain(train), list(train.datagrams()))
+
+    @given(
+        st.integers(4, 20),
+        st.lists(st.sampled_from([b"\x40\0\0\1", b"\x40\0\0\2"]), min_size=1),
+        st.integers(0, 5),
+    )
+    def test_repeated(self, stride: int, heads: list[bytes], place: int) -> None:
+        """Messages are counted up to the first one that begins with something else."""
+        data = bytes(place) + b"".join(head + bytes(stride - 4) for head in heads)
+        expected = next((n for n, head in enumerate(heads) if head != heads[0]), len(heads))
+        for buffer in (data, memoryview(data)):
+            self.assertEqual(repeated(buffer, place, stride, heads[0]), expected)
+            self.assertEqual(repeated(buffer[: place + 6], place, stride, heads[0]), 1)
+
+
 class SplitterTests(SynchronousTestCase):
+    def test_trains(self) -> None:
+        """
+        What is of one channel and one size comes as a train, with a last one that is shorter but not empty; a message that is cut
+        comes alone.
+        """
+        first, second, other = (encodeChannelData(0x4000 + n, b"x" * 9, True) for n in range(3))
+        short, empty = encodeChannelData(0x4001, b"y", True), encodeChannelData(0x4002, b"", True)
+        splitter = Splitter()
+        self.assertEqual(splitter.take(first[:7]), [])
+        stream = first[7:] + second * 3 + short + STUN + other * 2 + empty + first[:5]
+        trains = splitter.take(stream)
+        self.assertEqual([each.datagramCount for each in trains], [1, 4, 1, 2, 1])
+        self.assertEqual((trains[1].stride, trains[1].end), (16, 13))
+        self.assertEqual(splitter.waiting, 5)
+        self.assertTrue(all(isinstance(each.data, memoryview) for each in trains[1:]))
+
     @given(
         st.lists(st.one_of(st.just(STUN), st.builds(encodeChannelData, channels, st.binary(max_size=9)))),
         st.data(),

@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +17,6 @@ from vnet.protocols.codec.stunattributes import ADDITIONAL_ADDRESS_FAMILY, LIFET
 from vnet.protocols.codec.turn import SEND, Splitter, encodeChannelData
 from vnet.protocols.machine.relaysettings import RelaySettings
 from vnet.protocols.machine.served import Served
-from vnet.protocols.trainbuffer import TrainBuffer
 from vnet.protocols.trains import Refusal, cut
 from vnet.protocols.turnclients import StreamClient, UdpClient
 from vnet.protocols.turnforward import Forwarding
@@ -217,10 +217,14 @@ class FramesTests(ForwardingCase):
     """
 
     def frames(self, *frames: bytes) -> None:
-        self.forwarding.frames(self.served, frames, self.relay.now)
+        for train in Splitter().take(b"".join(each + bytes(-len(each) % 4) for each in frames)):
+            self.forwarding.frames(self.served, train, self.relay.now)
 
     def test_runs(self) -> None:
-        """What follows each other on one channel and is equally long leaves as a train, everything in order."""
+        """
+        What follows each other on one channel and is equally long leaves as a train with a shorter last one, everything in
+        order.
+        """
         frames = [
             *[encodeChannelData(ONE, b"a" * 10)] * 3,
             encodeChannelData(ONE, b"b" * 9),
@@ -228,7 +232,7 @@ class FramesTests(ForwardingCase):
             encodeChannelData(ONE, b"a" * 10),
         ]
         self.frames(*frames)
-        self.assertEqual(self.out.trains, [3, 1, 2, 1])
+        self.assertEqual(self.out.trains, [4, 2, 1])
         self.assertEqual([data[:1] for data, _ in self.out.sent], [b"a", b"a", b"a", b"b", b"c", b"c", b"a"])
         self.assertEqual([to for _, to in self.out.sent], [PEER] * 4 + [PEER2] * 2 + [PEER])
 
@@ -255,7 +259,8 @@ class FramesTests(ForwardingCase):
     def test_noAllocation(self) -> None:
         """Without an allocation, and on a channel that is not bound, nothing is sent."""
         self.frames(*[encodeChannelData(NONE, b"x")] * 3)
-        self.forwarding.frames(None, [encodeChannelData(ONE, b"x")] * 2, self.relay.now)
+        [train] = Splitter().take(encodeChannelData(ONE, b"x", True) * 2)
+        self.forwarding.frames(None, train, self.relay.now)
         self.assertEqual((self.out.sent, self.dropped("noChannel")), ([], 5))
 
 
@@ -548,19 +553,16 @@ class ToClientTests(SynchronousTestCase):
         self.socket = PretendedSocket()
         self.to = ("8.5.5.5", 4000)
         socket: Any = self.socket
-        self.buffer = TrainBuffer()
-        self.udp = UdpClient(socket, self.to, self.buffer)
+        self.udp = UdpClient(socket, self.to)
 
     @given(st.integers(0, 3000), st.integers(1, 3000))
     def test_udp(self, size: int, segment: int) -> None:
         """Each datagram of a train becomes a ChannelData, and the train one or several trains."""
         data = bytes(n & 255 for n in range(size))
-        self.buffer.memory[:size] = data
         pieces = [bytes(each) for each in cut(memoryview(data), segment)] or [b""]
-        for train in (memoryview(data), self.buffer.memory[:size]):
-            self.udp.carry(ONE, train, segment)
-            sent, self.socket.sent = self.socket.sent, []
-            self.assertEqual([each for each, _ in sent], [encodeChannelData(ONE, each) for each in pieces])
+        self.udp.carry(ONE, pieces)
+        sent, self.socket.sent = self.socket.sent, []
+        self.assertEqual([each for each, _ in sent], [encodeChannelData(ONE, each) for each in pieces])
 
     def test_limits(self) -> None:
         """No train has more than 64 datagrams, nor more bytes than one packet takes, headers included."""
@@ -570,13 +572,13 @@ class ToClientTests(SynchronousTestCase):
             (65_000, 1300, [49, 1]),
             (65_000, 32_000, [2, 1]),
         ):
-            self.udp.carry(ONE, memoryview(bytes(size)), segment)
+            self.udp.carry(ONE, list(cut(memoryview(bytes(size)), segment)))
             self.assertEqual(self.socket.trains, trains)
             self.socket.trains.clear()
 
     def test_empty(self) -> None:
         """An empty datagram is a ChannelData of no length."""
-        self.udp.carry(ONE, memoryview(b""), 0)
+        self.udp.carry(ONE, [b""])
         self.udp.message(b"stun")
         self.assertEqual(self.socket.sent, [(b"\x40\0\0\0", Address(*self.to)), (b"stun", Address(*self.to))])
 
@@ -588,11 +590,11 @@ class ToClientTests(SynchronousTestCase):
             (),
             {name: lambda *_: None for name in ("streamConnected", "framesReceived", "streamLost")},
         )()
-        stream = TurnStream(owner)
+        stream = TurnStream(owner, Clock())
         stream.makeConnection(transport)
         client = StreamClient(stream)
-        client.carry(ONE, memoryview(b"aaabbbc"), 3)
-        client.carry(TWO, memoryview(b""), 0)
+        client.carry(ONE, [b"aaa", b"bbb", b"c"])
+        client.carry(TWO, [b""])
         client.message(b"\0\1\0\0" + bytes.fromhex("2112a442") + b"t" * 12)
         frames = Splitter().feed(transport.value())
         data = [encodeChannelData(ONE, each) for each in (b"aaa", b"bbb", b"c")]

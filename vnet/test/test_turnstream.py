@@ -5,15 +5,27 @@ TURN over TCP and TLS.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 from attrs import define, field
+from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from vnet.protocols.codec.stun import BINDING, Class, Message, encode
 from vnet.protocols.codec.turn import encodeChannelData
-from vnet.protocols.turnstream import QUEUE_BYTES, QUEUE_FRAMES, UNSENT_BYTES, TurnStream
+from vnet.protocols.turnstream import (
+    QUEUE_BYTES,
+    QUEUE_FRAMES,
+    QUEUE_MOST,
+    QUEUE_SECONDS,
+    UNSENT_BYTES,
+    TurnStream,
+)
+from vnet.values import Train
 
 REQUEST = encode(Message(BINDING, Class.REQUEST, b"t" * 12))
 
@@ -25,15 +37,17 @@ class Owner:
     """
 
     frames: list[bytes] = field(factory=list)
+    trains: list[Train] = field(factory=list)
     events: list[str] = field(factory=list)
 
     def streamConnected(self, stream: TurnStream) -> None:
         """See C{StreamOwner}."""
         self.events.append("connected")
 
-    def framesReceived(self, stream: TurnStream, frames: list[bytes]) -> None:
+    def framesReceived(self, stream: TurnStream, trains: Sequence[Train]) -> None:
         """See C{StreamOwner}."""
-        self.frames += frames
+        self.trains += trains
+        self.frames += [frame for train in trains for frame in train.datagrams()]
 
     def streamLost(self, stream: TurnStream, reason: Failure) -> None:
         """See C{StreamOwner}."""
@@ -43,8 +57,8 @@ class Owner:
 class TurnStreamTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A connection."""
-        self.owner, self.wire = Owner(), StringTransport()
-        self.stream = TurnStream(self.owner)
+        self.owner, self.wire, self.clock = Owner(), StringTransport(), Clock()
+        self.stream = TurnStream(self.owner, self.clock)
         self.stream.makeConnection(self.wire)
 
     def test_both(self) -> None:
@@ -64,18 +78,72 @@ class TurnStreamTests(SynchronousTestCase):
         self.assertEqual((self.owner.frames, self.stream.counters["malformed"]), ([], 1))
 
     def test_slow(self) -> None:
-        """While the other side does not read, little waits, the oldest data goes first, and requests stay."""
+        """While the other side does not read, little waits for long, the oldest data goes first, and requests stay."""
         self.stream.pauseProducing()
         self.stream.send([REQUEST])
         data = [encodeChannelData(0x4000, b"%04d" % n) for n in range(1000)]
         for frame in data:
+            self.clock.advance(QUEUE_SECONDS)
             self.stream.send([frame])
+        self.clock.advance(1.1 * QUEUE_SECONDS)
+        self.stream.send([data[-1]])
         self.assertEqual(self.wire.value(), b"")
-        self.assertEqual(self.stream.counters["dropped"], 1001 - QUEUE_FRAMES)
+        self.assertEqual(self.stream.counters["dropped"], 1002 - QUEUE_FRAMES)
         self.stream.resumeProducing()
-        self.assertEqual(self.wire.value(), REQUEST + b"".join(data[-QUEUE_FRAMES + 1 :]))
+        self.assertEqual(self.wire.value(), REQUEST + b"".join([*data[-QUEUE_FRAMES + 2 :], data[-1]]))
         self.stream.send([REQUEST])
         self.assertTrue(self.wire.value().endswith(REQUEST))
+
+    def test_burst(self) -> None:
+        """A burst waits as a whole, train by train, and goes when there is room: what came late, not more than fits."""
+        self.stream.pauseProducing()
+        trains = [[b"%04d" % n + bytes(1400)] * 40 for n in range(10)]
+        for train in trains:
+            self.stream.sendTrain(0x4000, train)
+        self.assertEqual(self.stream.counters["dropped"], 0)
+        self.clock.advance(1.1 * QUEUE_SECONDS)
+        self.stream.sendTrain(0x4000, trains[0])
+        self.assertLessEqual(self.stream.waiting, QUEUE_BYTES)
+        self.assertEqual(self.stream.counters["dropped"], 400)
+        full = self.wire.write
+
+        def write(data: bytes) -> None:
+            full(data)
+            self.stream.pauseProducing()
+
+        self.wire.write = write  # type: ignore[method-assign]
+        self.stream.sendTrain(0x4000, trains[1])
+        self.stream.resumeProducing()
+        self.assertEqual(len(self.wire.value()), 40 * 1408)
+        self.stream.resumeProducing()
+        self.assertEqual((len(self.wire.value()), self.stream.waiting), (80 * 1408, 0))
+
+    def test_train(self) -> None:
+        """A train is written at once, each of its datagrams padded, and is read as one, with its shorter last one."""
+        datagrams = [*[b"x" * 1403] * 20, b"y" * 7]
+        self.stream.sendTrain(0x4003, datagrams)
+        sent = self.wire.value()
+        self.assertEqual(sent, b"".join(encodeChannelData(0x4003, each, stream=True) for each in datagrams))
+        self.stream.dataReceived(sent)
+        [train] = self.owner.trains
+        self.assertEqual((train.stride, train.start, train.end), (1408, 0, 1407))
+        self.assertEqual(self.owner.frames, [encodeChannelData(0x4003, each) for each in datagrams])
+
+    def test_records(self) -> None:
+        """What TLS has cut in records is put together again."""
+        wire = StringTransport()
+        directlyProvides(wire, ISSLTransport)
+        self.stream.makeConnection(wire)
+        sent = encodeChannelData(0x4000, bytes(1000), stream=True) * 40
+        for place in range(0, len(sent), 16_384):
+            self.stream.dataReceived(sent[place : place + 16_384])
+        self.assertEqual(self.owner.trains, [])
+        self.clock.advance(0)
+        self.assertEqual([train.datagramCount for train in self.owner.trains], [40])
+        self.stream.dataReceived(sent[:1004])
+        self.stream.connectionLost()
+        self.clock.advance(0)
+        self.assertEqual(len(self.owner.trains), 1)
 
     def test_systemHoldsLittle(self) -> None:
         """The operating system is told to hold little that is not on its way: what waits there cannot be dropped."""
@@ -84,15 +152,20 @@ class TurnStreamTests(SynchronousTestCase):
         class Wire(StringTransport):
             socket = type("Socket", (), {"setsockopt": lambda self, *option: options.append(option)})()
 
-        TurnStream(self.owner).makeConnection(Wire())
+        TurnStream(self.owner, self.clock).makeConnection(Wire())
         self.assertEqual(options, [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)])
 
     def test_slowLarge(self) -> None:
-        """What waits is bounded in bytes too."""
+        """What waits is bounded, however fast it comes, and however small it is."""
         self.stream.pauseProducing()
-        for _ in range(100):
-            self.stream.send([encodeChannelData(0x4000, bytes(9000))])
-            self.assertLessEqual(self.stream.waiting, QUEUE_BYTES)
+        for size in (9000, 0):
+            for _ in range(QUEUE_MOST // 64 + 100):
+                self.stream.send([encodeChannelData(0x4000, bytes(size))])
+                self.assertLessEqual(self.stream.waiting, QUEUE_MOST)
+        self.assertEqual(self.stream.waiting, 4 * (QUEUE_MOST // 64))
+        self.clock.advance(2 * QUEUE_SECONDS)
+        self.stream.send([encodeChannelData(0x4000, bytes(9000))])
+        self.assertLessEqual(self.stream.waiting, QUEUE_BYTES)
 
     def test_end(self) -> None:
         """After the end nothing is sent or kept."""
@@ -105,7 +178,7 @@ class TurnStreamTests(SynchronousTestCase):
 
     def test_limit(self) -> None:
         """A message above the limit ends the connection before it is there."""
-        stream = TurnStream(self.owner, limit=100)
+        stream = TurnStream(self.owner, self.clock, limit=100)
         wire = StringTransport()
         stream.makeConnection(wire)
         stream.dataReceived(encodeChannelData(0x4000, bytes(200))[:4])

@@ -14,16 +14,23 @@ What TURN adds to STUN: its methods, and ChannelData (RFC 8656 sections 12.4 and
 
 On a stream (TCP, TLS) messages of STUN and ChannelData follow each other, and their first two bits tell which is
 which (RFC 8656 section 12.5); L{Splitter} takes such a stream apart.
+
+ChannelData of one channel and one size in a row is a L{Train} of messages, and stays one: with the four bytes of the headers
+left out it is a train of datagrams.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from attrs import define, field
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.stunattributes import MAGIC_COOKIE
+from vnet.values import Address, Buffer, Train
 
 __all__ = [
     "ALLOCATE",
@@ -39,8 +46,11 @@ __all__ = [
     "UDP",
     "Splitter",
     "channelHeader",
+    "cutTrain",
     "decodeChannelData",
     "encodeChannelData",
+    "encodeMany",
+    "repeated",
 ]
 
 ALLOCATE = 0x003
@@ -67,8 +77,14 @@ MAX_FRAME = 4 + 0xFFFF + 3
 """The longest ChannelData on a stream.  Messages of STUN are shorter than this, or refused."""
 
 _HEADER = struct.Struct("!HH")
+_LENGTH = struct.Struct("!H")
 _STUN_HEADER = 20
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
+#: Of what comes out of a stream: its reader knows who is at the other end.
+_NOWHERE = Address("", 0)
+#: For fewer datagrams it does not pay to make a cutter; and how many one takes.
+_FEW, _MANY = 8, 64
+_CUTTERS = 64
 
 
 def channelHeader(channel: int, size: int) -> bytes:
@@ -106,6 +122,72 @@ def decodeChannelData(message: bytes) -> tuple[int, bytes]:
     return channel, message[HEADER : HEADER + size]
 
 
+@lru_cache(_CUTTERS)
+def _cutter(skipped: int, size: int, after: int, count: int) -> Callable[[Buffer, int], tuple[Any, ...]]:
+    """
+    Cuts several pieces with one call, since each call costs as much as a piece.
+    """
+    return struct.Struct(f"{skipped}x{size}s{after}x" * count).unpack_from
+
+
+def cutTrain(train: Train) -> list[bytes]:
+    """
+    Copies of the datagrams of a train.
+    """
+    data, stride, _, start, end = train
+    last = train.datagramCount - 1
+    found: list[bytes] = []
+    while last - len(found) >= _FEW:
+        count = min(_MANY, last - len(found))
+        found += _cutter(start, end - start, stride - end, count)(data, len(found) * stride)
+    for place in range(len(found) * stride, last * stride, stride):
+        found.append(bytes(data[place + start : place + end]))
+    found.append(bytes(data[last * stride + start :]))
+    return found
+
+
+def encodeMany(channel: int, datagrams: Sequence[Buffer], stream: bool = False) -> bytes:
+    """
+    ChannelData messages, one after the other.
+
+    @param datagrams: at least one, of one size, but the last one may have another.
+    @param stream: pad them, as streams must.
+    """
+    last = datagrams[-1]
+    size, count = len(datagrams[0]), len(datagrams)
+    unit: list[Buffer] = [_HEADER.pack(channel, size), b""]
+    if stream and size % 4:
+        unit.append(bytes(-size % 4))
+    width = len(unit)
+    parts = unit * count
+    parts[1::width] = datagrams
+    if len(last) != size:
+        parts[-width:] = _HEADER.pack(channel, len(last)), last, bytes(-len(last) % 4 if stream else 0)
+    return b"".join(parts)
+
+
+def repeated(data: Buffer, place: int, stride: int, head: bytes) -> int:
+    """
+    How many messages in a row begin with the same four bytes.
+
+    @param data: where they lie, one every C{stride} bytes.
+    @param place: of the first one, which begins with C{head}.
+    """
+    count = len(range(place, len(data) - HEADER + 1, stride))
+    # Of most trains all, or all but the last one, which is shorter.
+    for most in (count, count - 1):
+        end = place + (most - 1) * stride + 1
+        if all(
+            bytes(data[place + each : end + each : stride]) == head[each : each + 1] * most
+            for each in range(4)
+        ):
+            return most
+    found = 1
+    while data[place + found * stride : place + found * stride + HEADER] == head:
+        found += 1
+    return found
+
+
 @define(eq=False)
 class Splitter:
     """
@@ -131,19 +213,73 @@ class Splitter:
         @return: the messages that are complete now.
         @raise DecodeError: it is no such stream; nothing more can be read from it.
         """
-        buffer = self._buffer
-        buffer += data
-        place, found = 0, []
-        while len(buffer) - place >= HEADER:
-            size, padded = self._sizes(buffer, place)
-            if len(buffer) - place < padded:
+        return [message for train in self.take(data) for message in train.datagrams()]
+
+    def take(self, data: bytes) -> list[Train]:
+        """
+        The same, without copying them.
+
+        @return: messages of STUN, one in each, and ChannelData: of one channel and one size in a row, of which the last may be
+            shorter.  The address of all is nobody's.
+        @raise DecodeError: as L{feed} does.
+        """
+        found: list[Train] = []
+        place = self._complete(data, found) if self._buffer else 0
+        view, total = memoryview(data), len(data)
+        while total - place >= HEADER:
+            size, padded = self._sizes(data, place)
+            if total - place < padded:
                 break
-            found.append(bytes(buffer[place : place + size]))
+            if data[place] < 0x40:
+                found.append(Train.single(view[place : place + size], _NOWHERE))
+                place += padded
+                continue
+            head, begin = data[place : place + HEADER], place
             place += padded
-        del buffer[:place]
+            while place + padded <= total and data.startswith(head, place):
+                place += padded
+            end = place - padded + size
+            shorter = self._shorter(data, place, head)
+            if shorter:
+                end, place = place + shorter, place + shorter + -shorter % 4
+            found.append(Train(view[begin:end], padded, _NOWHERE, 0, size))
+        self._buffer += view[place:]
         return found
 
-    def _sizes(self, buffer: bytearray, place: int) -> tuple[int, int]:
+    def _complete(self, data: bytes, found: list[Train]) -> int:
+        """
+        Complete the message whose beginning has come before.
+
+        @return: how many bytes that takes, or all.
+        """
+        buffer = self._buffer
+        place = max(0, HEADER - len(buffer))
+        buffer += data[:place]
+        if len(buffer) < HEADER:
+            return len(data)
+        _, padded = self._sizes(buffer, 0)
+        rest = padded - len(buffer)
+        buffer += data[place : place + rest]
+        size, _ = self._sizes(buffer, 0)
+        if len(buffer) < padded:
+            return len(data)
+        found.append(Train.single(bytes(buffer[:size]), _NOWHERE))
+        buffer.clear()
+        return place + rest
+
+    def _shorter(self, data: bytes, place: int, head: bytes) -> int:
+        """
+        @return: the size of the message that is there, if it is complete and belongs to those before it as their last one.
+        """
+        if len(data) - place < HEADER or data[place : place + 2] != head[:2]:
+            return 0
+        (length,) = _LENGTH.unpack_from(data, place + 2)
+        (longest,) = _LENGTH.unpack_from(head, 2)
+        size: int = HEADER + length
+        # One that is empty would be lost at the end of a train.
+        return size if 0 < length < longest and len(data) - place >= size + -size % 4 else 0
+
+    def _sizes(self, buffer: bytes | bytearray, place: int) -> tuple[int, int]:
         first, length = _HEADER.unpack_from(buffer, place)
         if first < 0x4000:
             if length % 4 or (len(buffer) - place >= 8 and buffer[place + 4 : place + 8] != _COOKIE):

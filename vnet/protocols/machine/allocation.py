@@ -45,11 +45,12 @@ from vnet.protocols.machine.allocationevents import (
     Unanswered,
     reasonOf,
 )
+from vnet.protocols.machine.channeldata import unwrapTrain
 from vnet.protocols.machine.transaction import Transactions
 from vnet.protocols.machine.turnchannels import Channel, Channels
 from vnet.protocols.machine.turnrequests import UNAUTHORIZED, Outcome, TurnRequest, TurnRequests
 from vnet.protocols.machine.turnsigner import RelayCredentials, TurnSigner
-from vnet.values import Address
+from vnet.values import Address, Train
 
 __all__ = [
     "Allocated",
@@ -202,6 +203,27 @@ class Allocation:
             self.counters["noChannel"] += 1
             return None
         return frame[4:end], channel.peer
+
+    def ready(self, peer: Address, now: float) -> int:
+        """
+        The number of a peer's channel; 0 when it has to be bound before it is used, or soon: L{wrap} sees to that.
+        """
+        channel = self._channels.find(peer)
+        if channel is None or channel.freshUntil <= now:
+            return 0
+        channel.usedAt = now
+        return channel.number
+
+    def unwrapTrain(self, train: Train, found: list[Train]) -> list[bytes]:
+        """
+        Take peers' datagrams out of messages of the server.  ChannelData of one channel and one size stays a train.
+
+        @param found: gets them.
+        @return: the messages that are no ChannelData.
+        """
+        if self.state != "allocated":
+            return list(train.datagrams())
+        return unwrapTrain(train, self._channels, self.counters, found)
 
     def _indicated(self, frame: bytes) -> tuple[bytes, Address] | None:
         try:
