@@ -27,6 +27,7 @@ from vnet.boottime import installBootClock
 from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.clamp import LEAST
 from vnet.client.dataplane.device import TapDevice
+from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
 from vnet.client.firewall.nft import NftProgram
@@ -49,6 +50,7 @@ from vnet.client.verbs import Verbs
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.linkwatcher import LinkWatcher
+from vnet.protocols.codec.llc import parseTypes
 from vnet.protocols.codec.names import validateNick
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
@@ -59,6 +61,8 @@ from vnet.values import Offload
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
 
 _MTU, _LARGEST_MTU = 1440, 8940
+_ETHER_TYPES = "ipx,appletalk,netbeui"
+_LARGEST_RATE = 100_000
 _OFFLOADS = ("checksum", "tcp", "udp")
 _EVERYTHING = ",".join(_OFFLOADS)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
@@ -92,6 +96,21 @@ def _interface(text: str) -> str:
     if not _INTERFACE.match(text) or text in (".", ".."):
         raise ValueError(f"{text!r} is no interface name: use at most 15 letters, digits, '.', '_' and '-'")
     return text
+
+
+def _etherTypes(text: str) -> str:
+    try:
+        parseTypes(text)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _groupRate(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= _LARGEST_RATE:
+        raise ValueError(f"{text!r} is no rate: use 1 to {_LARGEST_RATE}")
+    return number
 
 
 def _kind(text: str) -> str:
@@ -151,6 +170,20 @@ class Options(OneLineOptions):
             _MTU,
             "MTU of the interface, 1280 to 8940. Where the path to a peer carries less, that holds for this peer.",
             _mtu,
+        ],
+        [
+            "ether-types",
+            None,
+            _ETHER_TYPES,
+            "Protocols beside IP that pass: words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, or none.",
+            _etherTypes,
+        ],
+        [
+            "group-rate",
+            None,
+            MEMBER_RATE,
+            "Packets a second to groups (broadcast, multicast) that are taken of each member.",
+            _groupRate,
         ],
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],
         [
@@ -319,6 +352,9 @@ class ClientService(MultiService):
                 routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
+                # A TUN has no frames.
+                etherTypes=parseTypes("none" if device.isTun else self._options["ether-types"]),
+                groupRate=self._options["group-rate"],
             )
         )
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)

@@ -101,6 +101,8 @@ class Node:
             wanted=lambda key: self.peers.wanted(key),
             grouped=lambda frame: self.names.groupFrame(frame),
             clamp=self.clamp,
+            etherTypes=parts.etherTypes,
+            groupRate=parts.groupRate,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder, self.clamp)
         self.synchroniser = Synchroniser(parts.clock, self.view, self.logins.ask, self._inStep)

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.firewall.nft import Nft
 from vnet.client.identity import Identity
 from vnet.client.names.nameservice import NameParts
@@ -20,6 +21,7 @@ from vnet.client.portmapping.mapper import RouterNetwork
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
 from vnet.interfaces import IDatagramPort, IDevice
+from vnet.protocols.codec.llc import DEFAULT_TYPES
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
@@ -42,6 +44,8 @@ class NodeParts:
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     @ivar names: what names of members take; L{None}: there are none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
+    @ivar etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
+    @ivar groupRate: packets a second to groups that are taken of one member.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar wallClock: seconds since 1970, for people to read.
     """
@@ -64,4 +68,6 @@ class NodeParts:
     routerNetwork: RouterNetwork | None = None
     names: NameParts | None = None
     nft: Nft | None = None
+    etherTypes: frozenset[int] = DEFAULT_TYPES
+    groupRate: int = MEMBER_RATE
     wallClock: Callable[[], float] = time.time

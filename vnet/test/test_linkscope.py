@@ -4,7 +4,7 @@ Tests for L{vnet.protocols.codec.linkscope}.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,5 +92,5 @@ class ConcernsLinkTests(SynchronousTestCase):
     @given(st.binary(max_size=120), st.sampled_from((b"", b"\x45", b"\x46", b"\x60")))
     def test_anything(self, data: bytes, first: bytes) -> None:
         """Of any bytes it says something, or raises L{DecodeError}."""
-        with suppress(DecodeError):
+        with contextlib.suppress(DecodeError):
             concernsLink(first + data)

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from attrs import define
 
 from vnet.client.dataplane.echo import Echoes
+from vnet.client.dataplane.etherip import EtherIp
 from vnet.client.dataplane.groups import Groups
 from vnet.client.dataplane.neighbours import Member, Neighbours
 from vnet.errors import DecodeError
 from vnet.interfaces import IDevice
 from vnet.protocols.codec import virtio
+from vnet.protocols.codec.etherip import ETHERIP
 from vnet.protocols.codec.ethernet import IPV4, IPV6
 from vnet.protocols.codec.ip import TCP, UDP
 from vnet.protocols.codec.linkscope import DHCP4, DHCP6, concernsLink
@@ -43,6 +45,7 @@ class Delivery:
     _neighbours: Neighbours
     _echoes: Echoes
     _groups: Groups
+    _etherIp: EtherIp
     counters: Counter[str]
 
     def deliver(self, member: Member, runs: Sequence[Run]) -> None:
@@ -65,11 +68,12 @@ class Delivery:
                     self._frame(run, group, frames)
             elif version == 4:
                 kind = first[9] if first[0] == 0x45 else _OTHER
-                if (
-                    kind == TCP
-                    or (kind == UDP and first[22:24] not in DHCP4)
-                    or self._mayEnter(first, len(run))
-                ):
+                if kind == TCP or (kind == UDP and first[22:24] not in DHCP4):
+                    self._frame(run, ethernet4, frames)
+                elif kind == ETHERIP:
+                    inner = [self._etherIp.receive(member, packet) for packet in run]
+                    frames += [(virtio.FINISHED + frame,) for frame in inner if frame is not None]
+                elif self._mayEnter(first, len(run)):
                     self._frame(run, ethernet4, frames)
             elif (
                 (kind := first[6]) == TCP

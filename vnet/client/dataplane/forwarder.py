@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.delivery import Delivery
 from vnet.client.dataplane.echo import Echoes
+from vnet.client.dataplane.etherip import EtherIp
 from vnet.client.dataplane.groups import MEMBER_RATE, Groups
 from vnet.client.dataplane.neighbours import Neighbours
 from vnet.client.dataplane.overlay import Overlay
@@ -32,6 +33,7 @@ from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import ARP, HEADER, IPV4, IPV6
 from vnet.protocols.codec.icmp import encodeUnreachable
 from vnet.protocols.codec.ip import ICMP6
+from vnet.protocols.codec.llc import DEFAULT_TYPES
 from vnet.protocols.codec.runs import Run
 from vnet.protocols.codec.segmentation import IP, finish, isPlainPartial, split
 from vnet.protocols.demux import Kind, classify
@@ -106,6 +108,7 @@ class Forwarder:
         endpoint or no peer in the machine: at most once a second for each.  It may add the peer.
     @ivar _grouped: gets each frame that the operating system sends to a group.
     @ivar _groupRate: frames a second to groups that are taken of one member.
+    @ivar _etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """
 
@@ -121,6 +124,7 @@ class Forwarder:
     _clamp: Clamp | None = None
     _grouped: Callable[[bytes], None] = _ignore
     _groupRate: int = MEMBER_RATE
+    _etherTypes: frozenset[int] = DEFAULT_TYPES
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)
@@ -130,6 +134,7 @@ class Forwarder:
     _unreachables: KeyedLimit = field(init=False)
     _delivery: Delivery = field(init=False)
     _groups: Groups = field(init=False)
+    _etherIp: EtherIp = field(init=False)
     _takePartial: set[bytes] = field(factory=set, init=False)
     _stopped: bool = field(default=False, init=False)
 
@@ -140,7 +145,17 @@ class Forwarder:
         self._groups = Groups(
             self._neighbours, self._clock, self._clamp, self._send, self.counters, self._groupRate
         )
-        self._delivery = Delivery(self._device, self._neighbours, self._echoes, self._groups, self.counters)
+        self._etherIp = EtherIp(
+            self._device,
+            self._neighbours,
+            self._groups,
+            self._sendEther,
+            self.counters,
+            self._etherTypes,
+        )
+        self._delivery = Delivery(
+            self._device, self._neighbours, self._echoes, self._groups, self._etherIp, self.counters
+        )
         self._unreachables = KeyedLimit(rate=_UNREACHABLE_RATE, burst=_UNREACHABLE_RATE)
 
     # For the owner
@@ -235,6 +250,13 @@ class Forwarder:
             raise
         self._driver.wake()
 
+    def _sendEther(self, publicKey: bytes, packets: Sequence[bytes]) -> None:
+        try:
+            self._send(publicKey, packets)
+        except KeyError:
+            self._want(publicKey)
+            self._send(publicKey, packets)  # perhaps there is a tunnel now
+
     # Out: from the operating system to peers
 
     def _framesReceived(self, frames: Sequence[bytes | Superframe]) -> None:
@@ -261,6 +283,10 @@ class Forwarder:
                     replies.append(reply)
                 continue
             publicKey = self._wireguard.peerFor(destination) or self._openedFor(destination)
+            if publicKey is None and self._groups.macOf(destination) is not None:
+                # A TUN has no MAC addresses.
+                self._groups.send(frame)
+                continue
             if publicKey is None:
                 replies.extend(self._noPeer(frame[virtio.SIZE :], destination))
                 continue
@@ -304,7 +330,7 @@ class Forwarder:
             return
         destination = segments.destination
         publicKey = self._wireguard.peerFor(destination) or self._openedFor(destination)
-        if publicKey is None and frame.pieces.memory[virtio.SIZE] & 1:
+        if publicKey is None and self._groups.macOf(destination) is not None:
             head = virtio.FINISHED + bytes(frame.pieces.memory[virtio.SIZE : IP])
             segments.finishes = True
             for segment in segments:
@@ -359,8 +385,10 @@ class Forwarder:
             self._groups.send(frame)
             with self._log.failuresHandled("while a frame to a group is read"):
                 self._grouped(ethernet)
+        elif kind in (IPV4, IPV6):
+            self.counters["malformed"] += 1
         else:
-            self.counters["notForwarded"] += 1
+            self._etherIp.send(ethernet)
         return None
 
     def _openedFor(self, destination: bytes) -> bytes | None:

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.neighbours import Member, Neighbours
 from vnet.errors import DecodeError
+from vnet.protocols.codec.etherip import ETHERIP
 from vnet.protocols.codec.ethernet import BROADCAST, IPV4, IPV6, multicastMac4, multicastMac6
 from vnet.protocols.codec.linkscope import concernsLink
 from vnet.protocols.codec.runs import Run
@@ -123,19 +124,17 @@ class Groups:
         """
         Whether a packet is from our own address to a group.
         """
-        if packet[0] >> 4 == 4:
-            return packet[12:16] in self._neighbours.own and self._mac(packet) is not None
-        return packet[8:24] in self._neighbours.own and self._mac(packet) is not None
+        source = packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]
+        return source in self._neighbours.own and self.macOf(_destination(packet)) is not None
 
-    def _mac(self, packet: bytes) -> bytes | None:
+    def macOf(self, destination: bytes) -> bytes | None:
         """
-        The MAC address of the group that a packet is for.
+        The MAC address of the group that a packed address is; L{None}: it is none that is sent to.
         """
-        if packet[0] >> 4 == 6:
+        if len(destination) != 4:
             # A smaller scope is this computer's own.
-            isGroup = packet[24] == _GROUP6 and packet[25] & 15 >= _LINK_LOCAL_SCOPE
-            return multicastMac6(packet[24:40]) if isGroup else None
-        destination = packet[16:20]
+            isGroup = destination[0] == _GROUP6 and destination[1] & 15 >= _LINK_LOCAL_SCOPE
+            return multicastMac6(destination) if isGroup else None
         if _FIRST4 <= destination[0] <= _LAST4:
             return multicastMac4(destination)
         return BROADCAST if destination in self._broadcasts else None
@@ -170,7 +169,7 @@ class Groups:
         @return: the beginning of their Ethernet header; L{None}: they stay outside.
         """
         first = run[0]
-        mac = self._mac(first)
+        mac = self.macOf(_destination(first))
         if mac is None:
             self.counters["notForUs"] += len(run)
             return None
@@ -178,6 +177,9 @@ class Groups:
             reason = concernsLink(first)
         except DecodeError:
             reason = "malformed"
+        if first[0] >> 4 == 4 and first[9] == ETHERIP:
+            # Frames come to us alone.
+            reason = "etherForeign"
         if not reason and not self.mayReceive(member, len(run)):
             return None
         if reason:
@@ -192,3 +194,7 @@ class Groups:
         allowed = self._received.allow(member.publicKey, self._clock.seconds(), count)
         self.counters["groupReceived" if allowed else "stormDropped"] += count
         return allowed
+
+
+def _destination(packet: bytes) -> bytes:
+    return packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]

@@ -52,11 +52,12 @@ class Neighbours:
     Our own addresses are never in it: a member that has one of them (which cannot be) is not answered for.
 
     @ivar counters: of the frames that were answered, and of those that were dropped, by reason.
-    @ivar own: our own addresses, packed.
+    @ivar own: our own addresses, packed; C{own4} is that of IPv4.
     """
 
     counters: Counter[str] = attrs.field(factory=Counter)
     own: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
+    own4: bytes = attrs.field(default=_NO_ADDRESS, init=False)
     _members: dict[bytes, Member] = attrs.field(factory=dict, init=False)
     _byAddress: dict[bytes, Member] = attrs.field(factory=dict, init=False)
 
@@ -64,7 +65,8 @@ class Neighbours:
         """
         Our own overlay addresses: nothing answers for them, nor the operating system's probes for duplicates.
         """
-        self.own = frozenset((IPv4Address(address).packed, IPv6Address(address6).packed))
+        self.own4 = IPv4Address(address).packed
+        self.own = frozenset((self.own4, IPv6Address(address6).packed))
 
     def add(self, publicKey: bytes, address: str, address6: str) -> None:
         """
