@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.runs import MOST, Run, join, partialHeader, runsOf
+from vnet.test.segmentpackets import packets
 from vnet.test.segmentreference import (
     ACK,
     CWR,
@@ -25,7 +26,6 @@ from vnet.test.segmentreference import (
     UDP,
     Packet,
     cutUp,
-    packets,
     trainFrame,
     wordSum,
 )

@@ -4,8 +4,9 @@ Tests for L{vnet.protocols.machine.sealing}: what is sealed in trains is what is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from itertools import islice
 
 from attrs import define, field
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -50,7 +51,7 @@ def plainly(packet: bytes, counter: int, mtu: int) -> bytes:
 @define
 class Pretended:
     """
-    A train of packets in one place, each gone when the next is there.
+    A train of packets.
 
     @ivar failing: before which of them something goes wrong.
     """
@@ -64,14 +65,19 @@ class Pretended:
     def __attrs_post_init__(self) -> None:
         self.count, self.size, self.lastSize = len(self.packets), len(self.packets[0]), len(self.packets[-1])
 
-    def __iter__(self) -> Iterator[memoryview]:
-        memory = memoryview(bytearray(self.size))
+    def __iter__(self) -> Iterator[bytes]:
         for number, packet in enumerate(self.packets):
             if number == self.failing:
                 raise RuntimeError("in the middle")
-            memory[:] = bytes(self.size)
-            memory[: len(packet)] = packet
-            yield memory[: len(packet)]
+            yield packet
+
+    def first(self) -> Iterator[bytes]:
+        """All but the last."""
+        return islice(self, self.count - 1)
+
+    def last(self) -> bytes:
+        """The last."""
+        return list(self)[-1]
 
 
 def trainsOf(size: int, count: int, last: int) -> list[bytes]:
@@ -199,9 +205,9 @@ class SealingTests(SynchronousTestCase):
 
                 keypair.seal, keypair.sealInto = sealing, sealingInto  # type: ignore[assignment]
                 for train in (Pretended(packets), Pretended(packets, failing), Pretended(packets)):
-                    with suppress(RuntimeError):
+                    with contextlib.suppress(RuntimeError):
                         sealSegments(keypair, train, ADDRESSES[1], 1400, Pieces(size))
-                    with suppress(RuntimeError):
+                    with contextlib.suppress(RuntimeError):
                         sealPackets(keypair, packets, ADDRESSES[1], 1400)
                 self.assertEqual(len(used), len(set(used)))
                 self.assertTrue(len(used) > 30)

@@ -16,6 +16,7 @@ from vnet.errors import DecodeError
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.runs import partialHeader
 from vnet.protocols.codec.segmentation import finish, finishPacket, isPlainPartial, pseudoSum, split
+from vnet.test.segmentpackets import packets
 from vnet.test.segmentreference import (
     ETHERNET4,
     ETHERNET6,
@@ -23,7 +24,6 @@ from vnet.test.segmentreference import (
     Packet,
     cutUp,
     finished,
-    packets,
     pseudo,
     superframe,
     trainFrame,

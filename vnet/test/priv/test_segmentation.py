@@ -156,7 +156,7 @@ class KernelTests(SynchronousTestCase):
         place = next(place for place, each in enumerate(ours) if each != theirs[place])
         size = packet.start + 20
         heads = [f"{each[place][:size].hex()} {wordSum(each[place][size:])}" for each in (ours, theirs)]
-        self.assertEqual(*heads, f"{place} of {len(ours)} {evolve(packet, payload=b'')}")
+        self.assertEqual(heads[0], heads[1], f"{place} of {len(ours)} {evolve(packet, payload=b'')}")
         self.fail("payloads differ")
 
     def test_finished(self) -> None:
