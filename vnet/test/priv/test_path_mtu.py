@@ -19,6 +19,7 @@ from vnet.test.priv.cluster import Cluster, Node, waitUntil
 
 FOUND = 12.0
 TOTAL = 3_000_000
+WHOLE = " 0% packet loss"
 #: What says that something is too long is lost, and so are fragments, which are counted before anything joins them.
 #: The connections to the mediator are helped, as routers of such links do.
 BLACK_HOLE = """
@@ -89,11 +90,11 @@ def pingWhole(node: Node, address: str, size: int) -> str:
 
 
 @contextmanager
-def serving(server: Node, address: str) -> Iterator[None]:
+def serving(server: Node, address: str, total: int = TOTAL) -> Iterator[None]:
     """
-    Somebody there who gets L{TOTAL} bytes, and sends as many.
+    Somebody there who gets so many bytes, and sends as many.
     """
-    argv = [sys.executable, "-c", TRANSFER, "serve", address, str(TOTAL)]
+    argv = [sys.executable, "-c", TRANSFER, "serve", address, str(total)]
     process = server.host.popen(argv, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -104,14 +105,14 @@ def serving(server: Node, address: str) -> Iterator[None]:
         stop(process)
 
 
-def transfer(client: Node, server: Node, address: str) -> tuple[int, int]:
+def transfer(client: Node, server: Node, address: str, total: int = TOTAL) -> tuple[int, int]:
     """
-    Send L{TOTAL} bytes there, and as many back.
+    Send so many bytes there, and as many back.
 
     @return: the size of segments that TCP uses, and how many bytes came back.
     """
-    with serving(server, address):
-        out = client.host.python(TRANSFER, "send", address, str(TOTAL))
+    with serving(server, address, total):
+        out = client.host.python(TRANSFER, "send", address, str(total))
     segment, got = out.split()
     return int(segment), int(got)
 
@@ -162,9 +163,10 @@ class PathMtuTests(SynchronousTestCase):
             # Time stamps take 12 bytes of each segment.
             expected = (segments or mtu) - headers - 12
             if segments is not None:
-                # Until less is known than what is always sent.
-                waitUntil(lambda: transfer(one, other, address)[0] == expected, FOUND, "it fits")  # noqa: B023
-            self.assertIn(" 0% packet loss", pingWhole(one, address, mtu))
+                # Until both know that it is less than what is always sent.
+                waitUntil(lambda: transfer(one, other, address, 100)[0] == expected, FOUND, "it fits")  # noqa: B023
+                waitUntil(lambda: WHOLE in pingWhole(one, address, mtu), FOUND, "both ways")  # noqa: B023
+            self.assertIn(WHOLE, pingWhole(one, address, mtu))
             before = fragments(*self.spaces)
             self.assertEqual(transfer(one, other, address), (expected, TOTAL))
             self.assertEqual(fragments(*self.spaces), before)
@@ -177,7 +179,7 @@ class PathMtuTests(SynchronousTestCase):
             assert client.stdout is not None
             client.stdout.readline()
             setMtu(self.link, mtu)
-            out, _ = client.communicate("go\n", timeout=20)
+            out, _ = client.communicate("go\n", timeout=40)
         self.assertEqual(int(out.split()[1]), TOTAL)
 
     def test_narrow(self) -> None:
