@@ -84,14 +84,17 @@ class TrafficWatch:
         for peer in self._peers():
             if not peer.active:
                 continue
-            status = peer.context.tunnels.status(peer.tunnelKey)
+            received, transmitted = peer.context.tunnels.carried(peer.tunnelKey)
             seen = self._carried.get(peer.key) or _Carried(0, 0)
             carried[peer.key] = seen
-            heard, sent = status.rxBytes != seen.rx, status.txBytes != seen.tx
-            seen.rx, seen.tx = status.rxBytes, status.txBytes
+            heard, sent = received != seen.rx, transmitted != seen.tx
             if heard or sent:
+                seen.rx, seen.tx = received, transmitted
                 self._busyUntil = now + _BUSY_FOR
                 peer.noteTraffic()
+            elif seen.silentSince is None:
+                # Of thousands of peers most are idle.
+                continue
             self._judge(peer, seen, heard, sent, now)
         self._carried = carried
 

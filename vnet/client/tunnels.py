@@ -151,3 +151,9 @@ class TunnelTable:
         Bytes of a packet that may be sent to the peer.
         """
         return self._clamp.mtuOf(tunnelKey)
+
+    def carried(self, tunnelKey: bytes) -> tuple[int, int]:
+        """
+        @return: the bytes that a tunnel has received and sent.
+        """
+        return self._wireguard.carried(tunnelKey) if tunnelKey in self._entries else (0, 0)

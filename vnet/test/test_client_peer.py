@@ -148,6 +148,10 @@ class FakeTunnels:
             lastHandshake=None, rxBytes=self.rxBytes, txBytes=2, endpoint=THERE, established=True
         )
 
+    def carried(self, tunnelKey: bytes) -> tuple[int, int]:
+        """See L{TunnelTable}."""
+        return 0, 0
+
     def setSize(self, tunnelKey: bytes, size: int | None) -> None:
         self.sizes.append(size)
 

@@ -193,6 +193,13 @@ class Session:
             established=self._timers.expiry is not None,
         )
 
+    @property
+    def carried(self) -> tuple[int, int]:
+        """
+        The bytes of authentic datagrams from the peer, and of datagrams to it.
+        """
+        return self._rxBytes, self._txBytes
+
     def erase(self) -> None:
         """
         Erase all keys, those of the peer as such too.  The session may not be used again.

@@ -195,6 +195,12 @@ class WireGuard:
         """
         return self._peers[publicKey].status()
 
+    def carried(self, publicKey: bytes) -> tuple[int, int]:
+        """
+        What a peer's session has carried: L{PeerStatus.rxBytes} and L{PeerStatus.txBytes}, for who asks often.
+        """
+        return self._peers[publicKey].carried
+
     # To a peer
 
     def send(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> None:
