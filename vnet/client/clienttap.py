@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
+from vnet.directreads import installDirectReads
 from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.clamp import LEAST
 from vnet.client.dataplane.device import TapDevice
@@ -420,4 +421,5 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
     if sys.platform != "linux":
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)
+    installDirectReads(reactor)
     return ClientService(reactor, options)

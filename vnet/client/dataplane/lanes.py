@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vnet.client.dataplane.udpsocket import overflown
+from vnet.directreads import IDirectReader
 from vnet.protocols.trainreader import JOINED_SLOTS, TrainReader
 from vnet.values import Address, Train
 
@@ -80,7 +81,7 @@ class Crowd:
         return found
 
 
-@implementer(IReadDescriptor)
+@implementer(IReadDescriptor, IDirectReader)
 @define(eq=False)
 class _Lane:
     """

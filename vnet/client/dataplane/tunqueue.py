@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.directreads import IDirectReader
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
 from vnet.protocols.codec.segmentation import IP
@@ -79,7 +80,7 @@ class FrameBuffer:
             )
 
 
-@implementer(IReadDescriptor)
+@implementer(IReadDescriptor, IDirectReader)
 @attrs.define(eq=False)
 class TunQueue:
     """

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from vnet.client.dataplane.lanes import Lanes, sharedReader
 from vnet.client.dataplane.udpsocket import boundSocket, cutsTrains, overflown, twin
 from vnet.client.links import reachable
+from vnet.directreads import IDirectReader
 from vnet.errors import ConfigurationError
 from vnet.interfaceaddresses import interfaceAddresses
 from vnet.interfaces import IDatagramPort
@@ -60,7 +61,7 @@ _WHOLE = (
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
-@implementer(IDatagramPort, IReadDescriptor)
+@implementer(IDatagramPort, IReadDescriptor, IDirectReader)
 @attrs.define(eq=False)
 class UdpPort:
     """

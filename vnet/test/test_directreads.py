@@ -1,0 +1,120 @@
+"""
+Tests for L{vnet.directreads}, on a real reactor of Twisted's that the test turns by hand, and a socket pair.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from attrs import define, field
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.selectreactor import SelectReactor
+from twisted.python import context
+from twisted.python.failure import Failure
+from twisted.python.log import ILogContext
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from vnet.directreads import IDirectReader, installDirectReads
+
+
+@implementer(IReadDescriptor)
+@define(eq=False)
+class Reader:
+    """
+    Reads one end of a socket pair.
+    """
+
+    socket: socket.socket
+    contexts: list[object] = field(factory=list)
+    got: list[bytes] = field(factory=list)
+    why: Failure | None = None
+    lost: list[Failure] = field(factory=list)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "reader"
+
+    def doRead(self) -> Failure | None:
+        self.got.append(self.socket.recv(100))
+        self.contexts.append(context.get(ILogContext)["system"])
+        return self.why
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason)
+
+
+@implementer(IDirectReader)
+class DirectReader(Reader):
+    """
+    The same, called directly.
+    """
+
+
+class DirectTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = EPollReactor()
+        self.addCleanup(self.reactor._poller.close)
+        for each in self.reactor._internalReaders:
+            self.addCleanup(each.connectionLost, None)
+        self.installed = installDirectReads(self.reactor)
+        self.sockets = [socket.socketpair() for _ in range(2)]
+        for pair in self.sockets:
+            for each in pair:
+                self.addCleanup(each.close)
+        self.direct = DirectReader(self.sockets[0][0])
+        self.other = Reader(self.sockets[1][0])
+        for reader in (self.direct, self.other):
+            self.reactor.addReader(reader)
+
+    def test_both(self) -> None:
+        """Both kinds are read; only the ordinary one gets a logging context."""
+        self.assertTrue(self.installed)
+        for _, far in self.sockets:
+            far.send(b"x")
+        self.reactor.doIteration(1)
+        self.assertEqual((self.direct.got, self.other.got), ([b"x"], [b"x"]))
+        self.assertEqual((self.direct.contexts[0] == "reader", self.other.contexts[0]), (False, "reader"))
+
+    def test_nothing(self) -> None:
+        """Where there is nothing to read the time passes."""
+        self.reactor.doIteration(0.001)
+        self.reactor.doIteration(0)
+        self.assertEqual((self.direct.got, self.other.got), ([], []))
+
+    def test_lost(self) -> None:
+        """A reader that says why there is nothing more is removed, and told so."""
+        self.direct.why = Failure(ValueError("no more"))
+        self.sockets[0][1].send(b"x")
+        self.reactor.doIteration(1)
+        self.assertIsInstance(self.direct.lost[0].value, ValueError)
+        self.assertNotIn(self.direct, self.reactor.getReaders())
+
+    def test_hangup(self) -> None:
+        """The end of the other side takes the ordinary way."""
+        self.sockets[0][1].close()
+        self.reactor.doIteration(1)
+        self.reactor.doIteration(0)
+        self.assertTrue(self.direct.got or self.direct.lost)
+
+    def test_removed(self) -> None:
+        """One that the reader before it has removed is not read."""
+        for _, far in self.sockets:
+            far.send(b"x")
+        read = self.direct.doRead
+        self.direct.doRead = lambda: self.reactor.removeReader(self.other) or read()  # type: ignore[method-assign]
+        for _ in range(3):
+            self.reactor.doIteration(0)
+        self.assertEqual(self.direct.got, [b"x"])
+
+    def test_others(self) -> None:
+        """Other reactors stay as they are."""
+        reactor = SelectReactor()
+        for each in reactor._internalReaders:
+            self.addCleanup(each.connectionLost, None)
+        before = reactor.doIteration
+        self.assertFalse(installDirectReads(reactor))
+        self.assertEqual(reactor.doIteration, before)
