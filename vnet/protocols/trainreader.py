@@ -124,8 +124,12 @@ class TrainReader:
                 continue
             if begun >= 0:
                 first = sizes[begun]
-                # What is shorter than those before it is the last.
-                if source is latest and 0 < size <= first and sizes[number - 1] == first:
+                # What is shorter than those before it is the last.  A name has bytes behind it that mean nothing.
+                if (
+                    (source is latest or source == latest)
+                    and 0 < size <= first
+                    and sizes[number - 1] == first
+                ):
                     continue
                 trains.append(self._train(begun, number, sizes, latest))
             begun, latest = number, source
