@@ -5,9 +5,7 @@ between them.
     python bench/side.py SIDE WORK DEVICE OUTER PEER_OUTER INNER PEER_INNER [--device=tun] [--relayed] [--wireguard-go]
 
 SIDE is C{a} or C{b}; WORK a directory that both share; DEVICE the name of the interface to be made; then come the addresses of
-the link below, and those in the tunnel, which lie in one /24 of 100.64.0.0/10.  With the placeholders of C{bench_peers.py}::
-
-    --external vnet 'PYTHON bench/side.py {side} {work} {dev} {my_out} {peer_out} {my_in} {peer_in}' THE_SAME
+the link below, and those in the tunnel, which lie in one /24 of 100.64.0.0/10.
 
 The process becomes the node, and nothing but the node is in its session, so that what is measured of the session is the
 node's.  The mediator, and what else a node needs, is minded by a L{steward} of its own session, which ends with the node.
