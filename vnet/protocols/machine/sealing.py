@@ -15,13 +15,15 @@ from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, wri
 from vnet.protocols.machine.keypair import Keypair
 from vnet.values import Address, Pieces, Train
 
-__all__ = ["PacketTrain", "sealPackets", "sealSegments"]
+__all__ = ["PacketTrain", "sealAll", "sealPackets", "sealSegments"]
 
 #: Datagrams and bytes of a train: what Linux takes with one call (UDP_MAX_SEGMENTS, and an IP packet).
 _MOST, _LONGEST = 64, 65_000
 
 _PADDING = [bytes(size) for size in range(16)]
 _NONCE_HEAD = bytes(4)
+#: Packets for which it is worth to make a train.
+_ENOUGH = 4
 
 
 class PacketTrain(Protocol):
@@ -45,6 +47,41 @@ class PacketTrain(Protocol):
 
     def last(self) -> bytes:
         """The last one."""
+
+
+class _Equals:
+    """
+    Packets in a row that have one size, as a train.
+    """
+
+    __slots__ = ("_packets", "count", "lastSize", "size")
+
+    def __init__(self, packets: Sequence[bytes]) -> None:
+        self._packets = packets
+        self.count = len(packets)
+        self.size = self.lastSize = len(packets[0])
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._packets)
+
+    def first(self) -> Iterator[bytes]:
+        return iter(self._packets[:-1])
+
+    def last(self) -> bytes:
+        return self._packets[-1]
+
+
+def sealAll(
+    keypair: Keypair, packets: Sequence[bytes], endpoint: Address, mtu: int, output: Pieces
+) -> list[Train]:
+    """
+    The same as L{sealPackets}, faster for packets of one size.
+
+    @param output: what the trains may lie in.
+    """
+    if len(packets) >= _ENOUGH and [*map(len, packets)].count(len(packets[0])) == len(packets):
+        return sealSegments(keypair, _Equals(packets), endpoint, mtu, output)
+    return sealPackets(keypair, packets, endpoint, mtu)
 
 
 def _padding(size: int, mtu: int) -> bytes:

@@ -13,7 +13,7 @@ from vnet.protocols.machine.device import BACKLOG, Device
 from vnet.protocols.machine.handshake import Handshake, HandshakeResult
 from vnet.protocols.machine.keypair import REJECT_AFTER_TIME, Keypair, Keypairs
 from vnet.protocols.machine.noise import OpenedInitiation
-from vnet.protocols.machine.sealing import PacketTrain, sealPackets, sealSegments
+from vnet.protocols.machine.sealing import PacketTrain, sealAll, sealPackets, sealSegments
 from vnet.protocols.machine.timers import (
     ERASE_AFTER_TIME,
     JITTER,
@@ -100,11 +100,14 @@ class Session:
     def sealPackets(self, packets: Sequence[bytes], now: float) -> Sequence[Train]:
         """
         Seal packets for the caller to send at once, or queue them and make a session.
+
+        @return: valid until the next call.
         """
         keypair = self._sender(packets, now)
         if keypair is None or self.endpoint is None:
             return ()
-        trains = sealPackets(keypair, packets, self.endpoint, self._device.mtu)
+        device = self._device
+        trains = sealAll(keypair, packets, self.endpoint, device.mtu, device.output)
         self._sealed(keypair, trains, now)
         return trains
 

@@ -215,7 +215,7 @@ class WireGuard:
         """
         The same, for a caller that sends them itself, at once.
 
-        @return: what there is to send now.
+        @return: what there is to send now.  Its buffer is used again by the next call.
         """
         session = self._peers[publicKey]
         trains = session.sealPackets(packets, now)
