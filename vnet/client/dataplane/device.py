@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.client.dataplane.linkcounters import LinkCounters, linkCounters
 from vnet.client.dataplane.tunqueue import FrameBuffer, TunQueue
 from vnet.client.links import overlappingRoute
 from vnet.errors import ConfigurationError
@@ -217,6 +218,21 @@ class TapDevice:
                 write(fd, self._bare(parts) if bare else parts)
             except OSError as error:
                 self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
+
+    def traffic(self) -> LinkCounters:
+        """
+        What the kernel has counted of this interface.
+        """
+        return linkCounters(self.name) if self._fd >= 0 else LinkCounters()
+
+    def dropped(self) -> Counter[str]:
+        """
+        How many frames were lost here, by reason: L{counters}; C{sendQueueFull}: the operating system has sent more than was read;
+        C{receiveDropped}: it did not take what was written.
+        """
+        traffic = self.traffic()
+        kernels = Counter(sendQueueFull=traffic.sendDropped, receiveDropped=traffic.receiveDropped)
+        return self.counters + kernels
 
     def _bare(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
         """
