@@ -38,7 +38,7 @@ _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _GET_ROUTE = 26
 _REQUEST, _ACK, _DUMP, _CREATE, _INTERRUPTED = 0x1, 0x4, 0x300, 0x600, 0x10
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_GSO_MAX_SIZE = 1, 3, 4, 41
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_GSO_MAX_SIZE = 1, 3, 4, 13, 41
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_DST, _RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 9, 15
 _TYPE = 0x3FFF
@@ -151,13 +151,25 @@ class RouteSocket:
         return found
 
     def setLink(
-        self, index: int, *, mac: bytes = b"", mtu: int = 0, gsoMaxSize: int = 0, up: bool = False
+        self,
+        index: int,
+        *,
+        mac: bytes = b"",
+        mtu: int = 0,
+        queueLength: int = 0,
+        gsoMaxSize: int = 0,
+        up: bool = False,
     ) -> None:
         """
         Change an interface; what is not given stays as it is.
         """
         flags = _IFF_UP if up else 0
-        values = {_IFLA_ADDRESS: mac, _IFLA_MTU: _bytes(mtu), _IFLA_GSO_MAX_SIZE: _bytes(gsoMaxSize)}
+        values = {
+            _IFLA_ADDRESS: mac,
+            _IFLA_MTU: _bytes(mtu),
+            _IFLA_TXQLEN: _bytes(queueLength),
+            _IFLA_GSO_MAX_SIZE: _bytes(gsoMaxSize),
+        }
         self._tell(_SET_LINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, flags, flags), values)
 
     def addAddress(
