@@ -35,7 +35,7 @@ from vnet.test.priv.cluster import Cluster, Node, waitUntil
 __all__ = ["Cost", "main"]
 
 #: Seconds for each peer to have its path, and for what a node does after it has found one.
-_PATIENCE, _SETTLING = 0.3, 20.0
+_PATIENCE, _SETTLING = 0.5, 20.0
 #: What is asked for: MB for so many peers, and percent of a core.
 TARGETS = {1: (45.0, 3.0), 1000: (120.0, 3.0)}
 
@@ -134,14 +134,7 @@ class Measurement:
             self._crowd.stdin.write(f"{more}\n")
             self._crowd.stdin.flush()
             self._line()
-        # To be asked costs the node something, too.
-        often = 0.2 + peers / 200
-        waitUntil(
-            lambda: paths(self._node)["direct"] == peers,
-            30 + peers * _PATIENCE,
-            f"{peers} direct paths",
-            often,
-        )
+        self._waitFor(peers)
         arrival = (cpuSeconds(self.pid) - before) / max(more, 1)
         time.sleep(_SETTLING if seconds >= _SETTLING else seconds)
         start, spent, packets = time.monotonic(), cpuSeconds(self.pid), _datagrams(self._node.host)
@@ -159,6 +152,23 @@ class Measurement:
         if kept != peers:
             raise LabError(f"of {peers} paths {peers - kept} were lost while nothing happened")
         return found
+
+    def _waitFor(self, peers: int) -> None:
+        """
+        Wait until so many have a direct path.
+        """
+        # To be asked costs the node something, too.
+        often = 0.2 + peers / 200
+        try:
+            waitUntil(
+                lambda: paths(self._node)["direct"] == peers,
+                60 + peers * _PATIENCE,
+                f"{peers} direct paths",
+                often,
+            )
+        except LabError as error:
+            error.add_note(f"paths: {paths(self._node)}")
+            raise
 
 
 HEAD = (
