@@ -35,6 +35,7 @@ from vnet.client.firewall.nft import NftProgram
 from vnet.client.firewall.tablewatch import tableWatcher
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
+from vnet.client.lanpriority import LanPriority
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
 from vnet.client.names.nameservice import NameParts
@@ -216,6 +217,11 @@ class Options(OneLineOptions):
     def opt_accept_pool(self, cidr: str) -> None:
         """
         Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times.
+        [
+            "lan-priority",
+            None,
+            "Limited broadcast of programs that name no interface reaches the virtual one, too.",
+        ],
         """
         try:
             self["accept-pool"].append(IPv4Network(cidr))
@@ -366,6 +372,9 @@ class ClientService(MultiService):
             # A system without nftables.
             self._watchers[1].start()
         self.node.firewall.prepare()
+                lanPriority=LanPriority(self._reactor, device.name)
+                if self._options["lan-priority"]
+                else None,
         self._opened = True
 
     def _nameParts(self) -> NameParts:

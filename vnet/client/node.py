@@ -217,6 +217,8 @@ class Node:
 
     def _makeSession(self, url: MediatorUrl) -> Session:
         parts = self.parts
+        if self.parts.lanPriority is not None:
+            self.parts.lanPriority.stop()
         return Session(parts.clock, parts.endpointFor(url), self._credentials, self, parts.identify)
 
     def _credentials(self) -> Credentials:
@@ -264,6 +266,8 @@ class Node:
             self.relays.check()
         self._changed()
 
+        if self.parts.lanPriority is not None:
+            self.parts.lanPriority.configured(welcome.address)
     def sessionReplaced(self, session: Session) -> None:
         """
         Another computer has this node's key, or this node itself has logged in to the same mediator by another URL.

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.firewall.nft import Nft
 from vnet.client.identity import Identity
+from vnet.client.lanpriority import LanPriority
 from vnet.client.names.nameservice import NameParts
 from vnet.client.portmapping.mapper import RouterNetwork
 from vnet.client.reach import RelayReach
@@ -46,6 +47,7 @@ class NodeParts:
     @ivar fixedPort: whether the user named the UDP port, to forward it.
     @ivar etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
     @ivar groupRate: packets a second to groups that are taken of one member.
+    @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar wallClock: seconds since 1970, for people to read.
     """
@@ -68,6 +70,7 @@ class NodeParts:
     routerNetwork: RouterNetwork | None = None
     names: NameParts | None = None
     nft: Nft | None = None
+    lanPriority: LanPriority | None = None
     etherTypes: frozenset[int] = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
     wallClock: Callable[[], float] = time.time

@@ -19,7 +19,7 @@ from vnet.client.firewall.ruleset import readCounters, tableName
 from vnet.errors import VnetError
 from vnet.protocols.codec.names import displayable
 
-__all__ = ["MISSING", "Nft", "NftError", "NftProgram"]
+__all__ = ["MISSING", "Nft", "NftError", "NftProgram", "findNft"]
 
 MISSING = "the program nft is not installed: install nftables (on Debian and Ubuntu: apt install nftables)"
 
@@ -94,7 +94,10 @@ def _reason(stderr: bytes) -> str:
     ).strip()
 
 
-def _find() -> str | None:
+def findNft() -> str | None:
+    """
+    @return: the path of C{nft}; L{None}: it is not installed.
+    """
     return shutil.which("nft", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_FURTHER]))
 
 
@@ -107,7 +110,7 @@ class NftProgram:
     @ivar _inThread: calls a function that takes long.
     """
 
-    _locate: Callable[[], str | None] = _find
+    _locate: Callable[[], str | None] = findNft
     _inThread: Callable[..., Deferred[bytes]] = field(default=deferToThread)
 
     def runNow(self, script: str) -> None:
