@@ -35,10 +35,15 @@ _CHECKSUM = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
 _CUTTERS: dict[tuple[int, int], Callable[[bytes], tuple[bytes, ...]]] = {}
 _KEPT = 64
 
-#: The virtio headers of unfinished TCP and UDP packets without options or extensions, and where in the frame the protocol
-#: stands and what it is.
+#: The virtio headers of unfinished TCP and UDP packets without options or extensions, where in the frame the protocol
+#: stands and what it is, the version, and how long they are at least.
 _PLAIN = {
-    virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, start, offset): (place, protocol, version)
+    virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, start, offset): (
+        place,
+        protocol,
+        version,
+        virtio.SIZE + start + offset + 2,
+    )
     for start, place, version in ((HEADER + 20, IP + 9, 0x45), (HEADER + 40, IP + 6, 6))
     for protocol, offset in _CHECKSUM.items()
 }
@@ -66,8 +71,8 @@ def isPlainPartial(frame: bytes) -> bool:
     found = _PLAIN.get(frame[: virtio.SIZE])
     if found is None:
         return False
-    place, protocol, version = found
-    if len(frame) <= IP + 20 or frame[place] != protocol:
+    place, protocol, version, least = found
+    if len(frame) < least or frame[place] != protocol:
         return False
     if version == 6:
         return frame[IP] >> 4 == 6

@@ -17,6 +17,7 @@ from vnet.test.fuzz import (
     punchtargets,
     relaytargets,
     routertargets,
+    segmenttargets,
     tunneltargets,
     turntargets,
 )
@@ -38,6 +39,7 @@ TARGETS: Mapping[str, Target] = {
         routertargets,
         nattargets,
         nametargets,
+        segmenttargets,
     )
     for target in module.TARGETS
 }

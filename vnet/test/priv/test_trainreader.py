@@ -122,14 +122,15 @@ class TrainReaderTests(SynchronousTestCase):
             for _ in range(60):
                 target, senders = self.choose.choice(targets)
                 sent: Datagrams = []
-                while len(sent) < self.choose.choice((1, 10, 100)):
+                enough = self.choose.choice((1, 10, 100))
+                # A queue does not hold more bytes than that.
+                while len(sent) < enough and sum(len(data) for _, data in sent) < 2_000_000:
                     sent += self.some(self.choose.choice(senders))
-                found, counts = self.read(target, self.choose.choice((1, 3, 8, SLOTS, SLOTS)))
+                found, _ = self.read(target, self.choose.choice((1, 3, 8, SLOTS, SLOTS)))
                 self.assertEqual(
                     [(addr, len(data)) for addr, data in found], [(addr, len(data)) for addr, data in sent]
                 )
                 self.assertTrue(found == sent)
-                self.assertTrue(max(counts) > 1 or len(sent) < 100)
         self.assertEqual(self.reader.counters, {})
 
     def test_joined(self) -> None:
