@@ -84,6 +84,8 @@ def _status() -> dict[str, Any]:
         "names": {"by": "resolved", "server": "100.64.0.1", "name": "me.vnet", "why": None},
         "error": None,
         "firewall": [{"network": "home", "policy": "open"}, {"network": "work", "policy": "ping-only"}],
+        "dropped": {"tunnelReplayed": 3},
+        "droppedLately": {},
     }
 
 

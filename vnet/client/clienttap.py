@@ -38,6 +38,7 @@ from vnet.client.keptclock import KeptClock
 from vnet.client.lanpriority import LanPriority
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
+from vnet.client.metricsendpoint import endpointText
 from vnet.client.names.nameservice import NameParts
 from vnet.client.names.resolved import Resolved
 from vnet.client.node import Node
@@ -113,6 +114,10 @@ def _groupRate(text: str) -> int:
     if not 1 <= number <= _LARGEST_RATE:
         raise ValueError(f"{text!r} is no rate: use 1 to {_LARGEST_RATE}")
     return number
+
+
+def _metrics(text: str) -> str:
+    return endpointText(text) if text else ""
 
 
 def _kind(text: str) -> str:
@@ -202,6 +207,13 @@ class Options(OneLineOptions):
             None,
             "File with the proxy's password in its first line; nobody else should be able to read it (0600).",
         ],
+        [
+            "metrics",
+            None,
+            "",
+            "An endpoint for Prometheus, like tcp:9477, which is that port of 127.0.0.1 (default: none).",
+            _metrics,
+        ],
     ]
     optFlags = [
         ["no-port-mapping", None, "Do not ask the router to forward the UDP port (PCP, NAT-PMP, UPnP)."],
@@ -277,6 +289,7 @@ class ClientService(MultiService):
         self._opened = False
         self.node: Node | None = None
         self._watchers: list[LinkWatcher] = []
+        self._metrics: Any = None
 
     def privilegedStartService(self) -> None:
         """
@@ -364,6 +377,10 @@ class ClientService(MultiService):
                 groupRate=self._options["group-rate"],
             )
         )
+        if self._options["metrics"]:
+            from vnet.client.metrics import listenMetrics
+
+            self._metrics = listenMetrics(self._reactor, self._options["metrics"], self.node)
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
         self._watchers = [LinkWatcher(self._reactor, self.node.linksChanged)]
         self._watchers.append(tableWatcher(self._reactor, self.node.firewall.check))
@@ -403,6 +420,8 @@ class ClientService(MultiService):
         await super().stopService()
         for watcher in self._watchers:
             watcher.stop()
+        if self._metrics is not None:
+            await self._metrics.stopListening()
         if self.node is not None:
             await self.node.stop()
         self._state.close()

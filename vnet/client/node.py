@@ -22,6 +22,7 @@ from vnet.client.firewall.filtered import Filtered
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.report import FirewallVerb
 from vnet.client.logins import Logins
+from vnet.client.losses import Losses, countersOf
 from vnet.client.memberships import Memberships
 from vnet.client.names.nameservice import NameService
 from vnet.client.names.roster import Roster, networksOf
@@ -78,6 +79,7 @@ class Node:
     names: NameService = field(init=False)
     firewall: Firewall = field(init=False)
     firewallVerb: FirewallVerb = field(init=False)
+    losses: Losses = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
     _traffic: TrafficWatch = field(init=False)
@@ -174,6 +176,18 @@ class Node:
                 accepts=self._mayBeRelay,
             )
 
+        self.losses = Losses(parts.clock, self._counters)
+
+    def _counters(self) -> list[tuple[str, Counter[str]]]:
+        parts, relayed = self.parts, Counter[str]() if self.relays is None else self.relays.dropped()
+        return [
+            ("interface", countersOf(parts.device)),
+            ("udp", countersOf(parts.port) + self._paths.counters + countersOf(self.front.sockets)),
+            ("tunnel", parts.wireguard.counters),
+            ("relay", relayed),
+            ("forward", self.forwarder.counters),
+        ]
+
     # The life of the node.
 
     def start(self) -> None:
@@ -185,6 +199,7 @@ class Node:
         self._handover.keep(True)
         self.linksChanged()
         self._traffic.start()
+        self.losses.start()
         self.logins.resume()
 
     def linksChanged(self) -> None:
@@ -207,6 +222,7 @@ class Node:
         self.chronicle.stop()
         self.synchroniser.stop()
         self._traffic.stop()
+        self.losses.stop()
         if self.relays is not None:
             self.relays.clear()
         self.front.close()

@@ -26,6 +26,7 @@ __all__ = [
     "describePeerNat",
     "describeTried",
     "nameOf",
+    "pathOf",
     "relayOf",
     "stateOf",
     "why",
@@ -59,7 +60,7 @@ def describe(peer: Peer) -> dict[str, Any]:
         "address": peer.member.address,
         "address6": peer.member.address6,
         "state": stateOf(peer),
-        "path": _kind(peer),
+        "path": pathOf(peer),
         "endpoint": None if path is None else _plain(path),
         "relay": relay,
         "transport": transport,
@@ -67,7 +68,10 @@ def describe(peer: Peer) -> dict[str, Any]:
     }
 
 
-def _kind(peer: Peer) -> str:
+def pathOf(peer: Peer) -> str:
+    """
+    C{"direct"}, C{"relayed"} or C{"none"}, as a user sees it.
+    """
     if peer.path is None or not peer.answers:
         return "none"
     return "relayed" if peer.path.relayed else "direct"

@@ -5,6 +5,7 @@ One way to one relay: an allocation, and what carries it: the node's UDP port, o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
@@ -116,6 +117,16 @@ class Leg:
         Seconds of a round trip to the relay, 0 when that is not known.
         """
         return 0.0 if self.allocation is None else self.allocation.rtt or 0.0
+
+    def dropped(self) -> Counter[str]:
+        """
+        What it has dropped, by reason.
+        """
+        found = Counter[str]()
+        for part in (self.allocation, self._stream):
+            if part is not None:
+                found += part.counters
+        return found
 
     # The beginning and the end
 

@@ -5,6 +5,7 @@ The ways to relays that there are at a time, and how they are opened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field
@@ -43,12 +44,19 @@ class Legs:
     _accepts: Callable[[Address], bool]
     _legs: dict[str, Leg] = field(factory=dict, init=False)
     _count: int = field(default=0, init=False)
+    _lost: Counter[str] = field(factory=Counter, init=False)
 
     def __iter__(self) -> Iterator[Leg]:
         return iter(tuple(self._legs.values()))
 
     def __contains__(self, leg: Leg) -> bool:
         return leg.name in self._legs
+
+    def dropped(self) -> Counter[str]:
+        """
+        What all legs that there were have dropped, by reason.
+        """
+        return sum((leg.dropped() for leg in self), Counter(self._lost))
 
     def of(self, host: str) -> list[Leg]:
         """
@@ -66,7 +74,8 @@ class Legs:
         """
         Close a leg.  May be called twice.
         """
-        self._legs.pop(leg.name, None)
+        if self._legs.pop(leg.name, None) is not None:
+            self._lost += leg.dropped()
         leg.close()
         self._paths.remove(leg.name)
 

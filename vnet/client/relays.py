@@ -12,6 +12,7 @@ away.  A relay that is reached by a connection only is asked over UDP again now 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import define, field, frozen
@@ -177,6 +178,12 @@ class Relays:
         for leg in self._legs:
             self._drop(leg)
         self._tell()
+
+    def dropped(self) -> Counter[str]:
+        """
+        What was dropped on the ways to relays, by reason.
+        """
+        return self._legs.dropped()
 
     def status(self) -> list[RelayStatus]:
         """

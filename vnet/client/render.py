@@ -17,6 +17,7 @@ from attrs import frozen
 
 from vnet.client.firewall.wording import firewallLines, firewallSummary, policyWords
 from vnet.client.listing import Selection, moreLine
+from vnet.client.lossreasons import droppedLines
 from vnet.client.names.wording import namesSummary
 from vnet.client.natwording import natLines, natSummary
 from vnet.client.peerwording import wayLines
@@ -171,6 +172,7 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
         ("relays", relaySummary(status)),
         *namesSummary(status),
         *firewallSummary(status),
+        *(("dropped", line) for line in droppedLines(status)),
     ]
     return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 

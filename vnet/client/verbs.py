@@ -95,6 +95,8 @@ class Verbs:
             "names": node.names.status(),
             "error": node.logins.error or None,
             "firewall": node.firewallVerb.policies(),
+            "dropped": node.losses.dropped(),
+            "droppedLately": node.losses.lately(),
         }
 
     @_deferred

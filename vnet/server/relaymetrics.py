@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from attrs import define
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
-from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from vnet.metricspage import labelled
+from vnet.metricspage import metricsSite as siteOf
 from vnet.protocols.turn import TurnServer
 
 __all__ = ["RelayCollector", "metricsSite"]
 
-_TIMEOUT = 15.0
 _DATA = {"up": "of clients to peers", "down": "of peers to clients"}
 
 
@@ -47,14 +45,14 @@ class RelayCollector(Collector):
             "vnet_relay_allocated", "Allocations that were made.", relaying.counters["allocated"]
         )
         for unit in ("Bytes", "Packets"):
-            yield _labelled(
+            yield labelled(
                 f"vnet_relay_{unit.lower()}",
                 f"{unit} relayed: {', '.join(f'{key} {words}' for key, words in _DATA.items())}.",
                 "direction",
                 {key: forwarding.counters[f"{key}{unit}"] for key in _DATA},
             )
-        yield _labelled("vnet_relay_answers", "Errors that were answered, by code.", "code", self._errors())
-        yield _labelled("vnet_relay_dropped", "What was dropped, by reason.", "reason", self._dropped())
+        yield labelled("vnet_relay_answers", "Errors that were answered, by code.", "code", self._errors())
+        yield labelled("vnet_relay_dropped", "What was dropped, by reason.", "reason", self._dropped())
 
     def _allocations(self) -> GaugeMetricFamily:
         found = Counter(
@@ -87,52 +85,8 @@ def _transport(via: str) -> str:
     return via.rstrip("0123456789")
 
 
-def _labelled(
-    name: str, words: str, label: str, values: dict[str, int] | Counter[str]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, words, labels=[label])
-    for key, value in sorted(values.items()):
-        family.add_metric([key], value)
-    return family
-
-
-class _Metrics(Resource):
-    """
-    The page.
-    """
-
-    isLeaf = True
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__()
-        self._registry = registry
-
-    def render_GET(self, request: Any) -> bytes:
-        """
-        See L{Resource}.
-        """
-        request.setHeader("Content-Type", CONTENT_TYPE_LATEST)
-        return generate_latest(self._registry)
-
-
-class _QuietSite(Site):
-    """
-    A site that does not log who asks.
-    """
-
-    noisy = False
-    displayTracebacks = False
-
-    def log(self, request: Any) -> None:
-        """
-        See L{Site.log}.
-        """
-
-
 def metricsSite(server: TurnServer) -> Site:
     """
-    A web site with one page, whatever path is asked for.
+    A web site with the metrics of a relay.
     """
-    registry = CollectorRegistry()
-    registry.register(RelayCollector(server))
-    return _QuietSite(_Metrics(registry), timeout=_TIMEOUT)
+    return siteOf(RelayCollector(server))

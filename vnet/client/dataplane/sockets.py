@@ -10,12 +10,14 @@ C{via} in its source::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import define, field
 from twisted.logger import Logger
 
 from vnet.client.dataplane.paths import Datagrams, Paths
+from vnet.client.losses import countersOf
 from vnet.errors import ConfigurationError
 from vnet.interfaces import IDatagramPort
 from vnet.values import Address, Train
@@ -86,6 +88,7 @@ class SpareSockets:
     _paths: Paths
     _spares: dict[str, _Spare] = field(factory=dict, init=False)
     _count: int = field(default=0, init=False)
+    _lost: Counter[str] = field(factory=Counter, init=False)
 
     def __len__(self) -> int:
         return len(self._spares)
@@ -119,6 +122,12 @@ class SpareSockets:
         spare = self._spares.get(name)
         return 0 if spare is None else spare.port.port
 
+    def dropped(self) -> Counter[str]:
+        """
+        What all spare sockets that there were have dropped, by reason.
+        """
+        return sum((countersOf(spare.port) for spare in self._spares.values()), Counter(self._lost))
+
     def close(self, names: Iterable[str]) -> None:
         """
         Close some of them; those that are closed already are ignored.
@@ -127,6 +136,7 @@ class SpareSockets:
             spare = self._spares.pop(name, None)
             if spare is not None:
                 self._paths.remove(name)
+                self._lost += countersOf(spare.port)
                 spare.port.close()
 
     def closeAll(self) -> None:

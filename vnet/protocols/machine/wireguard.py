@@ -104,6 +104,13 @@ class WireGuard:
         """
         return self._device.counters
 
+    @property
+    def sessionCount(self) -> int:
+        """
+        How many peers there are a session with that can carry packets now.
+        """
+        return sum(session.status().established for session in self._peers.values())
+
     # Peers
 
     def addPeer(
