@@ -217,6 +217,11 @@ class Options(OneLineOptions):
     ]
     optFlags = [
         ["no-port-mapping", None, "Do not ask the router to forward the UDP port (PCP, NAT-PMP, UPnP)."],
+        [
+            "lan-priority",
+            None,
+            "Limited broadcast of programs that name no interface reaches the virtual one, too.",
+        ],
         ["no-names", None, "Make no names of members known to this computer (NICK.NETWORK.vnet)."],
     ]
     compData = None
@@ -229,11 +234,6 @@ class Options(OneLineOptions):
     def opt_accept_pool(self, cidr: str) -> None:
         """
         Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times.
-        [
-            "lan-priority",
-            None,
-            "Limited broadcast of programs that name no interface reaches the virtual one, too.",
-        ],
         """
         try:
             self["accept-pool"].append(IPv4Network(cidr))
@@ -372,6 +372,9 @@ class ClientService(MultiService):
                 routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
+                lanPriority=LanPriority(self._reactor, device.name)
+                if self._options["lan-priority"]
+                else None,
                 # A TUN has no frames.
                 etherTypes=parseTypes("none" if device.isTun else self._options["ether-types"]),
                 groupRate=self._options["group-rate"],
@@ -389,9 +392,6 @@ class ClientService(MultiService):
             # A system without nftables.
             self._watchers[1].start()
         self.node.firewall.prepare()
-                lanPriority=LanPriority(self._reactor, device.name)
-                if self._options["lan-priority"]
-                else None,
         self._opened = True
 
     def _nameParts(self) -> NameParts:

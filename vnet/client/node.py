@@ -5,6 +5,7 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -216,6 +217,8 @@ class Node:
         unmapped = self.front.unmap()
         await self.logins.close()
         self.names.stop()
+        if self.parts.lanPriority is not None:
+            self.parts.lanPriority.stop()
         if unmapped is not None:
             await unmapped
         self.peers.close()
@@ -233,8 +236,6 @@ class Node:
 
     def _makeSession(self, url: MediatorUrl) -> Session:
         parts = self.parts
-        if self.parts.lanPriority is not None:
-            self.parts.lanPriority.stop()
         return Session(parts.clock, parts.endpointFor(url), self._credentials, self, parts.identify)
 
     def _credentials(self) -> Credentials:
@@ -265,6 +266,8 @@ class Node:
             self._forgetAll()
         self.welcome = welcome
         self.names.configured(welcome)
+        if self.parts.lanPriority is not None:
+            self.parts.lanPriority.configured(welcome.address)
         self.front.setServers(welcome.stun)
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)
@@ -282,8 +285,6 @@ class Node:
             self.relays.check()
         self._changed()
 
-        if self.parts.lanPriority is not None:
-            self.parts.lanPriority.configured(welcome.address)
     def sessionReplaced(self, session: Session) -> None:
         """
         Another computer has this node's key, or this node itself has logged in to the same mediator by another URL.
