@@ -20,6 +20,7 @@ from vnet.interfaces import IDevice
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.etherip import ETHERIP
 from vnet.protocols.codec.ethernet import IPV4, IPV6
+from vnet.protocols.codec.finishedruns import joinFinished
 from vnet.protocols.codec.ip import TCP, UDP
 from vnet.protocols.codec.linkscope import DHCP4, DHCP6, concernsLink
 from vnet.protocols.codec.runs import Run, join, partialHeader
@@ -29,6 +30,9 @@ from vnet.values import Buffer
 __all__ = ["Delivery"]
 
 Frame = Sequence[Buffer]
+
+#: Frames for which it is worth to look whether they can be joined.
+_WORTH = 3
 
 _OTHER = -1
 
@@ -81,6 +85,8 @@ class Delivery:
                 or self._mayEnter(first, len(run))
             ):
                 self._frame(run, ethernet6, frames)
+        if len(frames) >= _WORTH and self._device.offload.tcp:
+            frames = joinFinished(frames)
         if frames:
             self._device.write(frames)
 

@@ -23,12 +23,25 @@ from vnet.protocols.codec.progression import progression
 from vnet.protocols.codec.segmentation import pseudoSum
 from vnet.values import Buffer
 
-__all__ = ["MOST", "Run", "join", "partialHeader", "runsOf"]
+__all__ = [
+    "LONGEST",
+    "MOST",
+    "Run",
+    "follows",
+    "headerSize",
+    "join",
+    "lengthOf",
+    "partialHeader",
+    "roomAfter",
+    "runsOf",
+    "setLengths",
+    "stepsOf",
+]
 
 Run = list[bytes]
 
 #: Packets of a run, and bytes of its payloads.
-MOST, _LONGEST = 64, 65_000
+MOST, LONGEST = 64, 65_000
 
 _FIN_PSH, _CWR, _ACK = 0x09, 0x80, 0x10
 _MOST = 0xFFFF
@@ -55,7 +68,7 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
         runs.append(run)
         place += 1
         if place < count and len(packets[place]) <= len(first):
-            header = _headerSize(first)
+            header = headerSize(first)
             if header and _mayBegin(first):
                 place = _extend(run, packets, place, header)
                 if len(run) > 1:
@@ -64,15 +77,15 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
 
 
 def _trim(run: Run) -> None:
-    length = _length(run[0])
+    length = lengthOf(run[0])
     if len(run[0]) != length:
         run[:] = [packet[:length] for packet in run]
-    last = _length(run[-1])
+    last = lengthOf(run[-1])
     if len(run[-1]) != last:
         run[-1] = run[-1][:last]
 
 
-def _length(packet: Buffer) -> int:
+def lengthOf(packet: Buffer) -> int:
     """
     How long a packet says that it is.
     """
@@ -89,14 +102,14 @@ def _transport(packet: bytes) -> int:
     return 40 if packet[0] >> 4 == 6 and packet[6] in _PROTOCOLS else 0
 
 
-def _headerSize(packet: bytes) -> int:
+def headerSize(packet: bytes) -> int:
     """
     How long the headers of a packet are that may begin a run; 0 for any other.
     """
     if len(packet) < _SHORTEST:
         return 0
     transport = _transport(packet)
-    length = _length(packet)
+    length = lengthOf(packet)
     if not transport or not transport + 8 < length <= len(packet):
         return 0
     if packet[9 if transport == 20 else 6] == UDP:
@@ -121,7 +134,7 @@ def _mayBegin(packet: bytes) -> bool:
         transport, addresses, protocol = 40, packet[8:40], packet[6]
     place = transport + _PROTOCOLS[protocol]
     held = packet[place] << 8 | packet[place + 1]
-    return held == pseudoSum(addresses, protocol, _length(packet) - transport)
+    return held == pseudoSum(addresses, protocol, lengthOf(packet) - transport)
 
 
 def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
@@ -131,21 +144,21 @@ def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     @return: the place of the first packet that does not.
     """
     first = run[0]
-    size, number, payload = len(first), int.from_bytes(first[:header], "big"), _length(first) - header
-    if payload * 2 > _LONGEST:
+    size, number, payload = len(first), int.from_bytes(first[:header], "big"), lengthOf(first) - header
+    if payload * 2 > LONGEST:
         return place
     transport = 20 if first[0] == 0x45 else 40
     isTcp = header - transport != 8
     if isTcp and first[transport + 13] & _CWR:
         number -= _CWR << (header - transport - 14) * 8
-    steps = _steps(first, header, transport, payload if isTcp else 0)
+    steps = stepsOf(first, header, transport, payload if isTcp else 0)
     second = packets[place]
     for step in steps:
         if len(second) == size and second.startswith((number + step).to_bytes(header, "big")):
             break
     else:
         return _close(run, packets, place, header)
-    most = min(_room(first, transport, payload if isTcp else 0), _LONGEST // payload - 1)
+    most = min(roomAfter(first, transport, payload if isTcp else 0), LONGEST // payload - 1)
     following = _following(packets[place : place + most], size, header, number, step)
     run += following
     place += len(following)
@@ -177,7 +190,7 @@ def _following(packets: Sequence[bytes], size: int, header: int, number: int, st
     return packets[:count]
 
 
-def _steps(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:
+def stepsOf(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:
     """
     By how much the headers of a run may grow.
 
@@ -190,7 +203,7 @@ def _steps(first: bytes, header: int, transport: int, advance: int) -> tuple[int
     return (counting, step) if first[6] & _DONT_FRAGMENT else (counting,)
 
 
-def _room(first: bytes, transport: int, advance: int) -> int:
+def roomAfter(first: bytes, transport: int, advance: int) -> int:
     """
     How many packets may follow, before a field of the header runs over.
     """
@@ -210,7 +223,7 @@ def _close(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     first, packet = run[0], packets[place]
     if len(packet) <= header or packet[0] != first[0]:
         return place
-    size, length = _length(packet), _length(first)
+    size, length = lengthOf(packet), lengthOf(first)
     if not header < size <= min(len(packet), length):
         return place
     transport = 20 if first[0] == 0x45 else 40
@@ -222,17 +235,17 @@ def _close(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
         wanted[at : at + 4] = (sequence & 0xFFFFFFFF).to_bytes(4, "big")
         wanted[transport + 13] = first[transport + 13] & ~_CWR | packet[transport + 13] & _FIN_PSH
     if transport == 20:
-        if not _follows(run, packet):
+        if not follows(run, packet):
             return place
         wanted[4:6] = packet[4:6]
-    _setLengths(wanted, transport, isTcp, size)
+    setLengths(wanted, transport, isTcp, size)
     if not packet.startswith(wanted):
         return place
     run.append(packet)
     return place + 1
 
 
-def _follows(run: Run, packet: bytes) -> bool:
+def follows(run: Run, packet: bytes) -> bool:
     """
     Whether the identification of a packet is the next one after a run.
     """
@@ -244,7 +257,7 @@ def _follows(run: Run, packet: bytes) -> bool:
     return found == (before + len(run)) & _MOST or (isSame and found == before)
 
 
-def _setLengths(head: bytearray, transport: int, isTcp: bool, size: int) -> None:
+def setLengths(head: bytearray, transport: int, isTcp: bool, size: int) -> None:
     """
     Write into headers how long the packet is, and the checksums that follow from that.
     """
@@ -288,7 +301,7 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
     @return: the frame with its virtio header, in parts.
     """
     first = run[0]
-    header = _headerSize(first)
+    header = headerSize(first)
     transport = 20 if first[0] == 0x45 else 40
     isTcp = header - transport != 8
     head = bytearray(first[:header])
@@ -301,7 +314,7 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
             kind |= virtio.ECN
         head[transport + 13] |= run[-1][transport + 13] & _FIN_PSH
     payload = len(first) - header
-    _setLengths(head, transport, isTcp, header + payload * (len(run) - 1) + len(run[-1]) - header)
+    setLengths(head, transport, isTcp, header + payload * (len(run) - 1) + len(run[-1]) - header)
     start = HEADER + transport
     front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
     parts: list[Buffer] = [front + ethernet + head]
