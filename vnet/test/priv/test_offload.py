@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.netlab import Host, Lab
 from vnet.test.netlab._space import ROOT
+from vnet.test.priv.cluster import Cluster
 
 pytestmark = [pytest.mark.privileged, pytest.mark.commands("wireguard-go", "wg")]
 
@@ -186,3 +187,44 @@ class OffloadTests(SynchronousTestCase):
             self.serve("wg0")
             self.check()
             self.disconnect()
+
+
+class NodeTests(SynchronousTestCase):
+    """
+    Whole nodes.
+    """
+
+    def test_tun(self) -> None:
+        """A node with a TUN and another with a TAP and no offload reach each other, both ways, by both versions of IP."""
+        with Cluster("tun") as cluster:
+            cluster.startMediator()
+            alice = cluster.addNode("alice", "--device=tun", where=cluster.lab.addHost("alice"))
+            bob = cluster.addNode("bob", "--offload=none", where=cluster.lab.addHost("bob"))
+            for node in (alice, bob):
+                node.login()
+            alice.create("family")
+            bob.vnet("join", alice.invite("family"))
+            alice.waitPath(bob)
+            link = alice.host.run(["ip", "-d", "link", "show", "vnet0"]).stdout
+            self.assertIn("POINTOPOINT", link)
+            self.assertIn("tun type tun", link)
+            for one, other in ((alice, bob), (bob, alice)):
+                for address in (other.address, other.address6):
+                    self.assertTrue(one.host.ping(address, count=2, timeout=5), (one.name, address))
+            server = [sys.executable, "-m", "vnet.test.priv.echoing", "serve", "vnet0"]
+            answering = bob.host.popen(server, stdout=subprocess.PIPE, cwd=ROOT)
+            assert answering.stdout is not None
+            self.assertEqual(answering.stdout.readline(), "ready\n")
+            argv = [
+                sys.executable,
+                "-m",
+                "vnet.test.priv.echoing",
+                "move",
+                str(SIZE),
+                bob.address,
+                bob.address6,
+            ]
+            said = alice.host.popen(argv, stdout=subprocess.PIPE, cwd=ROOT).communicate(timeout=60)[0]
+            self.assertEqual(said, "ok\n")
+            # Nobody has asked for what is not there.
+            self.assertNotIn("this system", alice.log.read_text() + bob.log.read_text())
