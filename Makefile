@@ -14,7 +14,7 @@ BULKFLAGS ?=
 MATRIXFLAGS ?=
 BENCHFLAGS ?=
 
-.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-idle bench-profile performance bench-relay natmatrix soak bulk fuzz docs clean
+.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-idle bench-profile performance bench-members bench-relay natmatrix soak bulk fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
@@ -68,6 +68,9 @@ performance: ready-bench-profile ## all of that, into docs/performance.md; half 
 	@$(BIN)/python bench/idle.py --document docs/performance.md
 	@$(BIN)/python bench/tunnel.py --links veth,nic,wire --only all --document docs/performance.md
 
+bench-members: ready-bench-members ## what a network of 2,000 costs one of its members
+	@$(BIN)/python bench/members.py $(BENCHFLAGS)
+
 bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
 	@$(BIN)/python bench/relay.py
 
@@ -91,6 +94,6 @@ clean: ## all that was made here, but not the state of a node
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache
 
-.PHONY: $(addprefix ready-,run demo lab test units check bench bench-profile bench-relay natmatrix natmatrix-peers fuzz docs)
-$(addprefix ready-,run demo lab test units check bench bench-profile bench-relay natmatrix natmatrix-peers fuzz docs):
+.PHONY: $(addprefix ready-,run demo lab test units check bench bench-profile bench-members bench-relay natmatrix natmatrix-peers fuzz docs)
+$(addprefix ready-,run demo lab test units check bench bench-profile bench-members bench-relay natmatrix natmatrix-peers fuzz docs):
 	@tools/bootstrap $(@:ready-%=%)

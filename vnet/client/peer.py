@@ -36,7 +36,7 @@ _FRESH = 1.0
 _CONFIRMED = 0.6
 _DOUBLED = 5.0
 _LEEWAY, _LONGEST_RESENT = 0.05, 2.0
-_UNUSED = 120.0
+_UNUSED, _LATELY = 120.0, 15.0
 
 
 @define(eq=False, repr=False)
@@ -582,7 +582,7 @@ class Peer:
         elif not self.context.reachable():
             if self._timer is None:
                 self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
-        elif self.warm:
+        elif self.warm or self.context.clock.seconds() - self.usedAt < _LATELY:
             self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
         else:
             self._tearDown()

@@ -13,7 +13,7 @@ from vnet.client.peer import Peer
 from vnet.client.peerreport import stateOf, why
 from vnet.client.peers import Peers
 from vnet.client.warmth import distance
-from vnet.protocols.machine.agentevents import ConsentLost
+from vnet.protocols.machine.agentevents import ConsentLost, Failed
 from vnet.test.test_client_peer import OWN, WELCOME, FakeAttempt, FakePins, FakeTunnels, Surroundings, member
 
 
@@ -78,6 +78,25 @@ class OnDemandTests(SynchronousTestCase):
         self.assertEqual((attempt.closed, stateOf(peer), peer.failure), (True, "online", ""))
         self.assertNotIn(peer, self.peers.opened())
         self.assertNotIn(peer.key, self.around.asked)
+
+    def test_triedAgain(self) -> None:
+        """
+        A search that fails while there is traffic is begun anew, and the tunnel keeps what waits in it; without traffic it
+        ends.
+        """
+        [peer] = self.many(65)
+        self.peers.wanted(peer.tunnelKey)
+        for _ in range(2):
+            self.peers.rendezvous(peer.key, len(self.around.attempts) + 1, 1.0)
+            self.around.attempts[-1].lose(Failed("heard nothing"))
+            before = self.around.asked.count(peer.key)
+            self.around.clock.advance(4)
+            self.assertEqual(self.around.asked.count(peer.key), before + 1)
+            self.assertIn(peer, self.peers.opened())
+        self.around.clock.advance(10)
+        self.peers.rendezvous(peer.key, 100, 1.0)
+        self.around.attempts[-1].lose(Failed("heard nothing"))
+        self.assertNotIn(peer, self.peers.opened())
 
     def test_usedStays(self) -> None:
         """
