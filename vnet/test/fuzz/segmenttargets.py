@@ -7,8 +7,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from vnet.protocols.codec import virtio
-from vnet.protocols.codec.runs import MOST, join, partialHeader, runsOf
+from vnet.protocols.codec.finishedruns import joinFinished
+from vnet.protocols.codec.runs import MOST, join, lengthOf, partialHeader, runsOf
 from vnet.protocols.codec.segmentation import finish, isPlainPartial, split
 from vnet.test.fuzz.target import Target, accepting, require
 from vnet.test.segmentreference import (
@@ -23,6 +26,7 @@ from vnet.test.segmentreference import (
     UDP,
     Packet,
     cutUp,
+    finished,
     pseudo,
     superframe,
     trainFrame,
@@ -132,6 +136,22 @@ def _checkRuns(data: bytes) -> None:
         elif _hasLengths(run[0]):
             partialHeader(run[0])
 
+    _checkFinished([each for each in flat if _hasLengths(each) and lengthOf(each) == len(each)])
+
+
+def _checkFinished(packets: Sequence[bytes]) -> None:
+    fronts = {4: virtio.FINISHED + ETHERNET4, 6: virtio.FINISHED + ETHERNET6}
+    frames = joinFinished([(fronts[each[0] >> 4], each) for each in packets])
+    place = 0
+    for front, *parts in frames:
+        count = max(len(parts), 1) if front[1] else 1
+        payloads = [bytes(part) for part in parts]
+        sent = packets[place : place + count]
+        require(len(sent) == count <= MOST, "nothing is lost")
+        require(all(map(bytes.endswith, sent, payloads)), "nothing changes its place")
+        place += count
+    require(place == len(packets), "nothing is added")
+
 
 def _hasLengths(packet: bytes) -> bool:
     return len(packet) >= 40 and packet[0] >> 4 in (4, 6)
@@ -157,7 +177,7 @@ def _checkRun(run: Sequence[bytes]) -> None:
 
 def _mendPacket(packet: bytes) -> bytes:
     """
-    Lengths, and checksums that are unfinished.
+    Lengths, and checksums: those of flows from an odd port are finished.
     """
     if len(packet) < 60 or packet[0] not in (0x45, 0x60):
         return packet
@@ -176,7 +196,7 @@ def _mendPacket(packet: bytes) -> bytes:
     if isIp4:
         data[10:12] = b"\0\0"
         struct.pack_into("!H", data, 10, 0xFFFF - wordSum(data[:20]))
-    return bytes(data)
+    return finished(bytes(data), start, place) if data[start + 1] & 1 and protocol == TCP else bytes(data)
 
 
 def _mendTrain(data: bytes) -> bytes:
@@ -194,7 +214,8 @@ def _trainSeeds() -> Sequence[bytes]:
 
 def _runSeeds() -> Sequence[bytes]:
     flows = [cutUp(trainFrame(packet, 45), False) for packet in _packets()]
-    return [*map(_packed, flows), _packed([*flows[1], *flows[0]]), _packed([*flows[4][:2], *flows[4]])]
+    done = [cutUp(trainFrame(evolve(each, ports=(1001, 9)), 45), True) for each in _packets()]
+    return [*map(_packed, flows + done), _packed([*flows[1], *flows[0]]), _packed([*flows[4][:2], *flows[4]])]
 
 
 TARGETS = [
