@@ -182,6 +182,12 @@ class PathMtuTests(SynchronousTestCase):
             out, _ = client.communicate("go\n", timeout=40)
         self.assertEqual(int(out.split()[1]), TOTAL)
 
+    def change(self, mtu: int) -> None:
+        """Let the link carry another size, and the network seem to have changed, so that the size is asked for at once."""
+        setMtu(self.link, mtu)
+        for node in (self.alice, self.bob):
+            batch(["addr add 192.0.2.77/32 dev eth0"], node.host.namespace)
+
     def test_narrow(self) -> None:
         """
         A link of PPPoE, and one of 1,400 bytes: what it carries is found, passes whole, and TCP fits, although ICMP and
@@ -197,16 +203,16 @@ class PathMtuTests(SynchronousTestCase):
             self.whole(1328)
             told = pingWhole(self.alice, self.bob.address, 1400)
             self.assertRegex(told, "mtu ?= ?1328")
-            setMtu(self.link, 1280)
-            for node in (self.alice, self.bob):
-                # The size is asked for when the network seems to have changed.
-                batch(["addr add 192.0.2.77/32 dev eth0"], node.host.namespace)
+            self.change(1280)
             self.expect(1280)
             self.whole(1280, 1216)
 
     def test_jumbo(self) -> None:
-        """Where links carry jumbo frames, packets may be so long."""
+        """Where links carry jumbo frames, packets may be so long, and fit a usual link when one is between."""
         with Cluster("jumbo") as cluster:
             self.start(cluster, 9000, "--mtu=8940")
             self.expect(8940)
             self.whole(8940)
+            self.change(1500)
+            self.expect(1440)
+            self.whole(1440)
