@@ -216,8 +216,10 @@ class UdpPort:
                 self._socket.setsockopt(*option, value)
             self._socket.sendto(data, destination)
         except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                # An answer, not a loss.
+                return False
             self.counters[errno.errorcode.get(error.errno or 0, "other")] += 1
-            return error.errno != errno.EMSGSIZE
         finally:
             for option, value in before:
                 self._socket.setsockopt(*option, value)

@@ -220,7 +220,7 @@ class UdpPortTests(PortContract):
             self.assertTrue(port.sendWhole(b"w" * room, Address(host, 9)))
             self.assertFalse(port.sendWhole(b"w" * (room + 4), Address(host, 9)))
             port.send([(b"f" * (room + 4), Address(host, 9))])
-        self.assertEqual(port.counters, {"EMSGSIZE": 2})
+        self.assertEqual(port.counters, {})
         frames = iter(lambda: listener.recv(2000), b"")
         ours = islice((frame for frame in frames if frame[-4:] in (b"wwww", b"ffff")), 6)
         kinds = [(frame[12:14].hex(), len(frame) - 14, frame[20] & 0xE0) for frame in ours]
