@@ -55,9 +55,10 @@ import twisted.application.app, twisted.scripts.twistd, vnet.client.clienttap
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.dup2(log, 1), os.dup2(log, 2)
-        sys.argv = ["twistd", "-n", "--pidfile=", "vnet-client", *sys.argv[2:]]
+        log, *options = line.split()
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(file, 1), os.dup2(file, 2)
+        sys.argv = ["twistd", "-n", "--pidfile=", "vnet-client", *options]
         twisted.scripts.twistd.run()
         os._exit(0)
     print(child, flush=True)
@@ -76,6 +77,8 @@ class NameTests(SynchronousTestCase):
     upstream: ClassVar[Host]
     ann: ClassVar[Node]
     bob: ClassVar[Node]
+    addresses: ClassVar[dict[str, str]]
+    addresses6: ClassVar[dict[str, str]]
     resolved: ClassVar[Resolving]
     avahi: ClassVar[Resolving]
 
@@ -127,8 +130,11 @@ class NameTests(SynchronousTestCase):
         cls.ann.create("Home")
         cls.bob.join("Home")
         cls.ann.waitPath(cls.bob)
-        waitUntil(lambda: cls.ann.status()["names"]["by"] == "resolved", 10, "systemd-resolved is told")
+        waitUntil(lambda: cls.ann.ask("status")["names"]["by"] == "resolved", 10, "systemd-resolved is told")
         cls.avahi.startAvahi("bobs-host")
+        known = {node.name: node.ask("status") for node in (cls.ann, cls.bob)}
+        cls.addresses = {name: status["address"] for name, status in known.items()}
+        cls.addresses6 = {name: status["address6"] for name, status in known.items()}
 
     @classmethod
     def makeNode(cls, name: str, place: Resolving) -> Node:
@@ -162,19 +168,20 @@ class NameTests(SynchronousTestCase):
         With systemd-resolved C{getent}, Python and a fetch of a page find Bob by each of his names, and his name by his
         address; other names are asked upstream, and ours never.
         """
-        place, bob, before = self.resolved, self.bob, len(self.asked())
+        place, before = self.resolved, len(self.asked())
+        bob, bob6 = self.addresses["bob"], self.addresses6["bob"]
         for name in ("bob.home.vnet", "bob.vnet", "BOB.Home.vnet"):
-            self.assertEqual(place.said("getent", "ahostsv4", name).split()[:1], [bob.address])
-            self.assertEqual(place.said("getent", "ahostsv6", name).split()[:1], [bob.address6])
-        for address in (bob.address, bob.address6):
+            self.assertEqual(place.said("getent", "ahostsv4", name).split()[:1], [bob])
+            self.assertEqual(place.said("getent", "ahostsv6", name).split()[:1], [bob6])
+        for address in (bob, bob6):
             self.assertEqual(place.said("getent", "hosts", address).split()[1:], ["bob.vnet"])
-        self.assertEqual(place.said("getent", "hosts", self.ann.address).split()[1:], ["ann.vnet"])
-        page = self.avahi.begin("web.log", sys.executable, "-m", "http.server", "8000", "--bind", bob.address)
-        waitUntil(lambda: "8000" in bob.host.run(["ss", "-Hltn"]).stdout, 10, "Bob has a page")
+        self.assertEqual(place.said("getent", "hosts", self.addresses["ann"]).split()[1:], ["ann.vnet"])
+        page = self.avahi.begin("web.log", sys.executable, "-m", "http.server", "8000", "--bind", bob)
+        waitUntil(lambda: "8000" in self.bob.host.run(["ss", "-Hltn"]).stdout, 10, "Bob has a page")
         url = "http://bob.home.vnet:8000/"
-        found = json.loads(place.said(sys.executable, "-c", _LOOKUPS, "bob.home.vnet", bob.address, url))
+        found = json.loads(place.said(sys.executable, "-c", _LOOKUPS, "bob.home.vnet", bob, url))
         page.terminate()
-        expected = {"addresses": sorted([bob.address, bob.address6]), "name": "bob.vnet", "page": 200}
+        expected = {"addresses": sorted([bob, bob6]), "name": "bob.vnet", "page": 200}
         self.assertEqual(found, expected)
         for name in ("eve.vnet", "eve.home.vnet", "home.vnet", "other.example"):
             self.assertEqual(place.run("getent", "hosts", name).returncode, 2, name)
@@ -182,7 +189,7 @@ class NameTests(SynchronousTestCase):
         self.assertIn("example", asked)
         self.assertNotIn("vnet", asked)
         self.assertNotIn("arpa", asked)
-        (network,) = self.ann.networks()
+        (network,) = self.ann.ask("list")["networks"]
         self.assertEqual([member["name"] for member in network["members"]], ["bob.home.vnet"])
 
     def test_elsewhere(self) -> None:
@@ -199,15 +206,17 @@ class NameTests(SynchronousTestCase):
         C{dig} on the computer itself gets answers over UDP and TCP, an SOA with NXDOMAIN, and no help with other names; a
         peer gets nothing.
         """
-        server, place = self.bob.address, self.avahi
+        server, place = self.addresses["bob"], self.avahi
         for transport in ("+notcp", "+tcp"):
             out = self.dig(place, server, transport, "ann.home.vnet")
             self.assertIn("status: NOERROR", out)
-            self.assertRegex(out, rf"ann\.home\.vnet\.\s+\d+\s+IN\s+A\s+{self.ann.address}\n")
+            self.assertRegex(out, rf"ann\.home\.vnet\.\s+\d+\s+IN\s+A\s+{self.addresses['ann']}\n")
             self.assertIn(" aa ", out)
-        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.ann.address))
-        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.ann.address6))
-        self.assertIn(self.ann.address6, self.dig(place, self.bob.address6, "+short", "AAAA", "ann.vnet"))
+        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.addresses["ann"]))
+        self.assertIn("ann.vnet.", self.dig(place, server, "+short", "-x", self.addresses6["ann"]))
+        self.assertIn(
+            self.addresses6["ann"], self.dig(place, self.addresses6["bob"], "+short", "AAAA", "ann.vnet")
+        )
         out = self.dig(place, server, "eve.vnet")
         self.assertIn("status: NXDOMAIN", out)
         self.assertRegex(out, r"vnet\.\s+\d+\s+IN\s+SOA\s+dns\.vnet\.")
@@ -223,10 +232,10 @@ class NameTests(SynchronousTestCase):
         A C{resolv.conf} that the user himself points to the node's server has the names for C{getent}.
         """
         before = self.avahi.resolvConf.read_bytes()
-        self.avahi.resolvConf.write_text(f"nameserver {self.bob.address}\n")
+        self.avahi.resolvConf.write_text(f"nameserver {self.addresses['bob']}\n")
         self.addCleanup(self.avahi.resolvConf.write_bytes, before)
         self.assertEqual(
-            self.avahi.said("getent", "ahostsv4", "ann.home.vnet").split()[:1], [self.ann.address]
+            self.avahi.said("getent", "ahostsv4", "ann.home.vnet").split()[:1], [self.addresses["ann"]]
         )
         self.assertEqual(self.avahi.run("getent", "hosts", "eve.home.vnet").returncode, 2)
 
@@ -234,11 +243,11 @@ class NameTests(SynchronousTestCase):
         """
         Without systemd-resolved Avahi finds Ann as C{ann.local}, and her name by her address; Avahi's own names stay its own.
         """
-        status = self.bob.status()["names"]
+        status = self.bob.ask("status")["names"]
         self.assertEqual((status["by"], status["name"]), ("mdns", "bob.vnet"))
         found = waitUntil(lambda: self.avahi.said("getent", "hosts", "ann.local"), 10, "Avahi finds Ann")
-        self.assertEqual(found.split()[:1], [self.ann.address])
-        self.assertEqual(self.avahi.said("getent", "hosts", self.ann.address).split()[1:], ["ann.local"])
+        self.assertEqual(found.split()[:1], [self.addresses["ann"]])
+        self.assertEqual(self.avahi.said("getent", "hosts", self.addresses["ann"]).split()[1:], ["ann.local"])
         self.assertTrue(self.avahi.said("getent", "hosts", "bobs-host.local"))
         self.assertNotIn("conflict", (self.avahi.directory / "avahi.log").read_text().lower())
 
@@ -248,46 +257,49 @@ class NameTests(SynchronousTestCase):
         systemd-resolved knows of no zone, and the interface is gone.
         """
         directory = self.cluster.lab.directory
-        servers = f"nameserver {self.upstream.address}\n"
         host = self.cluster.lab.addHost("zoe")
-        place = Resolving.on(host, directory / "zoe-host", "resolve", servers)
+        place = Resolving.on(host, directory / "zoe-host", "resolve", f"nameserver {self.upstream.address}\n")
         place.startResolved()
-        node = self.makeNode("zoe", place)
-        node.state.mkdir(mode=0o700)
+        # In turns: the mediator lets one node log in 20 times in a row.
+        nodes = [self.makeNode(f"zoe{number}", place) for number in range(3)]
         starter = host.popen(
-            [
-                *place.prefix,
-                sys.executable,
-                "-c",
-                _STARTER,
-                str(node.log),
-                f"--state={node.state}",
-                *node.options,
-            ],
-            env={**environment(node.state), **node.variables},
+            [*place.prefix, sys.executable, "-c", _STARTER],
+            env={**environment(directory), **place.variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         before = self.picture(place)
         self.assertIn("default via", before)
-        for number in range(2 * ROUNDS):
-            print("start", file=starter.stdin, flush=True)
-            child = int(self.lineOf(starter))
-            if not number:
-                waitUntil(node.ready, 10, "Zoe's client is ready")
-                node.login()
-            waitUntil(
-                lambda: node.ask("status")["names"]["by"] == "resolved", 10, "systemd-resolved is told", 0.02
-            )
-            if number < 2:
-                self.name = node.ask("status")["names"]["name"]
-                self.assertEqual(place.said("getent", "ahostsv4", self.name).split()[:1], [node.address])
-            end = signal.SIGTERM if number % 2 else signal.SIGKILL
-            os.kill(child, end)
-            self.assertEqual(int(self.lineOf(starter)), -end, node.tail())
-            self.assertEqual(self.picture(place), before)
-        self.assertEqual(place.run("getent", "hosts", self.name).returncode, 2)
-        self.assertNotIn("Traceback", node.tail(1_000_000))
+        for number in range(ROUNDS):
+            node = nodes[number % len(nodes)]
+            for end in (signal.SIGKILL, signal.SIGTERM):
+                child = self.startByFork(starter, node, isNew=number < len(nodes) and end == signal.SIGKILL)
+                if not number:
+                    status = node.ask("status")
+                    found = place.said("getent", "ahostsv4", status["names"]["name"])
+                    self.assertEqual(found.split()[:1], [status["address"]])
+                os.kill(child, end)
+                self.assertEqual(int(self.lineOf(starter)), -end, node.tail())
+                self.assertEqual(self.picture(place), before)
+        self.assertEqual(place.run("getent", "hosts", status["names"]["name"]).returncode, 2)
+        self.assertEqual([node.name for node in nodes if "Traceback" in node.tail(1_000_000)], [])
+
+    def startByFork(self, starter: subprocess.Popen[str], node: Node, isNew: bool) -> int:
+        """
+        Start a node, and wait until its names are known.
+
+        @return: its process.
+        """
+        node.state.mkdir(mode=0o700, exist_ok=True)
+        print(node.log, f"--state={node.state}", *node.options, file=starter.stdin, flush=True)
+        child = int(self.lineOf(starter))
+        if isNew:
+            waitUntil(node.ready, 20, f"{node.name} is ready")
+            node.login()
+        waitUntil(
+            lambda: node.ask("status")["names"]["by"] == "resolved", 20, "systemd-resolved is told", 0.02
+        )
+        return child
 
     def lineOf(self, process: subprocess.Popen[str]) -> str:
         self.assertIsNotNone(process.stdout)
