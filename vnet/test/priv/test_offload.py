@@ -5,6 +5,7 @@ Two data planes with whatever the kernels leave to them, and a data plane with w
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from nacl.public import PrivateKey, PublicKey
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.test.netlab import Host, Lab
+from vnet.test.netlab import Host, Lab, stop
 from vnet.test.netlab._space import ROOT
 from vnet.test.priv.cluster import Cluster
 
@@ -111,9 +112,7 @@ class OffloadTests(SynchronousTestCase):
         """
         End all that was started.
         """
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        stop(*self.processes)
         self.processes = []
 
     def program(self, *arguments: str) -> str:
@@ -167,24 +166,24 @@ class OffloadTests(SynchronousTestCase):
         """wireguard-go gets finished checksums, of TCP, and of UDP in trains and alone; and we take what it sends."""
         for options in ("", "tun"):
             mine, theirs = PrivateKey.generate(), PrivateKey.generate()
-            host = self.bob
+            # Its control socket is where all namespaces see it.
+            host, name = self.bob, f"wg{os.getpid()}"
             self.processes.append(
-                host.popen(
-                    ["wireguard-go", "-f", "wg0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
+                host.popen(["wireguard-go", "-f", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
-            host.run(["sh", "-c", "for i in $(seq 100); do ip link show wg0 && exit; sleep 0.05; done"])
+            host.run(["sh", "-c", f"for i in $(seq 400); do wg show {name} && exit; sleep 0.05; done"])
             encoded = [base64.b64encode(bytes(key)).decode() for key in (theirs, mine.public_key)]
             peer = f"peer {encoded[1]} allowed-ips 100.64.0.1/32,fd76:1:2::1/128 endpoint {self.alice.address}:{PORT}"
-            configure = f"echo {encoded[0]} | wg set wg0 private-key /dev/stdin listen-port {PORT} {peer}"
-            setUp = "ip addr add 100.64.0.2/10 dev wg0; ip addr add fd76:1:2::2/48 dev wg0 nodad; ip link set wg0 mtu 1400 up"
+            configure = f"echo {encoded[0]} | wg set {name} private-key /dev/stdin listen-port {PORT} {peer}"
+            setUp = f"ip addr add 100.64.0.2/10 dev {name}; ip addr add fd76:1:2::2/48 dev {name} nodad"
+            setUp += f"; ip link set {name} mtu 1400 up"
             host.run(["sh", "-c", f"{configure}; {setUp}"])
             started = len(self.processes)
             self.start(self.alice, 1, mine, theirs.public_key, host, *options.split())
             waiting, self.processes = self.processes, self.processes[started:]
             self.ready()
             self.processes = waiting
-            self.serve("wg0")
+            self.serve(name)
             self.check()
             self.disconnect()
 
