@@ -24,7 +24,6 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
-from vnet.directreads import installDirectReads
 from vnet.client._localsocket import GROUP
 from vnet.client.dataplane.clamp import LEAST
 from vnet.client.dataplane.device import TapDevice
@@ -46,10 +45,10 @@ from vnet.client.nodeparts import NodeParts
 from vnet.client.portmapping.network import ReactorNetwork
 from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
 from vnet.client.reach import reachRelays, resolveHost
-from vnet.client.slices import askForSlices
 from vnet.client.state import StateFile
 from vnet.client.sync import MAXIMUM_MEMBERS
 from vnet.client.verbs import Verbs
+from vnet.directreads import installDirectReads
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions, startConditions
 from vnet.linkwatcher import LinkWatcher
@@ -444,8 +443,6 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
     """
     if reactor is None:
         from twisted.internet import reactor as reactor
-
-        askForSlices()
     if sys.platform != "linux":
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)

@@ -26,7 +26,7 @@ __all__ = ["JOINED_SLOTS", "SLOTS", "TrainReader"]
 SLOTS = 32
 """Messages of one call."""
 
-JOINED_SLOTS = 2
+JOINED_SLOTS = 4
 """The same where the kernel has joined datagrams: more would be a long turn, and the processor's cache would not hold them."""
 
 #: With a size that is no power of two the beginnings of the slots do not share the lines of the processor's cache.
