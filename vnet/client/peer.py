@@ -489,7 +489,10 @@ class Peer:
         Another size of datagrams is right: that of another path, or another of this one.
         """
         used = self._used
-        self.context.tunnels.setSize(self.tunnelKey, None if used is None else used.size)
+        if used is None:
+            self.context.tunnels.setSize(self.tunnelKey, None)
+        else:
+            self.context.tunnels.setSize(self.tunnelKey, used.size, used.sizeIsSettled)
 
     def _previousEvent(self, attempt: Attempt, event: object) -> None:
         reason = "lost"

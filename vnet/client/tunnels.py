@@ -137,14 +137,16 @@ class TunnelTable:
             return PeerStatus(lastHandshake=None, rxBytes=0, txBytes=0, endpoint=None, established=False)
         return self._wireguard.peerStatus(tunnelKey)
 
-    def setSize(self, tunnelKey: bytes, size: int | None) -> None:
+    def setSize(self, tunnelKey: bytes, size: int | None, isSettled: bool = False) -> None:
         """
         The peer's path carries datagrams of so many bytes whole; L{None}: there is no path.
+
+        @param isSettled: whether nothing larger is being looked for.
         """
         if size is None:
             self._clamp.forget(tunnelKey)
         elif tunnelKey in self.opened:
-            self._clamp.setSize(tunnelKey, size)
+            self._clamp.setSize(tunnelKey, size, isSettled)
 
     def mtu(self, tunnelKey: bytes) -> int:
         """

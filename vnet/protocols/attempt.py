@@ -85,6 +85,13 @@ class Attempt:
         return BASE if self._gauge is None else self._gauge.size
 
     @property
+    def sizeIsSettled(self) -> bool:
+        """
+        Whether nothing larger is being looked for.
+        """
+        return self._gauge is None or self._gauge.isSettled
+
+    @property
     def failedAt(self) -> float | None:
         """
         When the last search failed; L{None} while there is one, or a path.

@@ -24,7 +24,7 @@ class Gauge:
     The machine of one attempt, driven.
 
     @ivar _send: sends a datagram whole, see L{vnet.interfaces.IDatagramPort.sendWhole}.
-    @ivar _changed: called when L{size} has changed.
+    @ivar _changed: called when L{size} or L{isSettled} has changed.
     """
 
     _machine: PathMtu
@@ -42,6 +42,13 @@ class Gauge:
         Bytes of a datagram, as far as is known.
         """
         return self._machine.size
+
+    @property
+    def isSettled(self) -> bool:
+        """
+        Whether nothing larger is being looked for.
+        """
+        return self._machine.isSettled
 
     def _sendAll(self, batch: list[tuple[bytes, Address]]) -> None:
         for data, addr in batch:

@@ -24,10 +24,10 @@ def unfragmentable(packet: bytes) -> bytes:
 class LimitTests(SynchronousTestCase):
     def test_of(self) -> None:
         """What is sealed is padded to 16 bytes, but not beyond the interface's MTU; 1,280 bytes may be sent at least."""
-        self.assertEqual(Limit.of(1360, 1440), Limit(1328, 1328, 1288, 1268))
-        self.assertEqual(Limit.of(1372, 1440), Limit(1328, 1328, 1288, 1268))
-        self.assertEqual(Limit.of(BASE, 1440), Limit(1280, 1280, 1240, 1220))
-        self.assertEqual(Limit.of(SMALLEST, 1440), Limit(1168, 1280, 1128, 1108))
+        self.assertEqual(Limit.of(1360, 1440), Limit(1328, 1328, 1328, 1288, 1268))
+        self.assertEqual(Limit.of(1372, 1440), Limit(1328, 1328, 1328, 1288, 1268))
+        self.assertEqual(Limit.of(BASE, 1440), Limit(1280, 1280, 1280, 1240, 1220))
+        self.assertEqual(Limit.of(SMALLEST, 1440), Limit(1168, 1280, 1280, 1128, 1108))
         self.assertIsNone(Limit.of(1472, 1440))
         self.assertIsNone(Limit.of(1452, 1420))
         self.assertIsNone(Limit.of(BASE, 1280))
@@ -131,6 +131,16 @@ class ClampTests(SynchronousTestCase):
         self.assertEqual(len({each[44:48] for each in sent[:2]} | {each[4:6] for each in sent[2:]}), 2)
         self.assertEqual(last[62:64], (1108).to_bytes(2, "big"))
         self.assertEqual((self.clamp.mtuOf(PEER), self.clamp.counters["fragmented"]), (1280, 2))
+
+    def test_unsettled(self) -> None:
+        """While a larger size is being looked for all is cut, and nobody told, who would remember it for minutes."""
+        self.clamp.setSize(PEER, BASE, isSettled=False)
+        limit = self.clamp.limitOf(PEER)
+        assert limit is not None
+        packets = [encodeIp6(A6, B6, TCP, bytes(1390)), unfragmentable(encodeIp4(A4, B4, TCP, bytes(1420)))]
+        sent = self.clamp.outgoing(PEER, limit, packets, self.errors)
+        self.clamp.complain(PEER, limit, packets[0], 1430, self.errors)
+        self.assertEqual(([len(each) for each in sent], self.errors), ([1280, 206, 1276, 184], []))
 
     def test_train(self) -> None:
         """Of a train, the size of each packet counts."""

@@ -76,6 +76,7 @@ class FakeAttempt:
     closed: bool = False
     addresses: list[Address] = field(factory=list)
     size: int = 1312
+    sizeIsSettled: bool = True
     onSize: Callable[[], None] = lambda: None
 
     def signal(self, start: int, final: bool = False) -> signals.Signal:
@@ -152,7 +153,7 @@ class FakeTunnels:
         """See L{TunnelTable}."""
         return 0, 0
 
-    def setSize(self, tunnelKey: bytes, size: int | None) -> None:
+    def setSize(self, tunnelKey: bytes, size: int | None, isSettled: bool = False) -> None:
         self.sizes.append(size)
 
     def mtu(self, tunnelKey: bytes) -> int:

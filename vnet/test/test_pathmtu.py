@@ -40,6 +40,7 @@ class PathModel:
     loses: Callable[[], bool] = lambda: False
     maximum: int = 1472
     sizes: list[int] = field(factory=list)
+    isSettled: bool = False
     told: list[int] = field(factory=list)
     machine: PathMtu = field(init=False)
     driver: Driver[Resized] = field(init=False)
@@ -52,7 +53,12 @@ class PathModel:
         self._signer = Signer(ours, True, source, theirs)
         self._responder = Responder(Signer(theirs, False, source, ours))
         self.machine = PathMtu(self.maximum, self._write, self._isAuthentic, source)
-        self.driver = Driver(self.machine, self.clock, self._send, lambda event: self.told.append(event.size))
+        self.driver = Driver(self.machine, self.clock, self._send, self._happened)
+
+    def _happened(self, event: Resized) -> None:
+        if not self.told or self.told[-1] != event.size:
+            self.told.append(event.size)
+        self.isSettled = event.isSettled
 
     def _write(self, transactionId: bytes, path: Address, size: int) -> bytes:
         return self._signer.request(transactionId, 1, False, size)
@@ -200,12 +206,13 @@ class PathMtuTests(SynchronousTestCase):
         path = self.path(1472)
         path.select(PATH)
         path.run(60)
+        self.assertTrue(path.isSettled)
         path.largest = 1372
         path.doubt()
         path.run(2)
-        self.assertEqual(path.machine.size, BASE)
+        self.assertEqual((path.machine.size, path.isSettled), (BASE, False))
         path.run(6)
-        self.assertEqual(path.machine.size, 1360)
+        self.assertEqual((path.machine.size, path.isSettled), (1360, True))
 
     def test_doubtSoonAgain(self) -> None:
         """Also when the size was asked for just before."""

@@ -5,7 +5,8 @@ Sees to it that packets fit the paths that they take, where those carry less tha
     SYN, either way         the segment size in it is lowered to what the path carries
     too long, IPv4 that     cut into fragments, each of which fits
       may be fragmented
-    up to 1,280 bytes       the same, whoever forbids it: all come from this computer, which may do so
+    up to 1,280 bytes       the same, whoever forbids it: all come from this computer, which may do so; while a larger size
+                            is being looked for, also what is longer
     too long, else          its sender is told, and it is sent nevertheless: the IP outside fragments it
 
 So TCP never needs fragments, 1,280 bytes always pass, and nothing is lost because it is long.  A peer whose path carries all
@@ -45,18 +46,21 @@ class Limit:
 
     @ivar fits: bytes of a packet that needs no fragments.
     @ivar mtu: bytes of a packet that may be sent; not less than L{LEAST}.
+    @ivar cuts: bytes of a packet that is cut to fit, whoever forbids it.
     @ivar mss4: bytes of a TCP segment over IPv4; C{mss6}: over IPv6.
     """
 
     fits: int
     mtu: int
+    cuts: int
     mss4: int
     mss6: int
 
     @classmethod
-    def of(cls, size: int, interface: int) -> Limit | None:
+    def of(cls, size: int, interface: int, isSettled: bool = True) -> Limit | None:
         """
         @param size: of a UDP payload that the path carries whole, bytes.
+        @param isSettled: whether nothing larger is being looked for: senders that are told remember it for minutes.
         @param interface: bytes of a packet that the interface takes.
         @return: L{None}: the path carries all of them.
         """
@@ -64,7 +68,8 @@ class Limit:
             return None
         # What is sealed is padded to so many bytes.
         fits = (size - OVERHEAD) // _PAD * _PAD
-        return cls(fits, max(fits, LEAST), fits - _HEADERS4, fits - _HEADERS6)
+        mtu = max(fits, LEAST)
+        return cls(fits, mtu, mtu if isSettled else interface, fits - _HEADERS4, fits - _HEADERS6)
 
 
 @define(eq=False)
@@ -85,13 +90,15 @@ class Clamp:
     _errors: KeyedLimit = field(factory=lambda: KeyedLimit(_ERRORS_RATE, _ERRORS_BURST), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._base = Limit.of(BASE, self._interface)
+        self._base = Limit.of(BASE, self._interface, isSettled=False)
 
-    def setSize(self, publicKey: bytes, size: int) -> None:
+    def setSize(self, publicKey: bytes, size: int, isSettled: bool = True) -> None:
         """
         A peer's path carries UDP payloads of so many bytes.
+
+        @param isSettled: whether nothing larger is being looked for.
         """
-        self._limits[publicKey] = Limit.of(size, self._interface)
+        self._limits[publicKey] = Limit.of(size, self._interface, isSettled)
 
     def forget(self, publicKey: bytes) -> None:
         """
@@ -155,7 +162,7 @@ class Clamp:
         if mayBeFragmented(packet):
             self.counters["fragmented"] += 1
             return fragment(packet, limit.fits)
-        if len(packet) <= limit.mtu:
+        if len(packet) <= limit.cuts:
             self._number = (self._number + 1) & 0xFFFFFFFF
             fragments = fragmentOwn(packet, limit.fits, self._number)
             self.counters["fragmented"] += len(fragments) > 1
@@ -171,7 +178,7 @@ class Clamp:
         @param size: of the packet, or of each of the train.
         @param errors: gets the IP packet for the operating system.
         """
-        if size <= limit.mtu:
+        if size <= limit.cuts:
             return
         self.counters["tooBig"] += 1
         if not self._errors.allow(publicKey, self._clock.seconds()):

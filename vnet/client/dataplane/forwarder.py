@@ -342,13 +342,13 @@ class Forwarder:
             replies.extend(self._noPeer(ethernet + bytes(first), destination))
             return
         limit = None if self._clamp is None else self._clamp.limitOf(publicKey)
-        if self._clamp is not None and limit is not None and segments.size > limit.mtu:
+        if self._clamp is not None and limit is not None and segments.size > limit.cuts:
             errors: list[bytes] = []
             self._clamp.complain(publicKey, limit, bytes(frame)[IP:], segments.size, errors)
             self._tell(publicKey, errors, replies)
         now = self._clock.seconds()
         try:
-            if self._clamp is not None and limit is not None and limit.fits < segments.size <= limit.mtu:
+            if self._clamp is not None and limit is not None and limit.fits < segments.size <= limit.cuts:
                 segments.finishes = True
                 packets = [bytes(packet) for packet in segments]
                 self._send(publicKey, self._clamp.outgoing(publicKey, limit, packets, []))

@@ -57,12 +57,14 @@ _KNOWN = 8
 @attrs.frozen
 class Resized:
     """
-    Another size is used from now on.
+    What is known of the size has changed.
 
     @ivar size: of a UDP payload that arrives whole, bytes.
+    @ivar isSettled: whether nothing larger is being looked for.
     """
 
     size: int
+    isSettled: bool
 
 
 @attrs.define(eq=False)
@@ -136,7 +138,7 @@ class PathMtu:
         self._confirmAt: float | None = None
         self._isStale = False
         self._known: OrderedDict[Address, int] = OrderedDict()
-        self._told = BASE
+        self._told = Resized(BASE, False)
         self._events: deque[Resized] = deque()
         self.state = "disabled"
         self.probes = 0
@@ -147,6 +149,13 @@ class PathMtu:
         What is used: the largest size that is known to arrive, or else the base.
         """
         return self._lower or (BASE if self._upper > BASE else SMALLEST)
+
+    @property
+    def isSettled(self) -> bool:
+        """
+        Whether nothing larger is being looked for.
+        """
+        return self.state in ("complete", "error")
 
     # What the owner says
 
@@ -320,6 +329,7 @@ class PathMtu:
         sizes = {each for each in wanted if self._lower <= each < self._upper} or self._between()
         if sizes:
             self._ask(sizes, now)
+            self._tell()
         else:
             self._complete(now)
 
@@ -399,6 +409,7 @@ class PathMtu:
         self._tell()
 
     def _tell(self) -> None:
-        if self.size != self._told:
-            self._told = self.size
-            self._events.append(Resized(self._told))
+        now = Resized(self.size, self.isSettled)
+        if now != self._told:
+            self._told = now
+            self._events.append(now)
