@@ -102,7 +102,7 @@ class Driver(Generic[E]):
 
     def wake(self) -> None:
         """
-        Send what is to be sent, deliver the events, and arm the timer for the deadline.
+        Deliver the events, send what is to be sent, and arm the timer for the deadline.
         """
         if self._running:
             self._again = True
@@ -125,19 +125,26 @@ class Driver(Generic[E]):
         self._disarm()
 
     def _flush(self) -> None:
-        datagrams = self.machine.datagramsToSend(self._clock.seconds())
-        if datagrams:
-            try:
-                self._send(datagrams)
-            except Exception:
-                self._log.failure("while sending datagrams")
-        while not self._stopped and (event := self.machine.nextEvent()) is not None:
-            # An event's consumer may have changed the machine: look again for datagrams.
-            self._again = True
-            try:
-                self._onEvent(event)
-            except Exception:
-                self._log.failure("while delivering {event}", event=event)
+        machine, isQuiet = self.machine, False
+        while not self._stopped:
+            event = machine.nextEvent()
+            if event is not None:
+                isQuiet = False
+                try:
+                    self._onEvent(event)
+                except Exception:
+                    self._log.failure("while delivering {event}", event=event)
+                continue
+            if isQuiet:
+                return
+            # After the events: their consumers may have changed the machine.
+            datagrams = machine.datagramsToSend(self._clock.seconds())
+            isQuiet = not datagrams
+            if datagrams:
+                try:
+                    self._send(datagrams)
+                except Exception:
+                    self._log.failure("while sending datagrams")
 
     def _arm(self) -> None:
         deadline = None if self._stopped else self.machine.deadline()

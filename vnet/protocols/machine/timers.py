@@ -52,5 +52,8 @@ class Timers:
         """
         When the first of them is due.
         """
-        times = (self.handshake, self.keepalive, self.silence, self.expiry, self.erasure)
-        return min((time for time in times if time is not None), default=None)
+        first = self.expiry
+        for time in (self.handshake, self.keepalive, self.silence, self.erasure):
+            if time is not None and (first is None or time < first):
+                first = time
+        return first

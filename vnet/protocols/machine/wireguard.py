@@ -93,6 +93,7 @@ class WireGuard:
         self._allowed: AllowedIps[Session] = AllowedIps()
         self._schedule: Schedule[Session] = Schedule()
         self._moved: dict[Session, None] = {}
+        self._touched: dict[Session, None] = {}
         self._gate = HandshakeGate(self._device)
         self._opener = Opener(self._device, self._allowed, self._reschedule)
         self.publicKey = static.public
@@ -179,6 +180,7 @@ class WireGuard:
         session = self._peers.pop(publicKey)
         self._allowed.discard(session.allowedIps, session)
         self._moved.pop(session, None)
+        self._touched.pop(session, None)
         self._schedule.update(session, None)
         session.erase()
 
@@ -297,7 +299,8 @@ class WireGuard:
         """
         Take what is to be sent.
         """
-        self._sendToMoved(now)
+        if self._moved:
+            self._sendToMoved(now)
         datagrams = self._device.datagrams
         self._device.datagrams = []
         return datagrams
@@ -306,6 +309,8 @@ class WireGuard:
         """
         When L{timerFired} is to be called; L{None} when nothing waits for time.
         """
+        if self._touched:
+            self._settle()
         return 0.0 if self._moved else self._schedule.deadline()
 
     def timerFired(self, now: float) -> None:
@@ -313,6 +318,7 @@ class WireGuard:
         Do what is due.
         """
         self._sendToMoved(now)
+        self._settle()
         for session in self._schedule.due(now):
             session.timerFired(now)
             self._reschedule(session)
@@ -372,4 +378,10 @@ class WireGuard:
             self._reschedule(session)
 
     def _reschedule(self, session: Session) -> None:
-        self._schedule.update(session, session.deadline())
+        # Nobody waits for that while packets are sealed and opened.
+        self._touched[session] = None
+
+    def _settle(self) -> None:
+        while self._touched:
+            session, _ = self._touched.popitem()
+            self._schedule.update(session, session.deadline())
