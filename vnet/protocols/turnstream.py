@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport, IWriteDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ from zope.interface import implementer
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter, encodeMany
+from vnet.protocols.tlsrecords import received, sealed
 from vnet.values import Buffer, Train
 
 __all__ = [
@@ -38,7 +40,7 @@ __all__ = [
 QUEUE_FRAMES = 64
 """Messages that wait for a connection that is full, for however long."""
 
-QUEUE_BYTES = 128 * 1024
+QUEUE_BYTES = 64 * 1024
 """The same in bytes."""
 
 QUEUE_SECONDS = 0.05
@@ -49,6 +51,9 @@ QUEUE_MOST = 1024 * 1024
 
 UNSENT_BYTES = 32 * 1024
 """What the operating system may hold beside what is on its way."""
+
+#: What is read at once: a whole train and more.  As much is kept below before a connection counts as full.
+_READ_BYTES = 128 * 1024
 
 #: The first two bytes of what may be dropped beside ChannelData: Send and Data indications.
 _INDICATIONS = (b"\x00\x16", b"\x00\x17")
@@ -88,6 +93,15 @@ class _Waiting(NamedTuple):
     since: float
 
 
+def _lowest(transport: Any) -> Any:
+    """
+    The transport of TCP below those of TLS and proxies.
+    """
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
+
+
 @implementer(IPushProducer)
 class TurnStream(Protocol):
     """
@@ -121,8 +135,7 @@ class TurnStream(Protocol):
         self._queued = self._queuedFrames = 0
         self._lost = False
         self._closing = False
-        self._isTls = False
-        self._records: list[bytes] = []
+        self._isTls = self._isSecure = self._isWritable = False
         self.counters: Counter[str] = Counter()
 
     @property
@@ -152,6 +165,9 @@ class TurnStream(Protocol):
         if noDelay is not None:
             noDelay(True)
         self._isTls = ISSLTransport.providedBy(self.transport)
+        lowest = _lowest(self.transport)
+        lowest.bufferSize = _READ_BYTES
+        self._isWritable = IWriteDescriptor.providedBy(lowest)
         plain = getattr(self.transport, "socket", None)
         if plain is not None:
             # Without it the system takes megabytes, which a slow line needs minutes for.
@@ -165,7 +181,6 @@ class TurnStream(Protocol):
         """
         self._lost = True
         self._queue.clear()
-        self._records.clear()
         self._queued = self._queuedFrames = 0
         self._owner.streamLost(self, reason)
 
@@ -173,18 +188,10 @@ class TurnStream(Protocol):
         """
         See L{Protocol.dataReceived}.
         """
-        if not self._isTls:
-            self._take(data)
-            return
-        # What was read at once comes in records of 16 KiB each.
-        if not self._records:
-            self._clock.callLater(0, self._takeRecords)
-        self._records.append(data)
-
-    def _takeRecords(self) -> None:
-        records, self._records = self._records, []
-        if not self._lost:
-            self._take(b"".join(records))
+        if self._isTls:
+            self._isSecure = True
+            data += received(self._wire)
+        self._take(data)
 
     def _take(self, data: bytes) -> None:
         try:
@@ -200,7 +207,7 @@ class TurnStream(Protocol):
         """
         Send messages of STUN and ChannelData (without padding).
         """
-        if self._lost:
+        if self._lost or self._closing:
             return
         if not self._paused:
             self._write(b"".join(map(_padded, frames)))
@@ -215,7 +222,7 @@ class TurnStream(Protocol):
 
         @param datagrams: at least one, of one size, but the last one may have another.
         """
-        if self._lost:
+        if self._lost or self._closing:
             return
         data = encodeMany(channel, datagrams, stream=True)
         if self._paused:
@@ -227,9 +234,17 @@ class TurnStream(Protocol):
         """
         Write, and do not wait for the reactor to find out that there is room.
         """
-        self._wire.write(data)
-        if not self._isTls and not self._closing and IWriteDescriptor.providedBy(self._wire):
-            self._wire.doWrite()
+        wire: Any = self._wire
+        if self._isSecure:
+            try:
+                data, wire = sealed(wire, data), wire.transport
+            except SSL.Error:
+                self.abort()
+                return
+        wire.write(data)
+        if self._isWritable and wire.doWrite() is not None:
+            # It has ended: the reactor has to hear that, not we.
+            wire.startWriting()
 
     def _wait(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)
@@ -260,6 +275,7 @@ class TurnStream(Protocol):
         Drop the connection at once.
         """
         if not self._lost:
+            self._closing = True
             self._wire.abortConnection()
 
     def close(self) -> None:
@@ -282,10 +298,10 @@ class TurnStream(Protocol):
         See L{IPushProducer}: it has room.
         """
         self._paused = False
-        while self._queue and not self._paused and not self._lost:
+        while self._queue and not self._paused and not self._lost and not self._closing:
             some = self._queue.popleft()
             self._leave(some)
-            self._wire.write(some.data)
+            self._write(some.data)
 
     def stopProducing(self) -> None:
         """

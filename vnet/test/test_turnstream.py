@@ -4,16 +4,20 @@ TURN over TCP and TLS.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 
 from attrs import define, field
-from twisted.internet.interfaces import ISSLTransport
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport, IWriteDescriptor
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import directlyProvides
+from zope.interface import directlyProvides, implementer
 
 from vnet.protocols.codec.stun import BINDING, Class, Message, encode
 from vnet.protocols.codec.turn import encodeChannelData
@@ -25,6 +29,7 @@ from vnet.protocols.turnstream import (
     UNSENT_BYTES,
     TurnStream,
 )
+from vnet.test.test_tls import Authority
 from vnet.values import Train
 
 REQUEST = encode(Message(BINDING, Class.REQUEST, b"t" * 12))
@@ -52,6 +57,75 @@ class Owner:
     def streamLost(self, stream: TurnStream, reason: Failure) -> None:
         """See C{StreamOwner}."""
         self.events.append("lost")
+
+
+@implementer(IWriteDescriptor)
+class Descriptor(StringTransport):
+    """
+    What the reactor writes.
+
+    @ivar ends: whether the connection has ended.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.ends = False
+
+    def fileno(self) -> int:
+        """It has none."""
+        return -1
+
+    def logPrefix(self) -> str:
+        """It logs nothing."""
+        return ""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody says so."""
+
+    def doWrite(self) -> Failure | None:
+        """Write."""
+        self.calls.append("doWrite")
+        return Failure(ConnectionDone()) if self.ends else None
+
+    def startWriting(self) -> None:
+        """Have the reactor call C{doWrite}."""
+        self.calls.append("startWriting")
+
+
+class Records(StringTransport):
+    """
+    The transport of TLS.
+    """
+
+    def __init__(self, below: StringTransport, handle: SSL.Connection) -> None:
+        super().__init__()
+        self.transport, self._handle = below, handle
+
+    def getHandle(self) -> SSL.Connection:
+        """Its connection."""
+        return self._handle
+
+
+def memorySides() -> tuple[SSL.Connection, SSL.Connection]:
+    """
+    Two sides of a connection whose handshake is over.
+    """
+    authority = Authority()
+    key = ec.generate_private_key(ec.SECP256R1())
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate(authority.issue(key, "192.0.2.1"))
+    context.use_privatekey(key)
+    server, client = SSL.Connection(context), SSL.Connection(SSL.Context(SSL.TLS_METHOD))
+    server.set_accept_state()
+    client.set_connect_state()
+    for _ in range(3):
+        for side, other in ((client, server), (server, client)):
+            with contextlib.suppress(SSL.WantReadError):
+                side.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                other.bio_write(side.bio_read(1 << 16))
+    return client, server
 
 
 class TurnStreamTests(SynchronousTestCase):
@@ -130,20 +204,40 @@ class TurnStreamTests(SynchronousTestCase):
         self.assertEqual(self.owner.frames, [encodeChannelData(0x4003, each) for each in datagrams])
 
     def test_records(self) -> None:
-        """What TLS has cut in records is put together again."""
-        wire = StringTransport()
+        """What TLS has cut in records, and has come together, is put together again, and is written with one call."""
+        clear, sealed = memorySides()
+        data = encodeChannelData(0x4000, bytes(1000), stream=True) * 40
+        below = StringTransport()
+        wire = Records(below, sealed)
         directlyProvides(wire, ISSLTransport)
-        self.stream.makeConnection(wire)
-        sent = encodeChannelData(0x4000, bytes(1000), stream=True) * 40
-        for place in range(0, len(sent), 16_384):
-            self.stream.dataReceived(sent[place : place + 16_384])
-        self.assertEqual(self.owner.trains, [])
-        self.clock.advance(0)
+        stream = TurnStream(self.owner, self.clock)
+        stream.makeConnection(wire)
+        clear.sendall(data)
+        sealed.bio_write(clear.bio_read(1 << 17))
+        stream.dataReceived(sealed.recv(16_384))
         self.assertEqual([train.datagramCount for train in self.owner.trains], [40])
-        self.stream.dataReceived(sent[:1004])
-        self.stream.connectionLost()
-        self.clock.advance(0)
-        self.assertEqual(len(self.owner.trains), 1)
+        stream.sendTrain(0x4000, [bytes(1000)] * 40)
+        clear.bio_write(below.value())
+        self.assertEqual(b"".join(clear.recv(16_384) for _ in range(3)), data)
+        sealed.shutdown()
+        stream.sendTrain(0x4000, [bytes(1000)])
+        self.assertTrue(wire.disconnecting or wire.disconnected)
+
+    def test_written(self) -> None:
+        """
+        What is sent is written at once, without the reactor; that the connection has ended, the reactor finds out.
+        """
+        wire = Descriptor()
+        stream = TurnStream(self.owner, self.clock)
+        stream.makeConnection(wire)
+        stream.sendTrain(0x4000, [b"four"] * 3)
+        self.assertEqual(wire.calls, ["doWrite"])
+        wire.ends = True
+        stream.send([REQUEST])
+        self.assertEqual(wire.calls, ["doWrite", "doWrite", "startWriting"])
+        stream.close()
+        stream.send([REQUEST])
+        self.assertEqual(len(wire.calls), 3)
 
     def test_systemHoldsLittle(self) -> None:
         """The operating system is told to hold little that is not on its way: what waits there cannot be dropped."""

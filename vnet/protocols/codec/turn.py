@@ -188,6 +188,20 @@ def repeated(data: Buffer, place: int, stride: int, head: bytes) -> int:
     return found
 
 
+def _repeats(view: memoryview, stride: int, head: bytes) -> int:
+    """
+    The same of messages that are complete, one every C{stride} bytes, which are a multiple of 4.
+    """
+    count = len(view) // stride
+    heads = view[: count * stride].cast("I")[:: stride // 4].tobytes()
+    if heads == head * count:
+        return count
+    found = 1
+    while heads.startswith(head, found * HEADER):
+        found += 1
+    return found
+
+
 @define(eq=False)
 class Splitter:
     """
@@ -235,9 +249,7 @@ class Splitter:
                 place += padded
                 continue
             head, begin = data[place : place + HEADER], place
-            place += padded
-            while place + padded <= total and data.startswith(head, place):
-                place += padded
+            place += padded * _repeats(view[place:], padded, head)
             end = place - padded + size
             shorter = self._shorter(data, place, head)
             if shorter:
