@@ -20,6 +20,7 @@ from vnet.protocols.punch import Attempt, Puncher
 from vnet.protocols.stun import StunServer
 from vnet.test.natsim import HeapClock, Internet, Nat, NatHost
 from vnet.test.natsim.ports import Allocation, RandomPorts, Sequential
+from vnet.testing import inPairs
 from vnet.values import Address
 
 STUN = Address("198.51.100.1", 3478)
@@ -57,7 +58,7 @@ class Side:
             sockets=self.sockets,
             sendLimited=self.paths.sendLimited,
         )
-        self.paths.start(self.received)
+        self.paths.start(inPairs(self.received))
         self.puncher.setLocal(list(self.host.addresses), self.paths.port)
         self.puncher.setServers([STUN])
         self.puncher.setTraits(evolve(self.traits, host=self.nat.external), self.noise)
@@ -132,7 +133,7 @@ class Lab:
             for data, source in batch:
                 server.datagramReceived(data, source[:2])
 
-        port.start(received)
+        port.start(inPairs(received))
 
     def side(self, number: int, traits: Traits = EASY, noise: float = 0.0, **behaviour: Any) -> Side:
         """A computer behind a NAT of this behaviour."""
