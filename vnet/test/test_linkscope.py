@@ -23,9 +23,9 @@ def ports(source: int, destination: int) -> bytes:
     return source.to_bytes(2, "big") + destination.to_bytes(2, "big") + b"\0\x08\0\0"
 
 
-def withOptions(options: bytes) -> bytes:
+def withOptions(options: bytes, source: bytes = A4, destination: bytes = B4) -> bytes:
     """An IPv4 packet of UDP with options."""
-    packet = bytearray(encodeIp4(A4, B4, UDP, options + ports(1000, 2000)))
+    packet = bytearray(encodeIp4(source, destination, UDP, options + ports(1000, 2000)))
     packet[0] = 0x45 + len(options) // 4
     packet[10:12] = bytes(2)
     packet[10:12] = checksum(bytes(packet[: 20 + len(options)])).to_bytes(2, "big")
