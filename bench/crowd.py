@@ -1,11 +1,13 @@
 """
-A thousand peers in one process, for one node: each has its own keys, UDP socket, ICE agent and WireGuard machine, and logs in over
-TLS; each is a whole node but for its device and for what it is told of its network: that it and that one node are in it.  The
-mediator is in this process, too: the real one, which does not tell the crowd of each other.
+A thousand peers for one node, and their mediator.
 
-    python -m crowd HOST DIRECTORY
+    python crowd.py mediator HOST DIRECTORY
+    python crowd.py peers URL
 
-prints the mediator's URL.  Then for each line on standard input, a number, so many peers come, and C{came NUMBER} is printed.
+The mediator prints its URL.  It is the real one, but does not tell the crowd of each other.  The peers are in one process.
+Each has its own keys, UDP socket, ICE agent and WireGuard machine, and logs in over TLS: a whole node but for its device, its
+disk, and for what it is told of its network, that it and the founder are in it.  For each line on standard input, a number, so
+many peers come, and C{came NUMBER} is printed.  Both programs end when standard input does.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from vnet.client.node import Node
 from vnet.client.nodeparts import NodeParts
 from vnet.client.proxychoice import ProxyChoice
 from vnet.client.reach import resolveHost
-from vnet.client.state import StateFile
+from vnet.client.state import Remembered, StateFile
 from vnet.client.verbs import Verbs
 from vnet.errors import Unreachable
 from vnet.protocols.codec.url import MediatorUrl
@@ -80,41 +82,62 @@ class PartialMediator(Mediator):
         return {"epoch": self._steps.epoch, "networks": [told], "gone": [], "cursor": b""}
 
 
+def serve(reactor: Any, host: str, directory: Path) -> str:
+    """
+    Start the mediator.
+
+    @param host: an address of this host.
+    @param directory: for its key.
+    @return: its URL.
+    """
+    state = StateDirectory(directory)
+    state.open()
+    identity = loadIdentity(state, host)
+    store = Store(memoryEngine(), inline)
+    mediator = PartialMediator(reactor, store, Offer(parsePool("100.64.0.0/10"), (), ()))
+    store.runNow(mediator.load)
+    # All come from one host, within a minute, and to one peer.
+    everything = KeyedLimit(1e6, 1e6)
+    mediator.quotas._registrations = mediator.quotas._connects = everything
+    mediator.quotas._signals = everything
+    factory = ControlServerFactory(
+        mediator, reactor, lambda transport: (localSpkiHash(transport), exportedKey(transport))
+    )
+    own = serverOptions(identity.key, identity.certificate)
+    Listener(reactor, f"tcp:{_PORT}", factory, factory.admission, own).listen()
+    return str(MediatorUrl(host, _PORT, spkiHash(identity.certificate)))
+
+
+class ForgetfulState(StateFile):
+    """
+    What is not kept: a thousand nodes would wait for the disk all the time.
+    """
+
+    def _write(self, remembered: Remembered) -> None:
+        pass
+
+    def ensureRoom(self) -> None:
+        """
+        There is.
+        """
+
+    def save(self) -> None:
+        """
+        For nothing.
+        """
+
+
 @define(eq=False)
 class Crowd:
     """
     The peers.
 
-    @ivar host: the address of the mediator, which is that of this host.
-    @ivar directory: for the mediator's key and the peers' states.
+    @ivar url: of the mediator.
     """
 
     reactor: Any
-    host: str
-    directory: Path
-    url: str = field(default="", init=False)
+    url: str
     _nodes: list[Node] = field(factory=list, init=False)
-
-    def serve(self) -> None:
-        """
-        Start the mediator.
-        """
-        state = StateDirectory(self.directory / "mediator")
-        state.open()
-        identity = loadIdentity(state, self.host)
-        store = Store(memoryEngine(), inline)
-        mediator = PartialMediator(self.reactor, store, Offer(parsePool("100.64.0.0/10"), (), ()))
-        store.runNow(mediator.load)
-        # All come from one host, within a minute, and to one peer.
-        everything = KeyedLimit(1e6, 1e6)
-        mediator.quotas._registrations = mediator.quotas._connects = everything
-        mediator.quotas._signals = everything
-        factory = ControlServerFactory(
-            mediator, self.reactor, lambda transport: (localSpkiHash(transport), exportedKey(transport))
-        )
-        own = serverOptions(identity.key, identity.certificate)
-        Listener(self.reactor, f"tcp:{_PORT}", factory, factory.admission, own).listen()
-        self.url = str(MediatorUrl(self.host, _PORT, spkiHash(identity.certificate)))
 
     async def come(self, count: int) -> None:
         """
@@ -145,7 +168,7 @@ class Crowd:
 
     def _make(self, number: int) -> Node:
         identity = Identity(hashlib.sha256(b"%d" % number).digest())
-        state = StateFile(self.directory / f"peer-{number}.json")
+        state = ForgetfulState(Path(f"peer-{number}"))
         state.update(nick=f"peer-{number}")
         device, port = MemoryDevice(), UdpPort(self.reactor)
         device.open()
@@ -182,13 +205,15 @@ class Lines(LineOnlyReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, crowd: Crowd) -> None:
-        self._crowd = crowd
+    def __init__(self, reactor: Any, crowd: Crowd | None) -> None:
+        self._reactor, self._crowd = reactor, crowd
 
     def lineReceived(self, line: bytes) -> None:
         """
         So many are to come.
         """
+        if self._crowd is None:
+            return
 
         def failed(failure: Failure) -> None:
             print(f"failed {failure.getErrorMessage()}", flush=True)
@@ -200,7 +225,7 @@ class Lines(LineOnlyReceiver):
         """
         Nobody asks any more.
         """
-        self._crowd.reactor.stop()
+        self._reactor.stop()
 
 
 def main() -> None:
@@ -212,10 +237,13 @@ def main() -> None:
     reactor: Any = installed
     installBootClock(reactor)
     raiseFileLimit()
-    crowd = Crowd(reactor, sys.argv[1], Path(sys.argv[2]))
-    crowd.serve()
-    StandardIO(Lines(crowd))
-    reactor.callWhenRunning(print, crowd.url, flush=True)
+    crowd = None
+    if sys.argv[1] == "mediator":
+        url = serve(reactor, sys.argv[2], Path(sys.argv[3]))
+        reactor.callWhenRunning(print, url, flush=True)
+    else:
+        crowd = Crowd(reactor, sys.argv[2])
+    StandardIO(Lines(reactor, crowd))
     reactor.run()
 
 

@@ -82,6 +82,7 @@ class Measurement:
     cluster: Cluster
     progress: Console
     _crowd: subprocess.Popen[str] = attrs.field(init=False)
+    _mediator: subprocess.Popen[str] = attrs.field(init=False)
     _node: Node = attrs.field(init=False)
 
     def start(self) -> None:
@@ -90,32 +91,37 @@ class Measurement:
         """
         lab = self.cluster.lab
         far, near = lab.addHost("crowd", ipv6=False), lab.addHost("node", ipv6=False)
-        program = [sys.executable, str(Path(__file__).resolve().with_name("crowd.py"))]
-        directory = lab.directory / "crowd-state"
-        directory.mkdir()
-        self._crowd = far.popen(
-            [*program, far.address, str(directory)],
+        self._mediator = self._spawn(far, "mediator", far.address, str(lab.directory / "mediator"))
+        url = self._line(self._mediator)
+        self._crowd = self._spawn(far, "peers", url)
+        self._node = self.cluster.addNode("idle-node", "--no-port-mapping", where=near)
+        self._node.login(url)
+        self._node.create(NETWORK)
+
+    def _spawn(self, host: Host, *arguments: str) -> subprocess.Popen[str]:
+        program = str(Path(__file__).resolve().with_name("crowd.py"))
+        return host.popen(
+            [sys.executable, program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=(lab.directory / "crowd.log").open("w"),
+            stderr=self._log.open("a"),
             cwd=ROOT,
         )
-        self._node = self.cluster.addNode("idle-node", "--no-port-mapping", where=near)
-        self._node.login(self._line())
-        self._node.create(NETWORK)
+
+    @property
+    def _log(self) -> Path:
+        return self.cluster.lab.directory / "crowd.log"
 
     def stop(self) -> None:
         """
-        End the crowd.
+        End the crowd and its mediator.
         """
-        stop(self._crowd)
+        stop(self._crowd, self._mediator)
 
-    def _line(self) -> str:
-        line = self._crowd.stdout.readline().strip() if self._crowd.stdout else ""
+    def _line(self, process: subprocess.Popen[str]) -> str:
+        line = process.stdout.readline().strip() if process.stdout else ""
         if not line or line.startswith("failed"):
-            raise LabError(
-                f"the crowd: {line}\n" + (self.cluster.lab.directory / "crowd.log").read_text()[-2000:]
-            )
+            raise LabError(f"the crowd: {line}\n{self._log.read_text()[-2000:]}")
         return line
 
     @property
@@ -133,7 +139,7 @@ class Measurement:
         if self._crowd.stdin and more:
             self._crowd.stdin.write(f"{more}\n")
             self._crowd.stdin.flush()
-            self._line()
+            self._line(self._crowd)
         self._waitFor(peers)
         arrival = (cpuSeconds(self.pid) - before) / max(more, 1)
         time.sleep(_SETTLING if seconds >= _SETTLING else seconds)
