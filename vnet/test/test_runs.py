@@ -181,7 +181,7 @@ class RunsTests(SynchronousTestCase):
             self.assertEqual(cutUp(frame, False), counted(run))
         return runs
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(received())
     def test_any(self, sent: list[bytes]) -> None:
         """
@@ -198,7 +198,7 @@ class RunsTests(SynchronousTestCase):
         """
         self.check(sent)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(packets(1200, isPlain=True), st.integers(20, 700))
     def test_whole(self, packet: Packet, segment: int) -> None:
         """

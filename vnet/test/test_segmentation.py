@@ -58,7 +58,7 @@ class SplitTests(SynchronousTestCase):
     L{split}.
     """
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=250, deadline=None)
     @given(packets(), _SEGMENTS, st.booleans(), st.booleans())
     def test_reference(self, packet: Packet, segment: int, finishes: bool, ecn: bool) -> None:
         """
@@ -127,7 +127,7 @@ class SplitTests(SynchronousTestCase):
                 self.assertEqual(bytes(first[place : place + 2]), wanted)
 
     @given(st.data())
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=150, deadline=None)
     def test_damaged(self, data: st.DataObject) -> None:
         """
         Whatever is in the buffer, there are segments, or L{DecodeError}.
