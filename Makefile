@@ -14,7 +14,7 @@ BULKFLAGS ?=
 MATRIXFLAGS ?=
 BENCHFLAGS ?=
 
-.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-idle bench-profile performance bench-members bench-relay natmatrix soak bulk fuzz docs clean
+.PHONY: help run demo lab test units check check-ruff check-format check-mypy check-news check-docs bench bench-idle bench-profile performance bench-members bench-relay bench-relayed natmatrix soak bulk fuzz docs clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1 - /p' Makefile
@@ -70,6 +70,9 @@ performance: ready-bench-profile ## all of that, into docs/performance.md; half 
 
 bench-members: ready-bench-members ## what a network of 2,000 costs one of its members
 	@$(BIN)/python bench/members.py $(BENCHFLAGS)
+
+bench-relayed: ready-bench ## the tunnel through a relay, over UDP, TCP and TLS, beside the direct one
+	@$(BIN)/python bench/relayed.py
 
 bench-relay: ready-bench-relay ## the relay's throughput, latency and memory beside coturn
 	@$(BIN)/python bench/relay.py

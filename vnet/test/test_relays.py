@@ -5,14 +5,20 @@ Which relays a node uses, over what, and for how long.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.dataplane.paths import Paths
+from vnet.client.relayleg import Leg
 from vnet.client.relays import Relays
-from vnet.protocols.codec.turn import ALLOCATE, REFRESH
+from vnet.protocols.codec.turn import ALLOCATE, REFRESH, encodeChannelData
+from vnet.protocols.codec.turnuri import RelayUri
+from vnet.protocols.machine.allocation import RelayCredentials
 from vnet.protocols.machine.candidates import checkable
 from vnet.test.memoryrelay import MemoryRelay, RelayWorld
 from vnet.testing import MemoryNetwork, inPairs
@@ -309,7 +315,21 @@ class DataTests(RelaysCase):
         peer.send([(b"back", relayed)])
         self.wait(1)
         self.assertEqual(self.heard[-1], (b"back", Address("198.51.100.9", 9, name)))
+        self.exchangeTrains(name, got)
         self.assertEqual(relay.script.dropped, 0)
+
+    def exchangeTrains(self, name: str, got: list[tuple[bytes, Address]]) -> None:
+        """Trains, to a peer whose channel is there, and to one whose channel is not there yet."""
+        relayed = self.told[-1][name][0]
+        other = self.internet.port("198.51.100.10", port=9)
+        other.open()
+        other.start(inPairs(got.extend))
+        for host in ("198.51.100.9", "198.51.100.10"):
+            got.clear()
+            to = Address(host, 9, name)
+            self.paths.sendTrains([Train.of(b"aaabbbc", 3, to), Train.single(b"d", to)])
+            self.wait(1)
+            self.assertEqual(got, [(each, relayed) for each in (b"aaa", b"bbb", b"c", b"d")])
 
     def test_udp(self) -> None:
         """Data goes through an allocation over UDP, both ways."""
@@ -322,6 +342,31 @@ class DataTests(RelaysCase):
     def test_tls(self) -> None:
         """The same over TLS."""
         self.exchange("tls")
+
+
+class LegTests(SynchronousTestCase):
+    """
+    One way to one relay.
+    """
+
+    @given(st.integers(1, 9000), st.integers(1, 64), st.integers(0, 8999))
+    def test_limits(self, segment: int, count: int, last: int) -> None:
+        """A train that is longer with its headers is two where one would exceed what a packet or a call takes."""
+        count = min(count, 65_000 // segment)
+        data = random.Random(1).randbytes(segment * (count - 1)) + bytes(min(last + 1, segment))
+        server, uri = Address("203.0.113.1", 3478), RelayUri("203.0.113.1", 3478, "udp")
+        owner: Any = None
+        leg = Leg("r1", uri, RelayCredentials("1:x", "secret"), Clock(), bytes, owner, lambda batch: None)
+        leg.server = server
+        trains = leg._wrapped(0x4000, Train.of(data, segment, server))
+        self.assertLessEqual(len(trains), 2)
+        for train in trains:
+            self.assertLessEqual(train.datagramCount, 64)
+            self.assertLessEqual(len(train.data), 65_000)
+            self.assertEqual((train.address, train.start, train.end), (server, 0, train.stride))
+        messages = [message for train in trains for message in train.datagrams()]
+        cut = list(Train.of(data, segment, server).datagrams())
+        self.assertEqual(messages, [encodeChannelData(0x4000, each) for each in cut])
 
 
 class KeepTests(RelaysCase):
