@@ -117,7 +117,7 @@ def transfer(client: Node, server: Node, address: str, total: int = TOTAL) -> tu
     return int(segment), int(got)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 class PathMtuTests(SynchronousTestCase):
     """
     Two nodes, one of them behind a router whose link is narrow.
