@@ -27,7 +27,7 @@ from vnet.directreads import IDirectReader
 from vnet.protocols.trainreader import JOINED_SLOTS, TrainReader
 from vnet.values import Address, Train
 
-__all__ = ["IDLE", "MAXIMUM_LANES", "MUCH", "WINDOW", "Crowd", "Lanes", "sharedReader"]
+__all__ = ["IDLE", "MAXIMUM_LANES", "MUCH", "ROOM", "ROOM_JOINED", "WINDOW", "Crowd", "Lanes", "sharedReader"]
 
 MAXIMUM_LANES = 16
 
@@ -36,6 +36,13 @@ MUCH, WINDOW = 512 << 10, 0.1
 
 IDLE = 5.0
 """Seconds, at least, that a lane stays without anything in it."""
+
+ROOM, ROOM_JOINED = 2 << 20, 1 << 20
+"""
+Bytes of the queue of a lane.  The kernel takes twice as many, but counts all the memory that a datagram takes.  What waits
+there delays whatever else the same peer sends: the second, where the kernel joins datagrams, is 30 trains, which are some
+milliseconds.
+"""
 
 _MAXIMUM_SOURCES = 256
 _LAST_READS = 16
@@ -154,14 +161,14 @@ class Lanes:
     The lanes of one port.
 
     @ivar _reactor: has the time, and reads.
-    @ivar _open: makes the socket for a source; L{None}: this one gets none.
+    @ivar _open: makes the socket for a source, with a queue of so many bytes; L{None}: this one gets none.
     @ivar _received: gets what comes.
     """
 
     _log = Logger()
 
     _reactor: Any
-    _open: Callable[[Address], socket.socket | None]
+    _open: Callable[[Address, int], socket.socket | None]
     _received: Callable[[Sequence[Train]], None]
     _crowd: Crowd = field(factory=Crowd, init=False)
     _lanes: dict[Address, _Lane] = field(factory=dict, init=False)
@@ -189,7 +196,8 @@ class Lanes:
         if source is None or source in self._lanes or len(self._lanes) >= MAXIMUM_LANES:
             return
         try:
-            opened = self._open(source)
+            isJoined = sharedReader().most == JOINED_SLOTS
+            opened = self._open(source, ROOM_JOINED if isJoined else ROOM)
         except OSError as error:
             self._log.debug("no lane for {source}: {error}", source=source, error=error)
             return

@@ -257,10 +257,10 @@ class UdpPort:
             full += overflown(self._socket)
         return self.counters + Counter(receiveQueueFull=full)
 
-    def _openLane(self, source: Address) -> socket.socket | None:
+    def _openLane(self, source: Address, room: int) -> socket.socket | None:
         # What somebody sends whom we do not know gets no place of its own.
         destination = self._destinations.get(source)
-        return None if self._socket is None or destination is None else twin(self._socket, destination)
+        return None if self._socket is None or destination is None else twin(self._socket, destination, room)
 
     def _arrived(self, trains: Sequence[Train]) -> None:
         if self._received is not None:

@@ -88,21 +88,26 @@ def _enlarge(opened: socket.socket) -> None:
     """
     Make the buffers large: beyond the system's limit where that is permitted.
     """
-    for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
-        except OSError:
-            with suppress(OSError):
-                opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER)
+    _setRoom(opened, _SO_RCVBUFFORCE, socket.SO_RCVBUF, BUFFER)
+    _setRoom(opened, _SO_SNDBUFFORCE, socket.SO_SNDBUF, BUFFER)
 
 
-def twin(of: socket.socket, source: Any) -> socket.socket:
+def _setRoom(opened: socket.socket, forced: int, plain: int, room: int) -> None:
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, forced, room)
+    except OSError:
+        with suppress(OSError):
+            opened.setsockopt(socket.SOL_SOCKET, plain, room)
+
+
+def twin(of: socket.socket, source: Any, room: int = BUFFER) -> socket.socket:
     """
     Make a socket on the same port that gets what comes from one source, so that it has a queue of its own.
 
     Between the two calls that this takes the new socket may get what comes from others, too.
 
     @param source: as in C{connect}.
+    @param room: bytes of its queue, of the memory that datagrams take.
     @raise OSError: the system does not.
     """
     opened = _unbound(of.family)
@@ -110,6 +115,7 @@ def twin(of: socket.socket, source: Any) -> socket.socket:
     try:
         for each in both:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _setRoom(opened, _SO_RCVBUFFORCE, socket.SO_RCVBUF, room)
         opened.bind(of.getsockname())
         opened.connect(source)
     except OSError:
