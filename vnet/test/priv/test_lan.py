@@ -273,10 +273,22 @@ class LanTests(SynchronousTestCase):
         self.assertEqual((frames["ann"], frames["eve"], frames["fay"]), ([], [], []))
         self.assertIn(b"a game here!", toAll[0])
         self.assertNotIn(b"a game here!", pcap.read_bytes())
-        read = ["tshark", "-r", str(pcap), "-Y", "wg.type == 4", "-T", "fields", "-e", "wg.counter"]
-        self.assertGreaterEqual(
-            len(subprocess.run(read, capture_output=True, text=True, check=True).stdout.split()), 8
-        )
+        port = f"udp.port=={bob.ask('status')['udpPort']},wg"
+        read = [
+            "tshark",
+            "-r",
+            str(pcap),
+            "-d",
+            port,
+            "-Y",
+            "wg.type == 4",
+            "-T",
+            "fields",
+            "-e",
+            "wg.counter",
+        ]
+        seen = subprocess.run(read, capture_output=True, text=True, check=True).stdout.split()
+        self.assertGreaterEqual(len(seen), 8)
 
     def _storm(self) -> None:
         before = [_resident(node) for node in self.nodes]
