@@ -22,6 +22,7 @@ from typing import Any
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.stdio import StandardIO
+from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
@@ -57,8 +58,8 @@ __all__ = ["NETWORK", "Crowd", "PartialMediator", "main"]
 
 NETWORK = "idle"
 _PORT = 7443
-#: How many log in at the same time, and how often each tries.
-_AT_ONCE, _ATTEMPTS = 4, 10
+#: How many log in at the same time, how often each tries, and seconds between two attempts.
+_AT_ONCE, _ATTEMPTS, _PAUSE = 4, 10, 3.0
 
 
 class PartialMediator(Mediator):
@@ -165,6 +166,7 @@ class Crowd:
                 # On a busy machine the mediator, which is as busy as all of the crowd, may take too long to answer.
                 if attempt + 1 == _ATTEMPTS:
                     raise
+                await deferLater(self.reactor, _PAUSE)
 
     def _make(self, number: int) -> Node:
         identity = Identity(hashlib.sha256(b"%d" % number).digest())
