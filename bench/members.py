@@ -45,6 +45,7 @@ class Figures:
     @ivar before: MiB of the node before it joined; C{joined}, C{after} and C{most}: when it was in step, at the end, and at most.
     @ivar processor: seconds of processor time that the node took for all.
     @ivar paths: members to whom it had a path after a while without traffic.
+    @ivar stayed: members that were online all the same at the end: fewer than all means that the machine was too busy for them.
     @ivar first: milliseconds to the answer of the first packet to each member to whom there was no path; L{None}: none came.
     """
 
@@ -57,6 +58,7 @@ class Figures:
     most: float
     processor: float
     paths: int
+    stayed: int
     first: tuple[float | None, ...]
 
     @property
@@ -66,6 +68,7 @@ class Figures:
         goals = {
             f"synchronised within {SYNCHRONISED:.0f} s": self.synchronised <= SYNCHRONISED,
             f"below {MEMORY:.0f} MiB": self.most < MEMORY,
+            "all members online at the end (is the machine busy?)": self.stayed == self.members,
             "every first packet answered": len(answered) == len(self.first),
             f"within {FIRST:.0f} s": max(answered, default=0.0) <= FIRST * 1000,
         }
@@ -82,6 +85,7 @@ class Figures:
             f"{self.most:.1f} at most",
             f"processor time            {self.processor:.1f} s",
             f"paths without traffic     {self.paths}",
+            f"online at the end         {self.stayed:,}",
             f"first packets             {len(answered)} of {len(self.first)} answered: {times}",
         ]
 
@@ -118,6 +122,7 @@ def measure(members: int, cold: int) -> Figures:
             _memory(node, "VmHWM"),
             _processor(node) - spent,
             paths,
+            sum(each["state"] == "online" for each in _listed(node)),
             first,
         )
         # In this order, that nobody hears of everybody's end.
