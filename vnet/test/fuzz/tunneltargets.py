@@ -165,6 +165,7 @@ def _makeInner() -> Callable[[bytes], None]:
     pair.machines[0]._device.mtu = 0  # so that it does not pad: a hostile peer need not
     sources = {INNER[0], bytes.fromhex("fd" + "00" * 14 + "01")}
     own = {INNER[1], bytes.fromhex("fd" + "00" * 14 + "02")}
+    broadcasts = {b"\xff" * 4, bytes((100, 127, 255, 255))}
 
     def check(data: bytes) -> None:
         plane.clear()
@@ -176,12 +177,16 @@ def _makeInner() -> Callable[[bytes], None]:
         require(not plane.port.sent and not plane.told, "a packet of a peer has no answer of ours")
         for frame in map(decodeEthernet, device.take()):
             version, total, source, destination = _glance(frame.payload)
-            require(frame.destination == device.mac, "a frame is for this computer")
+            isGroup = destination in broadcasts or destination[0] in (
+                (0xFF,) if version == 6 else range(224, 240)
+            )
+            require(isGroup == bool(frame.destination[0] & 1), "a frame to a group has the address of one")
+            require(isGroup or frame.destination == device.mac, "a frame is for this computer")
             require(frame.source == b"\x02\x76" + INNER[0], "a frame comes from the member")
             require(frame.etherType == (IPV4 if version == 4 else IPV6), "a frame has the right type")
             require(total == len(frame.payload), "a packet is handed on without its padding")
             require(source in sources, "a packet has a source that the peer may use")
-            require(destination in own, "a packet is for this computer")
+            require(isGroup or destination in own, "a packet is for this computer, or a group")
             if version == 6:
                 with accepting("what cannot be read is not handed on"):
                     require(not isNeighbourDiscovery(frame.payload), "no neighbour discovery comes in")
