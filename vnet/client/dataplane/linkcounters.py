@@ -40,7 +40,8 @@ def parseCounters(text: str, name: str) -> LinkCounters:
         numbers = rest.split()
         if colon and found.strip() == name and len(numbers) >= _COLUMNS:
             values = [int(each) if each.isdigit() else 0 for each in numbers]
-            return LinkCounters(*values[0:2], values[3], *values[8:10], values[11])
+            received, sent = values[:4], values[8:12]
+            return LinkCounters(received[0], received[1], received[3], sent[0], sent[1], sent[3])
     return LinkCounters()
 
 

@@ -48,6 +48,7 @@ COMMANDS = (
     ("set-nick", "me"),
     ("go-online", "n"),
     ("go-offline", "n"),
+    ("firewall",),
 )
 WATCH = ("watch",)  # which never ends by itself
 # The source tree and the interpreter may be closed to other users: all is imported before the user changes.
