@@ -188,7 +188,7 @@ class Options(OneLineOptions):
             "group-rate",
             None,
             MEMBER_RATE,
-            "Packets a second to groups (broadcast, multicast) that are taken of each member.",
+            "Packets a second to groups (broadcast, multicast) that are sent, and that are taken of each member.",
             _groupRate,
         ],
         ["port", None, 0, "UDP port, for a router that forwards it here; 0 lets the system choose.", _port],

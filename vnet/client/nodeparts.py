@@ -46,7 +46,7 @@ class NodeParts:
     @ivar names: what names of members take; L{None}: there are none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
     @ivar etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
-    @ivar groupRate: packets a second to groups that are taken of one member.
+    @ivar groupRate: packets a second to groups that are sent, and that are taken of one member.
     @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar wallClock: seconds since 1970, for people to read.

@@ -107,7 +107,7 @@ class Forwarder:
     @ivar _wanted: gets the tunnel key of a member for whom the operating system has packets while there is no
         endpoint or no peer in the machine: at most once a second for each.  It may add the peer.
     @ivar _grouped: gets each frame that the operating system sends to a group.
-    @ivar _groupRate: frames a second to groups that are taken of one member.
+    @ivar _groupRate: frames a second to groups that are sent, and that are taken of one member.
     @ivar _etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """

@@ -29,10 +29,9 @@ from vnet.protocols.machine.ratelimit import KeyedLimit
 __all__ = ["MEMBER_RATE", "Groups"]
 
 MEMBER_RATE = 100
-"""Frames a second to groups that are taken of one member."""
+"""Frames a second to groups that are taken of one member; and as many are sent, since others take no more."""
 
 _BURSTS = 2
-_SEND_RATE, _SEND_BURST = 500, 200
 #: To so many members; to more of them fewer a second.
 _SEND_MEMBERS = 64
 _EVERYBODY = b"\xff" * 4
@@ -60,10 +59,11 @@ class Groups:
     _live: dict[bytes, None] = field(factory=dict, init=False)
     _broadcasts: frozenset[bytes] = field(default=frozenset((_EVERYBODY,)), init=False)
     _waiting: list[bytes] = field(factory=list, init=False)
-    _sent: KeyedLimit = field(factory=lambda: KeyedLimit(_SEND_RATE, _SEND_BURST, 1), init=False)
+    _sent: KeyedLimit = field(init=False)
     _received: KeyedLimit = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._sent = KeyedLimit(self._rate, self._rate * _BURSTS, 1)
         self._received = KeyedLimit(self._rate, self._rate * _BURSTS)
 
     def setBlock(self, pool: str) -> None:
