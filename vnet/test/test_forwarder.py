@@ -59,6 +59,10 @@ class ScriptedMachine:
     events: deque[WireGuardEvent] = field(factory=deque)
     due: float | None = None
     fired: list[float] = field(factory=list)
+    muted: dict[bytes, float] = field(factory=dict)
+
+    def mute(self, publicKey: bytes, until: float) -> None:
+        self.muted[publicKey] = until
 
     def peerFor(self, destination: bytes) -> bytes | None:
         return self.peers.get(destination)

@@ -153,6 +153,14 @@ class GroupTests(Scripted):
         self.assertEqual(self.device.take()[0][6:12], memberMac(CAROL4))
         self.assertEqual(len(self.fromBob(encodeIp4(B4, A4, UDP, DATA))), 1)
 
+    def test_muted(self) -> None:
+        """A member that sends thousands more than that is not listened to for a second."""
+        packet = encodeIp4(B4, EVERYBODY, UDP, DATA)
+        self.fromBob(*[packet] * 2200)
+        self.assertEqual(self.machine.muted, {})
+        self.fromBob(packet)
+        self.assertEqual(self.machine.muted, {BOB: self.clock.seconds() + 1})
+
     def test_notReceived(self) -> None:
         """Of what concerns the link nothing comes in, to a group or to us, each counted."""
         for four in (A4, EVERYBODY, MDNS):

@@ -66,6 +66,11 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
         What is known of a peer; C{KeyError} when there is none.
         """
 
+    def mute(self, publicKey: bytes, until: float) -> None:
+        """
+        Open nothing that a peer sends until then; C{KeyError} when there is none.
+        """
+
     def send(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> None:
         """
         Send inner packets to a peer; C{KeyError} when there is none.
@@ -143,7 +148,13 @@ class Forwarder:
         self._driver = Driver(self._wireguard, self._clock, self._port.send, self._event)
         self._echoes = Echoes(self._clock, self._sendEcho)
         self._groups = Groups(
-            self._neighbours, self._clock, self._clamp, self._send, self.counters, self._groupRate
+            self._neighbours,
+            self._clock,
+            self._clamp,
+            self._send,
+            self._wireguard.mute,
+            self.counters,
+            self._groupRate,
         )
         self._etherIp = EtherIp(
             self._device,

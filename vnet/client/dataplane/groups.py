@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network
 
 from attrs import define, field
@@ -32,6 +33,8 @@ MEMBER_RATE = 100
 """Frames a second to groups that are taken of one member; and as many are sent, since others take no more."""
 
 _BURSTS = 2
+#: Of what is dropped of one member, and for how many seconds it is not listened to when that is more.
+_EXCESS_RATE, _EXCESS_BURST, _SILENCE = 1000, 2000, 1.0
 #: To so many members; to more of them fewer a second.
 _SEND_MEMBERS = 64
 _EVERYBODY = b"\xff" * 4
@@ -48,12 +51,14 @@ class Groups:
         C{groupOther}: that are from another address than ours, or to no group that is sent to; C{groupReceived}: of members,
         taken; C{stormDropped}: of members, dropped by the bound; and those of L{vnet.protocols.codec.linkscope}.
     @ivar _seal: sends packets to a member; C{KeyError} when there is none.
+    @ivar _mute: has nothing be opened that a member sends until then; C{KeyError} when there is none.
     """
 
     _neighbours: Neighbours
     _clock: IReactorTime
     _clamp: Clamp | None
     _seal: Callable[[bytes, Sequence[bytes]], None]
+    _mute: Callable[[bytes, float], None]
     counters: Counter[str]
     _rate: int = MEMBER_RATE
     _live: dict[bytes, None] = field(factory=dict, init=False)
@@ -61,6 +66,7 @@ class Groups:
     _waiting: list[bytes] = field(factory=list, init=False)
     _sent: KeyedLimit = field(init=False)
     _received: KeyedLimit = field(init=False)
+    _excess: KeyedLimit = field(factory=lambda: KeyedLimit(_EXCESS_RATE, _EXCESS_BURST), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._sent = KeyedLimit(self._rate, self._rate * _BURSTS, 1)
@@ -191,8 +197,13 @@ class Groups:
         """
         Whether so many frames of a member to a group may come in.
         """
-        allowed = self._received.allow(member.publicKey, self._clock.seconds(), count)
+        now = self._clock.seconds()
+        allowed = self._received.allow(member.publicKey, now, count)
         self.counters["groupReceived" if allowed else "stormDropped"] += count
+        if not allowed and not self._excess.allow(member.publicKey, now, count):
+            # No node does so by itself.  To open all of it would be the storm's success.
+            with suppress(KeyError):
+                self._mute(member.publicKey, now + _SILENCE)
         return allowed
 
 

@@ -56,6 +56,10 @@ class Opener:
         if keypair is None:
             self._device.counters["noSession"] += 1
             return first + 1
+        if keypair.session.mutedUntil > now:
+            count = len(readCounters(view, stride, head)) if len(view) >= stride + OVERHEAD else 1
+            self._device.counters["muted"] += count
+            return first + count
         if len(view) < stride + OVERHEAD:
             self._openOne(keypair, counter, view[HEADER_SIZE : end - start], source, now)
             return first + 1

@@ -52,6 +52,7 @@ class Session:
     @ivar publicKey: the peer's static key.
     @ivar handshake: the handshakes with the peer.
     @ivar endpoint: where the peer is.
+    @ivar mutedUntil: until when transport messages from the peer are dropped before they are opened.
     @ivar roaming: whether L{endpoint} follows the source of what comes from the peer (whitepaper section 2.1).
     @ivar allowedIps: the prefixes that were given to the peer, as they were written.
     """
@@ -65,6 +66,7 @@ class Session:
         self.handshake = Handshake(device, self, publicKey)
         self.endpoint: Address | None = None
         self.roaming = True
+        self.mutedUntil = 0.0
         self.allowedIps: tuple[str, ...] = ()
         self._keypairs = Keypairs(device.indices.release)
         self._timers = Timers()

@@ -173,6 +173,12 @@ class WireGuard:
             session.endpoint = addr
             self._moved[session] = None
 
+    def mute(self, publicKey: bytes, until: float) -> None:
+        """
+        Drop what a peer sends until then, before it is opened; handshakes go on.
+        """
+        self._peers[publicKey].mutedUntil = until
+
     def removePeer(self, publicKey: bytes) -> None:
         """
         Forget a peer and erase all its keys.
