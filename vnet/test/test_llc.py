@@ -107,6 +107,8 @@ class ListTests(SynchronousTestCase):
             "0x5dc",
             "0x10000",
             "0x 8",
+            "0xxyz",
+            "0x0x1",
             "none,ipx",
             "0x81_37",
         ):

@@ -12,6 +12,7 @@ Each has a number here: the EtherType, also in SNAP; the SAP of LLC, which is be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from vnet.errors import DecodeError
@@ -28,6 +29,8 @@ _SNAP = b"\xaa\xaa\x03"
 _ETHERNET, _APPLE = b"\0\0\0", b"\x08\0\x07"
 _APPLETALK = 0x809B
 _INDIVIDUAL = 0xFE
+
+_NUMBER = re.compile("0x[0-9a-fA-F]{1,4}")
 
 _NAMES = {
     "ipx": frozenset((0x8137, 0x8138, 0xE0, RAW)),
@@ -94,8 +97,7 @@ def _each(words: Iterable[str]) -> Iterable[int]:
         if word in _NAMES:
             yield from _NAMES[word]
             continue
-        digits = word.removeprefix("0x")
-        number = int(digits, 16) if digits != word and digits.isascii() and digits.isalnum() else -1
+        number = int(word, 16) if _NUMBER.fullmatch(word) else -1
         if not (0 <= number < 0x100 or _FIRST_TYPE <= number <= RAW):
             raise DecodeError(
                 f"{word!r} is no protocol: use ipx, appletalk, netbeui, or a number such as 0x8137"

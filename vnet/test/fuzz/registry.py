@@ -11,6 +11,7 @@ from vnet.test.fuzz import (
     clienttargets,
     codectargets,
     controltargets,
+    lantargets,
     nametargets,
     nattargets,
     proxytargets,
@@ -40,6 +41,7 @@ TARGETS: Mapping[str, Target] = {
         nattargets,
         nametargets,
         segmenttargets,
+        lantargets,
     )
     for target in module.TARGETS
 }
