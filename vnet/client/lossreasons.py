@@ -53,6 +53,7 @@ PARTS: Mapping[str, Mapping[str, str | None]] = {
         "wrongSource": "tunnelWrongSource",
         "queueFull": "tunnelQueueFull",
         "backlog": "tunnelBacklog",
+        "muted": "tunnelMuted",
         "badInitiation": "tunnelBadHandshake",
         "badResponse": "tunnelBadHandshake",
         "badMac1": "tunnelBadHandshake",
