@@ -33,7 +33,16 @@ SOURCES = {
     "forward": (
         *(
             f"client/dataplane/{each}.py"
-            for each in ("forwarder", "delivery", "neighbours", "groups", "etherip", "clamp", "echo")
+            for each in (
+                "forwarder",
+                "dispatch",
+                "delivery",
+                "neighbours",
+                "groups",
+                "etherip",
+                "clamp",
+                "echo",
+            )
         ),
         "protocols/codec/linkscope.py",
     ),
