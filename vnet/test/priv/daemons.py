@@ -118,7 +118,15 @@ class Daemon:
         """
         self.state.mkdir(mode=0o700, exist_ok=True)
         twistd = str(Path(sys.executable).with_name("twistd"))
-        argv = [*self.prefix, twistd, "-n", "--pidfile=", self.command, f"--state={self.state}", *self.options]
+        argv = [
+            *self.prefix,
+            twistd,
+            "-n",
+            "--pidfile=",
+            self.command,
+            f"--state={self.state}",
+            *self.options,
+        ]
         with self.log.open("a") as log:
             self.process = self.host.popen(
                 argv,
