@@ -10,6 +10,7 @@ L{measureAllocations}.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -22,7 +23,6 @@ from contextlib import contextmanager
 
 import attrs
 from batches import Arrivals, Datagram, Departures, sleepExactly
-from pyroute2 import netns
 from spent import cpuSeconds, p99, residentBytes
 from turnclients import LoadError, TurnClient, allocate, bindChannels, openSocket, release
 
@@ -35,6 +35,8 @@ LARGE, SMALL = 1400, 100
 MANY = 50
 """Clients that send small datagrams."""
 
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
 #: Datagrams of a train: what fits in one IP packet.
 _TRAIN = 46
 _HEADER = 4
@@ -112,6 +114,12 @@ class Flowed:
     waited: float
 
 
+def _setns(descriptor: int) -> None:
+    # Python has it from 3.12 on.
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 @contextmanager
 def inside(namespace: str) -> Iterator[None]:
     """
@@ -119,10 +127,11 @@ def inside(namespace: str) -> Iterator[None]:
     """
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        netns.setns(namespace, flags=0)
+        with open(f"/run/netns/{namespace}") as other:
+            _setns(other.fileno())
         yield
     finally:
-        netns.setns(home)
+        _setns(home)
         os.close(home)
 
 

@@ -77,14 +77,16 @@ def endPing(process: subprocess.Popen[str]) -> tuple[int, int]:
     """
     Interrupt a running C{ping}.
 
-    @return: how many requests it sent, and how many were answered.
+    @return: how many requests it sent, and how many were answered; without the last one, if its answer was under way.
     """
     process.send_signal(2)
     out = process.communicate(timeout=10)[0]
     found = re.search(r"(\d+) packets transmitted, (\d+) received", out)
     if found is None:
         raise AssertionError(f"ping said: {out}")
-    return int(found[1]), int(found[2])
+    sent, answered = int(found[1]), int(found[2])
+    isLastOpen = f"icmp_seq={sent} " not in out
+    return sent - isLastOpen, answered
 
 
 def startPing(host: Host, address: str, interval: float = 0.2) -> subprocess.Popen[str]:
