@@ -201,8 +201,12 @@ class PathMtuTests(SynchronousTestCase):
             self.shrink(1400)
             self.expect(1328)
             self.whole(1328)
-            told = pingWhole(self.alice, self.bob.address, 1400)
-            self.assertRegex(told, "mtu ?= ?1328")
+            # Before the search has ended nobody is told.
+            waitUntil(
+                lambda: re.search("mtu ?= ?1328", pingWhole(self.alice, self.bob.address, 1400)) is not None,
+                15,
+                "ping is told the path's MTU",
+            )
             self.change(1280)
             self.expect(1280)
             self.whole(1280, 1216)
