@@ -166,12 +166,12 @@ class OffloadTests(SynchronousTestCase):
         """wireguard-go gets finished checksums, of TCP, and of UDP in trains and alone; and we take what it sends."""
         for options in ("", "tun"):
             mine, theirs = PrivateKey.generate(), PrivateKey.generate()
-            # Its control socket is where all namespaces see it.
-            host, name = self.bob, f"wg{os.getpid()}"
+            # Its control socket is where all namespaces see it; a name that is used again meets the dead one's.
+            host, name = self.bob, f"wg{os.getpid()}{options}"
             self.processes.append(
                 host.popen(["wireguard-go", "-f", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
-            host.run(["sh", "-c", f"for i in $(seq 400); do wg show {name} && exit; sleep 0.05; done"])
+            host.run(["sh", "-c", f"for i in $(seq 400); do wg show {name} && exit; sleep 0.05; done; exit 1"])
             encoded = [base64.b64encode(bytes(key)).decode() for key in (theirs, mine.public_key)]
             peer = f"peer {encoded[1]} allowed-ips 100.64.0.1/32,fd76:1:2::1/128 endpoint {self.alice.address}:{PORT}"
             configure = f"echo {encoded[0]} | wg set {name} private-key /dev/stdin listen-port {PORT} {peer}"
