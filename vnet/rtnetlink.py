@@ -35,12 +35,13 @@ _U32 = Struct("=I")
 _IS_ERROR, _IS_DONE = 2, 3
 _SET_LINK, _GET_LINK = 19, 18
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
-_GET_ROUTE = 26
+_NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _REQUEST, _ACK, _DUMP, _CREATE, _INTERRUPTED = 0x1, 0x4, 0x300, 0x600, 0x10
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_GSO_MAX_SIZE = 1, 3, 4, 13, 41
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
-_RTA_DST, _RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 9, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 7, 9, 15
+_TABLE_MAIN, _SCOPE_ALL, _SCOPE_LINK, _SCOPE_NOWHERE, _UNICAST = 254, 0, 253, 255, 1
 _TYPE = 0x3FFF
 _IFF_UP = 1
 
@@ -84,6 +85,8 @@ class Route:
 
     @ivar destination: an IP literal; empty where the kernel names none, as in a default route.
     @ivar hops: the indices of the interfaces that it leads to.
+    @ivar origin: who has made it (C{RTPROT_*}).
+    @ivar gateway: an IP literal; empty where the destination is on the link.
     """
 
     destination: str
@@ -91,6 +94,8 @@ class Route:
     table: int
     kind: int
     hops: tuple[int, ...]
+    origin: int = 0
+    gateway: str = ""
 
 
 class RouteSocket:
@@ -147,7 +152,9 @@ class RouteSocket:
         for fields, values in self._dump(_GET_ROUTE, _ROUTE, family):
             destination = str(ip_address(values[_RTA_DST])) if _RTA_DST in values else ""
             table = _number(values[_RTA_TABLE]) if _RTA_TABLE in values else fields[4]
-            found.append(Route(destination, fields[1], table, fields[7], tuple(_hops(values))))
+            gateway = str(ip_address(values[_RTA_GATEWAY])) if _RTA_GATEWAY in values else ""
+            hops = tuple(_hops(values))
+            found.append(Route(destination, fields[1], table, fields[7], hops, fields[5], gateway))
         return found
 
     def setLink(
@@ -197,6 +204,50 @@ class RouteSocket:
         family = socket.AF_INET if own.version == 4 else socket.AF_INET6
         structure = _ADDRESS.pack(family, prefixLength, 0, 0, index)
         self._tell(kind, flags, structure, {_IFA_LOCAL: own.packed, _IFA_ADDRESS: own.packed, **values})
+
+    def addRoute(
+        self,
+        index: int,
+        destination: str,
+        prefixLength: int,
+        *,
+        origin: int,
+        gateway: str = "",
+        source: str = "",
+    ) -> None:
+        """
+        Make a route that leads to an interface; one to the same prefix that is there already is left, and this fails.
+
+        @param origin: who makes it (C{RTPROT_*}).
+        @param source: our address in what this computer sends there.
+        """
+        values = {
+            _RTA_GATEWAY: ip_address(gateway).packed if gateway else b"",
+            _RTA_PREFSRC: ip_address(source).packed if source else b"",
+        }
+        scope = _SCOPE_ALL if gateway or ":" in destination else _SCOPE_LINK
+        self._tellRoute(_NEW_ROUTE, _CREATE, index, destination, prefixLength, (origin, scope), values)
+
+    def deleteRoute(self, index: int, destination: str, prefixLength: int, *, origin: int) -> None:
+        """
+        Remove a route that leads to an interface.
+        """
+        self._tellRoute(_DELETE_ROUTE, 0, index, destination, prefixLength, (origin, _SCOPE_NOWHERE), {})
+
+    def _tellRoute(
+        self,
+        kind: int,
+        flags: int,
+        index: int,
+        destination: str,
+        prefixLength: int,
+        made: tuple[int, int],
+        values: Attributes,
+    ) -> None:
+        target = ip_address(destination)
+        family = socket.AF_INET if target.version == 4 else socket.AF_INET6
+        structure = _ROUTE.pack(family, prefixLength, 0, 0, _TABLE_MAIN, *made, _UNICAST, 0)
+        self._tell(kind, flags, structure, {_RTA_DST: target.packed, _RTA_OIF: _bytes(index), **values})
 
     def _tell(self, kind: int, flags: int, structure: bytes, values: Attributes) -> None:
         self._send(kind, _REQUEST | _ACK | flags, structure + b"".join(map(_attribute, values.items())))

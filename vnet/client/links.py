@@ -14,7 +14,7 @@ import attrs
 from vnet.interfaceaddresses import InterfaceAddress, interfaceAddresses
 from vnet.rtnetlink import RouteSocket
 
-__all__ = ["Overlap", "hasLeft", "overlappingRoute", "reachable"]
+__all__ = ["Overlap", "connectedNetworks", "hasLeft", "overlappingRoute", "reachable"]
 
 _UNICAST, _TABLE_LOCAL = 1, 255
 #: Halves of everything are how some tunnels replace the default route.
@@ -110,13 +110,23 @@ def overlappingRoute(prefix: str, excluding: Collection[str] = ()) -> Overlap | 
     @raise OSError: the system does not tell.
     """
     block = ip_network(prefix)
-    for each in interfaceAddresses():
-        if each.interface not in excluding and _overlaps(block, ip_network(each.prefix)):
-            return Overlap(each.prefix, each.interface)
-    for found in _routes(block.version):
-        if found.interface not in excluding and _overlaps(block, ip_network(found.prefix)):
-            return found
-    return None
+    return next(
+        (each for each in connectedNetworks(excluding) if _overlaps(block, ip_network(each.prefix))), None
+    )
+
+
+def connectedNetworks(excluding: Collection[str] = ()) -> list[Overlap]:
+    """
+    The networks of this computer's addresses, and those that it has routes to; default routes, and the two halves of everything
+    that stand for one, are none.
+
+    @param excluding: names of interfaces that do not count.
+    @raise OSError: the system does not tell.
+    """
+    found = [Overlap(each.prefix, each.interface) for each in interfaceAddresses()]
+    for version in (4, 6):
+        found += _routes(version)
+    return [each for each in found if each.interface not in excluding]
 
 
 def _overlaps(one: _Network, other: _Network) -> bool:
