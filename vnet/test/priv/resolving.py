@@ -9,18 +9,19 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import attrs
 
 from vnet.test.netlab import Host, LabError
 from vnet.test.netlab._space import ROOT
-from vnet.test.priv.daemons import waitUntil
+from vnet.test.priv.daemons import environment, waitUntil
 
 __all__ = ["PROGRAMS", "Resolving"]
 
 PROGRAMS = ROOT / ".programs"
-_COPIED = ("passwd", "group", "hosts", "ld.so.cache", "alternatives")
+_COPIED = ("passwd", "group", "hosts", "ld.so.cache", "alternatives", "chromium.d", "fonts")
 _BUS = """<busconfig>
 <type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy>
@@ -34,6 +35,11 @@ use-ipv6=no
 publish-hinfo=no
 publish-workstation=no
 """
+# It does what a user's does, but has no screen, runs as root, and asks its maker for nothing.
+_BROWSER = (
+    "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --dump-dom"
+).split()
 _ENTER = 'mount --bind "$0/run" /run && mount --bind "$0/etc" /etc && exec "$@"'
 
 
@@ -110,7 +116,7 @@ class Resolving:
         """
         Run a program to its end, however it ends.
         """
-        env = {**os.environ, **self.variables}
+        env = {**environment(self.directory), **self.variables}
         return self.host.run([*self.prefix, *command], check=False, timeout=timeout, env=env)
 
     def said(self, *command: str) -> str:
@@ -119,6 +125,16 @@ class Resolving:
         """
         done = self.run(*command)
         return done.stdout.strip() if done.returncode == 0 else ""
+
+    def browse(self, url: str) -> tuple[str, str]:
+        """
+        Open a page in a browser that has never run before.
+
+        @return: the page as it is after its scripts have run, and what the browser writes on standard error.
+        """
+        with TemporaryDirectory(dir=self.directory) as profile:
+            done = self.run(*_BROWSER, f"--user-data-dir={profile}", url, timeout=60)
+        return done.stdout, done.stderr
 
     def begin(self, log: str, *command: str) -> subprocess.Popen[str]:
         """
@@ -129,7 +145,7 @@ class Resolving:
                 [*self.prefix, *command],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.variables},
+                env={**environment(self.directory), **self.variables},
             )
 
     def startResolved(self) -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.test.netlab import Host
+from vnet.test.netlab import Host, stop
 from vnet.test.netlab._space import ROOT
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 from vnet.test.priv.daemons import environment
@@ -42,6 +42,10 @@ print(json.dumps({
     "page": urllib.request.urlopen(page, timeout=5).status,
 }))
 """
+# What a browser shows of it, it has fetched and run.
+_PAGE = """<!DOCTYPE html><title>A page</title><p></p>
+<script>document.querySelector("p").textContent = "This is " + location.host</script>
+"""
 _RUNS = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -67,7 +71,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.commands("dig", "getent", "unshare", "dbus-daemon")
+@pytest.mark.commands("dig", "getent", "unshare", "dbus-daemon", "chromium")
 class NameTests(SynchronousTestCase):
     """
     Ann's host has systemd-resolved, Bob's has Avahi; both are members of C{home}.
@@ -176,11 +180,10 @@ class NameTests(SynchronousTestCase):
         for address in (bob, bob6):
             self.assertEqual(place.said("getent", "hosts", address).split()[1:], ["bob.vnet"])
         self.assertEqual(place.said("getent", "hosts", self.addresses["ann"]).split()[1:], ["ann.vnet"])
-        page = self.avahi.begin("web.log", sys.executable, "-m", "http.server", "8000", "--bind", bob)
-        waitUntil(lambda: "8000" in self.bob.host.run(["ss", "-Hltn"]).stdout, 10, "Bob has a page")
+        page = self.serve(self.avahi, bob)
         url = "http://bob.home.vnet:8000/"
         found = json.loads(place.said(sys.executable, "-c", _LOOKUPS, "bob.home.vnet", bob, url))
-        page.terminate()
+        stop(page)
         expected = {"addresses": sorted([bob, bob6]), "name": "bob.vnet", "page": 200}
         self.assertEqual(found, expected)
         for name in ("eve.vnet", "eve.home.vnet", "home.vnet", "other.example"):
@@ -191,6 +194,49 @@ class NameTests(SynchronousTestCase):
         self.assertNotIn("arpa", asked)
         (network,) = self.ann.ask("list")["networks"]
         self.assertEqual([member["name"] for member in network["members"]], ["bob.home.vnet"])
+
+    def serve(self, place: Resolving, address: str) -> subprocess.Popen[str]:
+        """
+        Have a page on port 8000 of a node.
+        """
+        directory = place.directory / "page"
+        directory.mkdir(exist_ok=True)
+        (directory / "index.html").write_text(_PAGE)
+        argv = ["-m", "http.server", "8000", "--bind", address, "--directory", str(directory)]
+        server = place.begin("web.log", sys.executable, *argv)
+        self.addCleanup(stop, server)
+        waitUntil(lambda: "8000" in place.host.run(["ss", "-Hltn"]).stdout, 20, f"{address} has a page")
+        return server
+
+    def test_browser(self) -> None:
+        """
+        Chromium shows Bob's page by each of his names with systemd-resolved, and Ann's by C{ann.local} with Avahi; after
+        the end of Ann's node it does not find Bob.
+        """
+        self.serve(self.avahi, self.addresses["bob"])
+        self.serve(self.resolved, self.addresses["ann"])
+        before = len(self.asked())
+        for place, name in (
+            (self.resolved, "bob.home.vnet"),
+            (self.resolved, "bob.vnet"),
+            (self.avahi, "ann.local"),
+        ):
+            shown, said = place.browse(f"http://{name}:8000/")
+            self.assertIn(f"<p>This is {name}:8000</p>", shown, said)
+        self.assertNotIn("vnet", self.asked()[before:])
+        self.ann.stop()
+        self.addCleanup(self.again)
+        shown, said = self.resolved.browse("http://bob.home.vnet:8000/")
+        self.assertNotIn("This is", shown)
+        self.assertIn("ERR_NAME_NOT_RESOLVED", said)
+
+    def again(self) -> None:
+        """
+        Start Ann's node again.
+        """
+        self.ann.start()
+        self.ann.waitPath(self.bob)
+        waitUntil(lambda: self.ann.ask("status")["names"]["by"] == "resolved", 10, "systemd-resolved is told")
 
     def test_elsewhere(self) -> None:
         """
