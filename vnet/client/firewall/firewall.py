@@ -2,7 +2,7 @@
 """
 The firewall of the virtual interface: keeps the table of L{vnet.client.firewall.ruleset} in step with policies and members.
 
-Where all networks are open there is no table, and C{nft} is not needed.
+Where all networks are open, and no LAN is shared, there is no table, and C{nft} is not needed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from vnet.client.firewall.forwarded import Forwarded
 from vnet.client.firewall.nft import Nft, NftError
 from vnet.client.firewall.policy import OPEN, Policy
 from vnet.client.firewall.ruleset import OTHER, Ruled, change, install, remove
@@ -64,11 +65,12 @@ class _Table:
     """
     The table as it is in the kernel.
 
-    @ivar policies: of the networks, in the order of their numbers.
+    @ivar policies: of the networks, in the order of their numbers; none where all are open.
     @ivar members: by key, those that are in any set.
     """
 
     policies: dict[bytes, Policy]
+    forwarded: Forwarded | None = None
     members: dict[bytes, _Place] = field(factory=dict)
     _numbers: dict[bytes, int] = field(init=False)
 
@@ -117,6 +119,7 @@ class Firewall:
     _dropped: Counter[bytes] = field(factory=Counter, init=False)
     _touched: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
+    _forwarded: Forwarded | None = field(default=None, init=False)
 
     def prepare(self) -> None:
         """
@@ -153,7 +156,7 @@ class Firewall:
         """
         Members came, went or moved between networks; L{None}: any of them, or the networks themselves.
         """
-        if self._nft is None or (self._table is None and not self._isNeeded(self._population.policies())):
+        if self._nft is None or (self._table is None and not self._isNeeded(self._enforced())):
             return
         if self._table is not None:
             self._dirty.update(self._everybody(self._table) if keys is None else keys)
@@ -204,9 +207,23 @@ class Firewall:
 
         @raise NftError: they do not; those from before do.
         """
-        if self._isNeeded(self._population.policies()):
+        if self._isNeeded(self._enforced()):
             self._required()
         await self._settle()
+
+    async def forward(self, forwarded: Forwarded | None) -> None:
+        """
+        Have this forwarded to and from LANs, and nothing else; fires when that holds.
+
+        @raise NftError: it does not; what was forwarded before is.
+        """
+        before, self._forwarded = self._forwarded, forwarded
+        try:
+            await self.apply()
+        except NftError:
+            self._forwarded = before
+            self._schedule(AGAIN)
+            raise
 
     def _required(self) -> Nft:
         if self._nft is None:
@@ -228,18 +245,28 @@ class Firewall:
             self._lock.release()
 
     async def _step(self, nft: Nft) -> None:
-        policies = self._population.policies()
+        table, policies = self._table, self._enforced()
         if not self._isNeeded(policies):
             await self._removeTable(nft)
         elif (
-            self._table is None or self._anew or list(policies.items()) != list(self._table.policies.items())
+            table is None
+            or self._anew
+            or table.forwarded != self._forwarded
+            or list(policies.items()) != list(table.policies.items())
         ):
             await self._install(nft, policies)
         else:
-            await self._change(nft, self._table)
+            await self._change(nft, table)
+
+    def _enforced(self) -> dict[bytes, Policy]:
+        """
+        The policies; none where all are open.
+        """
+        policies = self._population.policies()
+        return policies if any(policy != OPEN for policy in policies.values()) else {}
 
     def _isNeeded(self, policies: Mapping[bytes, Policy]) -> bool:
-        return any(policy != OPEN for policy in policies.values())
+        return bool(policies) or self._forwarded is not None
 
     async def _removeTable(self, nft: Nft) -> None:
         if self._touched:
@@ -250,7 +277,7 @@ class Firewall:
 
     async def _install(self, nft: Nft, policies: dict[bytes, Policy]) -> None:
         await self._keepCounts(nft)
-        table = _Table(policies)
+        table = _Table(policies, self._forwarded)
         # What changes from here on comes in the next transaction.
         self._dirty.clear()
         table.put({key: table.place(self._population, key) for key in self._population.members()})
@@ -259,7 +286,7 @@ class Firewall:
             place.addTo(sets)
         ruled = [Ruled(policy, sets.get(number, ())) for number, policy in enumerate(policies.values())]
         self._touched = True
-        await nft.run(install(self._interface, ruled))
+        await nft.run(install(self._interface, ruled, table.forwarded))
         self._table, self._anew = table, False
 
     async def _change(self, nft: Nft, table: _Table) -> None:

@@ -11,6 +11,8 @@ The firewall as scripts of C{nft} (nftables): one table of our own, for packets 
         chain refused           counts and drops
         chain input, forward    the hooks: what comes in by vnet0 goes to virtual
 
+and what L{vnet.client.firewall.forwarded} adds.  Where there are no networks nothing is refused.
+
 Networks are numbers there: no text of others gets into a script.  Each script is one transaction: it is carried out as a
 whole, or not at all.
 """
@@ -23,6 +25,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from attrs import frozen
 
+from vnet.client.firewall.forwarded import Forwarded, forwardRules, inputRules
 from vnet.client.firewall.policy import PROTOCOLS, Policy
 from vnet.protocols.codec.ethernet import OWN_MAC
 
@@ -77,20 +80,24 @@ def remove(interface: str) -> str:
     return f"add table inet {table}\ndelete table inet {table}\n"
 
 
-def install(interface: str, networks: Sequence[Ruled]) -> str:
+def install(interface: str, networks: Sequence[Ruled], forwarded: Forwarded | None = None) -> str:
     """
-    @param networks: numbered from 0.
+    @param networks: numbered from 0; none: whoever is in the overlay may begin anything.
+    @param forwarded: what is forwarded to and from LANs.
     @return: the script that puts the table in the place of an older one.
     """
     lines = [f"table inet {tableName(interface)} {{"]
     for number, network in enumerate(networks):
         lines += _network(number, network)
-    lines += ["counter other { }", *_refused(len(networks)), *_virtual(len(networks))]
+    if networks:
+        lines += ["counter other { }", *_refused(len(networks)), *_virtual(len(networks))]
+    if forwarded is not None:
+        lines += forwardRules(interface, forwarded)
     for hook in _HOOKS:
-        lines.append(
-            f"chain {hook} {{ type filter hook {hook} priority filter; policy accept; "
-            f'iifname "{interface}" goto virtual; }}'
-        )
+        first = [] if forwarded is None else ["jump lan"] if hook == "forward" else inputRules(interface)
+        rules = [*first, *([f'iifname "{interface}" goto virtual'] if networks else [])]
+        body = "".join(f"{rule}; " for rule in rules)
+        lines.append(f"chain {hook} {{ type filter hook {hook} priority filter; policy accept; {body}}}")
     lines.append("}")
     elements = ((number, network.addresses) for number, network in enumerate(networks))
     return "\n".join([remove(interface) + lines[0], *lines[1:], *_elements("add", interface, elements), ""])
