@@ -6,15 +6,17 @@ The node's view of its networks: kept in step with the mediator by versions and 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from vnet.errors import Refused
+from vnet.errors import DecodeError, Refused
 from vnet.protocols import control
 from vnet.protocols.codec.names import displayable
+from vnet.protocols.codec.prefix import sharablePrefix
 
-__all__ = ["Member", "Network", "NetworkView", "synchronise"]
+__all__ = ["Lan", "Member", "Network", "NetworkView", "synchronise"]
 
 MAXIMUM_NETWORKS = 256
 MAXIMUM_MEMBERS = 65_536
@@ -23,6 +25,19 @@ _LONGEST_ADDRESS = 45
 _CELLS = 2 * control.MAXIMUM_NAME
 _KEY = 32
 _STATES = frozenset({"online", "offline", "lost"})
+
+
+@frozen
+class Lan:
+    """
+    A LAN that a member offers in a network.
+
+    @ivar prefix: as L{vnet.protocols.codec.prefix} writes it.
+    @ivar accepted: whether the network's owner has accepted it, as the mediator says.
+    """
+
+    prefix: str
+    accepted: bool
 
 
 @frozen
@@ -52,6 +67,7 @@ class Network:
     @ivar protected: whether it has a password.
     @ivar online: whether this node is online in it.
     @ivar members: by key; this node is one of them.
+    @ivar lans: what members offer, by key; nothing for those that offer none.
     """
 
     network: bytes
@@ -61,6 +77,18 @@ class Network:
     online: bool
     version: int
     members: dict[bytes, Member] = field(factory=dict)
+    lans: dict[bytes, tuple[Lan, ...]] = field(factory=dict)
+
+    def setLans(self, key: bytes, raw: Sequence[dict[str, Any]]) -> None:
+        """
+        Take what a member offers, as far as it can be true.
+        """
+        self.lans.pop(key, None)
+        if raw:
+            room = control.MAXIMUM_NETWORK_OFFERS - sum(map(len, self.lans.values()))
+            lans = _lans(raw[: control.MAXIMUM_OFFERS])[:room]
+            if lans:
+                self.lans[key] = lans
 
 
 def _member(raw: dict[str, Any]) -> Member | None:
@@ -72,6 +100,15 @@ def _member(raw: dict[str, Any]) -> Member | None:
     nick = _harmless(raw["nick"], control.MAXIMUM_NICK)
     address, address6 = raw["address"][:_LONGEST_ADDRESS], raw["address6"][:_LONGEST_ADDRESS]
     return Member(raw["key"], address, address6, nick, raw["state"])
+
+
+def _lans(raw: Iterable[dict[str, Any]]) -> tuple[Lan, ...]:
+    found: dict[str, Lan] = {}
+    for each in raw:
+        with suppress(DecodeError):
+            prefix = str(sharablePrefix(each["prefix"]))
+            found[prefix] = Lan(prefix, each["accepted"])
+    return tuple(found.values())
 
 
 def _harmless(text: str, limit: int) -> str:
@@ -139,11 +176,16 @@ class NetworkView:
             member = _member(raw)
             if member is None:
                 room += network.members.pop(raw["key"], None) is not None
-            elif member.key in network.members:
+                network.lans.pop(raw["key"], None)
+                continue
+            if member.key in network.members:
                 network.members[member.key] = member
             elif room > 0:
                 network.members[member.key] = member
                 room -= 1
+            else:
+                continue
+            network.setLans(member.key, raw.get("lans") or ())
 
     def clear(self) -> None:
         """

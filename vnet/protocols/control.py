@@ -19,10 +19,13 @@ __all__ = [
     "ACCEPTED_VERSION",
     "EXPORTER_LABEL",
     "MAXIMUM_NAME",
+    "MAXIMUM_NETWORK_OFFERS",
     "MAXIMUM_NICK",
+    "MAXIMUM_OFFERS",
     "MAXIMUM_SIGNAL",
     "PAGE",
     "PING_INTERVAL",
+    "AcceptLan",
     "Busy",
     "Connect",
     "CreateNetwork",
@@ -36,6 +39,7 @@ __all__ = [
     "MemberChanged",
     "NetworkGone",
     "NotPeers",
+    "OfferLan",
     "PeerAbsent",
     "Ping",
     "Relays",
@@ -63,11 +67,17 @@ MAXIMUM_NAME = 64
 MAXIMUM_NICK = 64
 """Characters of a nickname."""
 
+MAXIMUM_OFFERS = 8
+"""Prefixes that a member offers in one network."""
+
+MAXIMUM_NETWORK_OFFERS = 64
+"""Prefixes that are offered in one network."""
+
 MAXIMUM_SIGNAL = 4096
 """Bytes of one sealed signal."""
 
 PAGE = 100
-"""Members in one page of a synchronisation."""
+"""Entries in one page of a synchronisation."""
 
 PING_INTERVAL = 10.0
 """Seconds between two L{Ping} of a client that is logged in; the mediator takes a client silent for three of them for lost."""
@@ -140,17 +150,27 @@ class _Time(amp.Integer):
         return value
 
 
+_LAN: Sequence[tuple[bytes, amp.Argument]] = [
+    (b"prefix", amp.Unicode()),
+    (b"accepted", amp.Boolean()),
+]
+"""
+A LAN that a member offers: its prefix, as L{vnet.protocols.codec.prefix} has it, and whether the network's owner has accepted it.
+"""
+
+
 _MEMBER: Sequence[tuple[bytes, amp.Argument]] = [
     (b"key", amp.String()),
     (b"address", amp.Unicode()),
     (b"address6", amp.Unicode()),
     (b"nick", amp.Unicode()),
     (b"state", amp.Unicode()),
+    (b"lans", amp.AmpList(list(_LAN), optional=True)),
 ]
 """
 One member: its Ed25519 public key (32 bytes), its addresses, its nickname (hostile text), and its state,
 C{"online"}, C{"offline"} (logged out, or went offline in this network), C{"lost"} (the control connection broke) or
-C{"gone"} (no member any more; of such a one only the key is told).
+C{"gone"} (no member any more; of such a one only the key is told); and the LANs that it offers in this network, if any.
 """
 
 
@@ -286,8 +306,8 @@ class Synchronise(amp.Command):
     @ivar held: one entry for each network that the node knows; networks that it does not name are sent whole.
     @ivar cursor: empty in the first request; afterwards what the previous answer gave.
 
-    The answer holds at most L{PAGE} entries, members and networks counted together, so that it fits in one AMP
-    value.  C{whole} says that the members of that network start from nothing (drop those you had); otherwise they
+    The answer holds at most L{PAGE} entries, members, networks and offered LANs counted together, so that it fits in one
+    AMP value.  C{whole} says that the members of that network start from nothing (drop those you had); otherwise they
     are a delta.  C{network} entries may repeat over pages (C{whole} only in the first). C{gone} lists networks that
     the node held and is no member of.  A non-empty C{cursor} asks for the next page. After the last page the node
     is subscribed: L{MemberChanged} carries each later change.
@@ -322,6 +342,32 @@ class Synchronise(amp.Command):
         (b"gone", amp.ListOf(amp.String())),
         (b"cursor", amp.String()),
     ]
+    errors = _ERRORS
+
+
+class OfferLan(amp.Command):
+    """
+    Client to mediator: offer the other members of a network the way to a LAN behind this node, or (C{offered} false) no more.
+    What the network's owner offers is accepted at once.
+    """
+
+    arguments = [(b"network", amp.String()), (b"prefix", amp.Unicode()), (b"offered", amp.Boolean())]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
+    errors = _ERRORS
+
+
+class AcceptLan(amp.Command):
+    """
+    Client to mediator: the network's owner accepts what a member offers, or (C{accepted} false) no more.
+    """
+
+    arguments = [
+        (b"network", amp.String()),
+        (b"member", amp.String()),
+        (b"prefix", amp.Unicode()),
+        (b"accepted", amp.Boolean()),
+    ]
+    response: ClassVar[list[tuple[bytes, amp.Argument]]] = []
     errors = _ERRORS
 
 

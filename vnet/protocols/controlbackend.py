@@ -57,6 +57,14 @@ class ControlBackend(Protocol):
     def setPresence(self, session: ControlServer, network: bytes, online: bool) -> Answer:
         """See L{control.SetPresence}."""
 
+    def offerLan(self, session: ControlServer, network: bytes, prefix: str, offered: bool) -> Answer:
+        """See L{control.OfferLan}."""
+
+    def acceptLan(
+        self, session: ControlServer, network: bytes, member: bytes, prefix: str, accepted: bool
+    ) -> Answer:
+        """See L{control.AcceptLan}."""
+
     def synchronise(
         self, session: ControlServer, epoch: bytes, held: list[dict[str, Any]], cursor: bytes
     ) -> Answer:

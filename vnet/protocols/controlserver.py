@@ -46,6 +46,8 @@ _COMMANDS: dict[bytes, tuple[type[amp.Command], str]] = {
         (control.LeaveNetwork, "leaveNetwork"),
         (control.SetNick, "setNick"),
         (control.SetPresence, "setPresence"),
+        (control.OfferLan, "offerLan"),
+        (control.AcceptLan, "acceptLan"),
         (control.Synchronise, "synchronise"),
         (control.Connect, "connect"),
         (control.ForwardSignal, "forwardSignal"),

@@ -5,12 +5,15 @@ What nodes send, checked, with refusals that the control protocol declares.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vnet.errors import DecodeError
 from vnet.protocols import control
 from vnet.protocols.codec.names import validateName, validateNick
+from vnet.protocols.codec.prefix import Prefix, sharablePrefix
 from vnet.server.networks import PROOF
 
-__all__ = ["checkedName", "checkedNick", "checkedProof"]
+__all__ = ["checkedName", "checkedNick", "checkedPrefix", "checkedProof"]
 
 
 def checkedName(name: str) -> str:
@@ -31,6 +34,17 @@ def checkedNick(nick: str) -> str:
     """
     try:
         return validateNick(nick)
+    except DecodeError as error:
+        raise control.Denied(str(error)) from None
+
+
+def checkedPrefix(text: str, overlay: Iterable[Prefix]) -> Prefix:
+    """
+    @return: a prefix that a member may share.
+    @raise control.Denied: it cannot be one.
+    """
+    try:
+        return sharablePrefix(text, overlay)
     except DecodeError as error:
         raise control.Denied(str(error)) from None
 

@@ -20,11 +20,12 @@ from twisted.logger import Logger
 
 from vnet.errors import ConfigurationError
 from vnet.protocols import control
+from vnet.protocols.codec.prefix import Prefix
 from vnet.protocols.controlserver import ControlServer
 from vnet.protocols.machine.candidates import checkable
-from vnet.server import accounts, networks
+from vnet.server import accounts, lans, networks
 from vnet.server.addresses import Pool, network6Of
-from vnet.server.checks import checkedName, checkedNick, checkedProof
+from vnet.server.checks import checkedName, checkedNick, checkedPrefix, checkedProof
 from vnet.server.portprobe import probePort
 from vnet.server.presence import Presence
 from vnet.server.quotas import Quotas
@@ -286,6 +287,37 @@ class Mediator:
         await self._store.run(networks.setOnline, network, session.key, online)
         self._steps.tell(self.presence.setOnline(network, session.key, online))
         return {}
+
+    # The LANs that members share.
+
+    async def offerLan(
+        self, session: ControlServer, network: bytes, prefix: str, offered: bool
+    ) -> dict[str, Any]:
+        """
+        Offer a prefix, or no more.
+        """
+        self.quotas.change(session.key)
+        checked = checkedPrefix(prefix, self._blocks if offered else ())
+        work = lans.offer if offered else lans.withdraw
+        accepted = await self._store.run(work, network, session.key, checked)
+        self._steps.tell(self.presence.setLan(network, session.key, str(checked), accepted))
+        return {}
+
+    async def acceptLan(
+        self, session: ControlServer, network: bytes, member: bytes, prefix: str, accepted: bool
+    ) -> dict[str, Any]:
+        """
+        Accept what a member offers, or no more.
+        """
+        self.quotas.change(session.key)
+        checked = checkedPrefix(prefix, self._blocks if accepted else ())
+        await self._store.run(lans.accept, network, session.key, member, checked, accepted)
+        self._steps.tell(self.presence.setLan(network, member, str(checked), accepted))
+        return {}
+
+    @property
+    def _blocks(self) -> tuple[Prefix, ...]:
+        return self._offer.pool.network, network6Of(self._realm.prefix6)
 
     # Synchronisation.
 

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from vnet.protocols import control
 from vnet.protocols.machine.ratelimit import KeyedWindow
-from vnet.server.store.tables import members, networks, nodes
+from vnet.server.store.tables import lans, members, networks, nodes
 
 __all__ = [
     "MAXIMUM_NETWORKS",
@@ -50,6 +50,7 @@ class StoredNetwork:
     A network as the database has it.
 
     @ivar members: key and whether it is online there, the longest member first.
+    @ivar lans: key, prefix and whether it is accepted, the oldest offer first.
     """
 
     identifier: bytes
@@ -57,6 +58,7 @@ class StoredNetwork:
     owner: bytes
     protected: bool
     members: tuple[tuple[bytes, bool], ...]
+    lans: tuple[tuple[bytes, str, bool], ...] = ()
 
 
 @frozen
@@ -214,13 +216,22 @@ def allNetworks(connection: Connection) -> list[StoredNetwork]:
     """
     keys: dict[int, bytes] = {row.id: row.key for row in connection.execute(select(nodes.c.id, nodes.c.key))}
     byNetwork: dict[bytes, list[tuple[bytes, bool]]] = {}
+    offers: dict[bytes, list[tuple[bytes, str, bool]]] = {}
     for row in connection.execute(select(members).order_by(members.c.id)):
         byNetwork.setdefault(row.network, []).append((keys[row.node], row.online))
+    offered = select(members.c.network, members.c.node, lans.c.prefix, lans.c.accepted)
+    for row in connection.execute(offered.select_from(lans.join(members)).order_by(lans.c.id)):
+        offers.setdefault(row.network, []).append((keys[row.node], row.prefix, row.accepted))
 
     def stored() -> Iterator[StoredNetwork]:
         for row in connection.execute(select(networks)):
             yield StoredNetwork(
-                row.id, row.name, keys[row.owner], row.verifier is not None, tuple(byNetwork.get(row.id, ()))
+                row.id,
+                row.name,
+                keys[row.owner],
+                row.verifier is not None,
+                tuple(byNetwork.get(row.id, ())),
+                tuple(offers.get(row.id, ())),
             )
 
     return list(stored())

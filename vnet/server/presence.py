@@ -58,6 +58,7 @@ class Network:
     @ivar members: by key, the longest first: whether the member is online in this network, if it is online
         at all.
     @ivar listeners: the keys of the members who get its changes.
+    @ivar lans: by key of the member: the prefixes that it offers, and whether they are accepted.
     @ivar ring: which member the latest versions changed.
     """
 
@@ -67,6 +68,7 @@ class Network:
     protected: bool
     members: dict[bytes, bool] = field(factory=dict, repr=False)
     listeners: set[bytes] = field(factory=set, repr=False)
+    lans: dict[bytes, dict[str, bool]] = field(factory=dict, repr=False)
     version: int = 1
     ring: deque[bytes] = field(factory=lambda: deque(maxlen=RING), repr=False)
 
@@ -116,6 +118,8 @@ class Presence:
             for key, online in stored.members:
                 network.members[key] = online
                 self.nodes[key].networks[network.identifier] = network
+            for key, prefix, accepted in stored.lans:
+                network.lans.setdefault(key, {})[prefix] = accepted
 
     def _add(self, account: Account, state: str) -> Node:
         node = Node(account.key, account.address, account.address6, account.nick, state)
@@ -216,6 +220,7 @@ class Presence:
         network = self.networks[identifier]
         network.members.pop(key, None)
         network.listeners.discard(key)
+        network.lans.pop(key, None)
         self.nodes[key].networks.pop(identifier, None)
         if owner is None:
             del self.networks[identifier]
@@ -232,6 +237,19 @@ class Presence:
         network = self.networks[identifier]
         if network.members[key] != online:
             network.members[key] = online
+            yield self._changed(network, key)
+
+    def setLan(self, identifier: bytes, key: bytes, prefix: str, accepted: bool | None) -> Iterator[Change]:
+        """
+        What a member offers is accepted, or not; L{None}: it offers it no more.
+        """
+        network = self.networks[identifier]
+        offered = network.lans.setdefault(key, {})
+        if offered.get(prefix) != accepted:
+            if accepted is None:
+                del offered[prefix]
+            else:
+                offered[prefix] = accepted
             yield self._changed(network, key)
 
     def listen(self, key: bytes, identifier: bytes) -> None:
@@ -260,13 +278,14 @@ class Presence:
         if online is None:
             return {"key": key, "address": "", "address6": "", "nick": "", "state": "gone"}
         node = self.nodes[key]
-        state = node.state if online else "offline"
+        lans = network.lans.get(key)
         return {
             "key": key,
             "address": node.address,
             "address6": node.address6,
             "nick": node.nick,
-            "state": state,
+            "state": node.state if online else "offline",
+            "lans": [{"prefix": prefix, "accepted": each} for prefix, each in lans.items()] if lans else None,
         }
 
 
@@ -298,7 +317,7 @@ class Synchronisation:
                 self.told[network.identifier] = network.version
                 continue
             for entry in self._entries(network):
-                size = 1 + len(entry["members"])
+                size = 1 + sum(map(_size, entry["members"]))
                 if size > room:
                     yield {"epoch": self._epoch, "networks": entries, "gone": gone}
                     entries, gone, room = [], [], control.PAGE
@@ -317,9 +336,7 @@ class Synchronisation:
         self.told[network.identifier] = version = network.version
         if not keys and version == held:
             return
-        # A network and as many of its members as a whole page takes.
-        step = control.PAGE - 1
-        for start in range(0, max(len(keys), 1), step):
+        for number, members in enumerate(self._parts(network, keys)):
             yield {
                 "network": network.identifier,
                 "name": network.name,
@@ -327,6 +344,26 @@ class Synchronisation:
                 "protected": network.protected,
                 "online": network.members.get(self._key, False),
                 "version": version,
-                "whole": whole and start == 0,
-                "members": [self._presence.member(network, key) for key in keys[start : start + step]],
+                "whole": whole and number == 0,
+                "members": members,
             }
+
+    def _parts(self, network: Network, keys: list[bytes]) -> Iterator[list[dict[str, Any]]]:
+        """
+        @return: as many members at a time as a whole page takes beside their network; at least one part.
+        """
+        part: list[dict[str, Any]] = []
+        room = control.PAGE - 1
+        for key in keys:
+            member = self._presence.member(network, key)
+            size = _size(member)
+            if size > room:
+                yield part
+                part, room = [], control.PAGE - 1
+            part.append(member)
+            room -= size
+        yield part
+
+
+def _size(member: dict[str, Any]) -> int:
+    return 1 + len(member.get("lans") or ())

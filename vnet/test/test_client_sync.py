@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.sync import MAXIMUM_MEMBERS, MAXIMUM_NETWORKS, NetworkView, synchronise
+from vnet.client.sync import MAXIMUM_MEMBERS, MAXIMUM_NETWORKS, Lan, NetworkView, synchronise
 
 OWN, ANN, BEA = b"o" * 32, b"a" * 32, b"b" * 32
 HOME, WORK = b"h" * 16, b"w" * 16
@@ -120,6 +120,36 @@ class NetworkViewTests(SynchronousTestCase):
         for number in range(MAXIMUM_NETWORKS + 10):
             self.view.applyPage(page(network(number.to_bytes(16, "big"), 1)))
         self.assertEqual(len(self.view.networks), MAXIMUM_NETWORKS)
+
+    def test_lans(self) -> None:
+        """
+        What members offer is known by network and member, changes with the member, and goes with it.
+        """
+        offered = [
+            {"prefix": "192.168.7.0/24", "accepted": True},
+            {"prefix": "FD00:7::/64", "accepted": False},
+        ]
+        self.view.applyChange(HOME, 6, [{**member(ANN), "lans": offered}])
+        home = self.view.networks[HOME]
+        self.assertEqual({ANN: (Lan("192.168.7.0/24", True), Lan("fd00:7::/64", False))}, home.lans)
+        self.view.applyChange(HOME, 7, [{**member(ANN), "lans": None}])
+        self.assertEqual({}, home.lans)
+        self.view.applyChange(HOME, 8, [{**member(ANN), "lans": offered}])
+        self.view.applyChange(HOME, 9, [member(ANN, "gone")])
+        self.assertEqual({}, home.lans)
+
+    def test_hostileLans(self) -> None:
+        """
+        Prefixes that nobody may share are not believed, nor more of them than there may be.
+        """
+        bad = [{"prefix": each, "accepted": True} for each in ("0.0.0.0/0", "x", "127.0.0.0/8", "fe80::/64")]
+        many = [{"prefix": f"10.{number}.0.0/16", "accepted": True} for number in range(200)]
+        self.view.applyChange(HOME, 6, [{**member(ANN), "lans": bad}, {**member(BEA), "lans": many}])
+        home = self.view.networks[HOME]
+        self.assertEqual({BEA: 8}, {key: len(lans) for key, lans in home.lans.items()})
+        crowd = [{**member(b"%032d" % number), "lans": many} for number in range(20)]
+        self.view.applyChange(HOME, 7, crowd)
+        self.assertEqual(64, sum(map(len, home.lans.values())))
 
     def test_hostile(self) -> None:
         """

@@ -275,6 +275,8 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "callTimeout": lambda: controlclient._CALL_TIMEOUT,
     "clientBoxBytes": lambda: controlclient._MAXIMUM_BOX,
     "page": lambda: control.PAGE,
+    "memberOffers": lambda: control.MAXIMUM_OFFERS,
+    "networkOffers": lambda: control.MAXIMUM_NETWORK_OFFERS,
     "ring": lambda: presence.RING,
     "lostFor": lambda: presence.LOST_FOR,
     "rendezvousDelay": lambda: rendezvous.DELAY,

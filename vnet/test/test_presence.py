@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.protocols.amp import AMP
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols import control
@@ -239,9 +240,34 @@ class SynchronisationTests(PresenceCase):
         self.assertNotIn(WORK, [network["network"] for page in reading for network in page["networks"]])
         self.assertIn(WORK, synchronisation.told)
 
+    def test_lansCount(self) -> None:
+        """LANs count in the pages, so that the largest members fit in an answer; nothing is lost between them."""
+        prefixes = [f"2001:db8:{number}:ffff:ffff:ffff:ffff:ffff/128" for number in range(8)]
+        for number in range(200):
+            node = b"%032d" % number
+            list(
+                self.presence.login(
+                    Account(number, node, "100.100.100.100", "f" * 39, "\U0001f600" * 64, True)
+                )
+            )
+            list(self.presence.join(HOME, node))
+            if 90 <= number < 98:
+                for prefix in prefixes:
+                    list(self.presence.setLan(HOME, node, prefix, False))
+        told: dict[bytes, int] = {}
+        for page in pages(self.presence, "a"):
+            members = [each for network in page["networks"] for each in network["members"]]
+            lans = [len(each.get("lans") or ()) for each in members]
+            self.assertLessEqual(len(page["networks"]) + len(members) + sum(lans), control.PAGE)
+            box = control.Synchronise.makeResponse({**page, "cursor": b""}, AMP())
+            self.assertLess(len(box[b"networks"]), 65536)
+            told.update(zip([each["key"] for each in members], lans, strict=True))
+        self.assertEqual((202, 64), (len(told), sum(told.values())))
+        self.assertEqual(8, sum(count == 8 for count in told.values()))
+
     @settings(max_examples=60, deadline=None)
     @given(
-        st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("onfljq")), max_size=40),
+        st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("onfljqsk")), max_size=40),
         st.integers(0, 40),
     )
     def test_deltaIsWhole(self, steps: list[tuple[str, str]], held: int) -> None:
@@ -274,7 +300,11 @@ class SynchronisationTests(PresenceCase):
         elif step == "n":
             list(presence.setNick(node, f"nick{number}"))
         elif node in presence.networks[HOME].members:
-            if step == "q":
+            if step in "sk":
+                # Shares a LAN, which is accepted or not, or keeps it to itself.
+                accepted = bool(number % 3) if step == "s" else None
+                list(presence.setLan(HOME, node, "192.168.7.0/24", accepted))
+            elif step == "q":
                 list(presence.leave(HOME, node, key("e")))
             else:
                 list(presence.setOnline(HOME, node, step == "o"))

@@ -234,8 +234,8 @@ class DatabaseTests(SynchronousTestCase):
         self.assertEqual([], list(self.directory.glob("*.backup")))
         migrations = self.directory / "migrations"
         shutil.copytree(Path(schema.__file__).parent / "migrations", migrations)
-        (migrations / "versions" / "r0002.py").write_text(
-            "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        (migrations / "versions" / "r9000.py").write_text(
+            "import sqlalchemy as sa\nfrom alembic import op\nrevision = '9000'\ndown_revision = '0002'\n"
             "def upgrade():\n    op.add_column('nodes', sa.Column('extra', sa.Integer))\n"
         )
         config = schema._scripts()
@@ -247,15 +247,15 @@ class DatabaseTests(SynchronousTestCase):
         self.assertEqual(0o600, stat.S_IMODE(backup.stat().st_mode))
         with closing(sqlite3.connect(backup)) as copy:
             self.assertEqual(3, copy.execute("SELECT count(*) FROM nodes").fetchone()[0])
-            self.assertEqual("0001", copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+            self.assertEqual("0002", copy.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
     def test_failedMigration(self) -> None:
         """A migration that fails changes nothing."""
         self.make(3)
         migrations = self.directory / "migrations"
         shutil.copytree(Path(schema.__file__).parent / "migrations", migrations)
-        (migrations / "versions" / "r0002.py").write_text(
-            "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        (migrations / "versions" / "r9000.py").write_text(
+            "from alembic import op\nrevision = '9000'\ndown_revision = '0002'\n"
             "def upgrade():\n    op.execute('DELETE FROM nodes')\n    op.execute('no such statement')\n"
         )
         config = schema._scripts()
@@ -266,7 +266,7 @@ class DatabaseTests(SynchronousTestCase):
         with closing(sqlite3.connect(self.path)) as connection:
             self.assertEqual(3, connection.execute("SELECT count(*) FROM nodes").fetchone()[0])
             self.assertEqual(
-                "0001", connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+                "0002", connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
             )
 
     def test_urls(self) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["mediator", "members", "metadata", "networks", "nodes"]
+__all__ = ["lans", "mediator", "members", "metadata", "networks", "nodes"]
 
 metadata = MetaData(
     naming_convention={
@@ -84,3 +84,14 @@ members = Table(
     UniqueConstraint("network", "node"),
 )
 """Who is a member of what, the longest member first; C{online}: as the node chose for this network."""
+
+lans = Table(
+    "lans",
+    metadata,
+    Column("id", _identifier, primary_key=True),
+    Column("member", _identifier, ForeignKey("members.id", ondelete="CASCADE"), nullable=False),
+    Column("prefix", String(43), nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    UniqueConstraint("member", "prefix"),
+)
+"""The LANs that members offer in their networks; C{accepted}: by the network's owner."""

@@ -44,6 +44,7 @@ from vnet.protocols.codec.ndp import (
     isNeighbourDiscovery,
     solicitedNode,
 )
+from vnet.protocols.codec.prefix import parsePrefix, sharablePrefix
 from vnet.protocols.codec.transport import decodeTransport, encodeTransport
 from vnet.protocols.codec.url import Invite, MediatorUrl, parseInvite, parseMediatorUrl
 from vnet.protocols.demux import Kind, classify
@@ -443,6 +444,33 @@ def _nameSeeds() -> Sequence[bytes]:
     return [text.encode("utf-8", "surrogatepass")[:256] for text in (*plain, *hostileTexts(300))]
 
 
+def _prefix(data: bytes) -> None:
+    text = textOf(data)
+    try:
+        prefix = sharablePrefix(text)
+    except DecodeError as error:
+        _harmless(error)
+        raise
+    with accepting("a prefix that is shared is one once more"):
+        require(parsePrefix(str(prefix)) == sharablePrefix(str(prefix)) == prefix, "a prefix stays")
+    require(prefix.prefixlen >= (8 if prefix.version == 4 else 32), "nobody shares too much")
+    require(not prefix.is_multicast and not prefix.is_loopback, "what is shared may be a LAN")
+    require(len(str(prefix)) <= 43, "a prefix has room in the database")
+
+
+def _prefixSeeds() -> Sequence[bytes]:
+    return [
+        each.encode()
+        for each in (
+            "192.168.7.0/24",
+            "10.1.2.3",
+            "fd00:7::/64",
+            "2001:db8:1:2:3:4:5:6",
+            "::ffff:1.2.3.4/120",
+        )
+    ]
+
+
 TARGETS = [
     Target("stun", lambda: _stun, _stunSeeds, mendStun),
     Target("wireguard-messages", lambda: _wireguardMessage, _wireguardSeeds, maximum=256),
@@ -454,4 +482,5 @@ TARGETS = [
     Target("mediator-url", lambda: _mediatorUrl, _mediatorSeeds, maximum=512),
     Target("invite", lambda: _invite, _inviteSeeds, maximum=512),
     Target("names", lambda: _names, _nameSeeds, maximum=256),
+    Target("prefix", lambda: _prefix, _prefixSeeds, maximum=80),
 ]

@@ -27,10 +27,12 @@ from vnet.errors import DecodeError, VnetError
 from vnet.protocols import control
 from vnet.protocols.codec import signal
 from vnet.protocols.codec.address6 import address6Of
+from vnet.protocols.codec.prefix import parsePrefix
 from vnet.protocols.controlclient import ControlClient, Credentials
 from vnet.protocols.controlserver import ControlServer, ControlServerFactory, Limits
 from vnet.protocols.machine.admission import Admission
 from vnet.protocols.machine.sealer import Sealer
+from vnet.server.checks import checkedPrefix
 from vnet.test.fuzz.codectargets import signalSeeds
 from vnet.test.fuzz.target import Fault, Target, accepting, logged, require
 
@@ -133,6 +135,18 @@ class _Backend:
         raise control.Denied(nick)
 
     async def setPresence(self, session: ControlServer, network: bytes, online: bool) -> dict[str, Any]:
+        return self._answer(session)
+
+    async def offerLan(
+        self, session: ControlServer, network: bytes, prefix: str, offered: bool
+    ) -> dict[str, Any]:
+        checkedPrefix(prefix, ())
+        return self._answer(session)
+
+    async def acceptLan(
+        self, session: ControlServer, network: bytes, member: bytes, prefix: str, accepted: bool
+    ) -> dict[str, Any]:
+        checkedPrefix(prefix, ())
         return self._answer(session)
 
     async def synchronise(
@@ -246,6 +260,8 @@ def _commandSeeds() -> Sequence[bytes]:
         _answer(control.Signal, b"1"),
         _error(b"1", b"UNKNOWN"),
         _command(amp.StartTLS),
+        _command(control.OfferLan, network=_NETWORK, prefix="192.168.7.0/24", offered=True),
+        _command(control.AcceptLan, network=_NETWORK, member=_PEER_KEY, prefix="fd00:7::/64", accepted=False),
     ]
 
 
@@ -333,6 +349,10 @@ def _client(data: bytes) -> None:
     require(not clock.getDelayedCalls(), "a connection leaves no timer behind")
     members = sum(len(network.members) for network in owner.view.networks.values())
     require(members <= MAXIMUM_MEMBERS, "a node remembers no more than it can")
+    for each in owner.view.networks.values():
+        lans = [lan for offered in each.lans.values() for lan in offered]
+        require(len(lans) <= control.MAXIMUM_NETWORK_OFFERS, "nor more LANs")
+        require(all(str(parsePrefix(lan.prefix)) == lan.prefix for lan in lans), "a LAN is a prefix")
 
 
 def _clientSeeds() -> Sequence[bytes]:
@@ -357,7 +377,9 @@ def _clientSeeds() -> Sequence[bytes]:
     page = {"epoch": b"e" * 8, "networks": [network], "gone": [b"g" * 16]}
     first = _answer(control.Synchronise, b"2", cursor=b"c", **page)
     last = _answer(control.Synchronise, b"3", cursor=b"", **page)
-    change = _command(control.MemberChanged, network=_NETWORK, version=4, members=[member])
+    lans = [{"prefix": "192.168.7.0/24", "accepted": True}, {"prefix": "x", "accepted": False}]
+    changed = {**member, "lans": lans}
+    change = _command(control.MemberChanged, network=_NETWORK, version=4, members=[changed])
     pushes = [
         change,
         _command(control.NetworkGone, network=_NETWORK),
