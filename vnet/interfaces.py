@@ -183,6 +183,14 @@ class INode(Interface):
     def goOffline(name: str) -> Deferred[dict[str, Any]]:
         """Be offline in this network, and remain its member."""
 
+    def lan(name: str | None, nonIp: str | None, etherTypes: str | None) -> Deferred[dict[str, Any]]:
+        """
+        Which protocols beside IP pass in this network, or in each; choose that for this network.
+
+        @param nonIp: C{on}, C{off}, or L{None}: as it is.
+        @param etherTypes: a list as of C{--ether-types}, C{default}, or L{None}: as it is.
+        """
+
     def firewall(name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
         """
         What the members of this network, or of each, may begin with this computer, and how many packets were dropped; with a

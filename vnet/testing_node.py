@@ -250,6 +250,20 @@ class FakeNode:
         """The network's name."""
         return self._answer({"network": name, "state": "offline"}, "goOffline", name)
 
+    def lan(self, name: str | None, nonIp: str | None, etherTypes: str | None) -> Deferred[dict[str, Any]]:
+        """What passes in each network, or in one."""
+        networks = [
+            {
+                "name": each,
+                "nonIp": each == "home",
+                "etherTypes": types,
+                "etherTypesDefault": types != "0x88b5",
+            }
+            for each, types in (("home", "ipx,appletalk,netbeui"), ("work", "0x88b5"))
+        ]
+        shown = [each for each in networks if name in (None, each["name"])]
+        return self._answer({"networks": shown, "carriesFrames": True}, "lan", name, nonIp, etherTypes)
+
     def firewall(self, name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
         """The policies, or the one that is chosen."""
         policies = [

@@ -406,6 +406,30 @@ def _firewall(answer: dict[str, Any], style: Any) -> str:
     return renderFirewall(answer, style)
 
 
+@cli.command()
+@click.argument("network", required=False)
+@click.option(
+    "--non-ip", type=click.Choice(["on", "off"]), help="Whether protocols beside IP, such as IPX, pass."
+)
+@click.option(
+    "--ether-types",
+    metavar="LIST",
+    help="Which: words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, none, or default.",
+)
+@click.pass_obj
+def lan(session: Session, network: str | None, non_ip: str | None, ether_types: str | None) -> None:
+    """Show which protocols pass in a network, or set it."""
+    if network is None and (non_ip is not None or ether_types is not None):
+        raise click.UsageError("which protocols pass is chosen for a network: name one")
+
+    def render(value: dict[str, Any], style: Any) -> str:
+        from vnet.client.render import renderLan
+
+        return renderLan(value, style)
+
+    session.show(session.ask("lan", network=network, nonIp=non_ip, etherTypes=ether_types), render)
+
+
 def main() -> None:
     """
     The entry point of C{vnet}.

@@ -181,7 +181,7 @@ class Options(OneLineOptions):
             "ether-types",
             None,
             _ETHER_TYPES,
-            "Protocols beside IP that pass: words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, or none.",
+            "Protocols beside IP that pass where 'vnet lan' chose no others: words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, or none.",
             _etherTypes,
         ],
         [
@@ -375,7 +375,7 @@ class ClientService(MultiService):
                 if self._options["lan-priority"]
                 else None,
                 # A TUN has no frames.
-                etherTypes=parseTypes("none" if device.isTun else self._options["ether-types"]),
+                etherTypes=None if device.isTun else parseTypes(self._options["ether-types"]),
                 groupRate=self._options["group-rate"],
             )
         )

@@ -42,6 +42,8 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     go-online     network
     go-offline    network
     firewall      network, policy (each or null)   the policies; or choose one
+    lan           network, nonIp, etherTypes (each or null)
+                                                   protocols beside IP; or choose
 
 A C{watch} gets no answer but, from now on and until the connection ends, a line for each event::
 

@@ -39,6 +39,7 @@ class Verb:
 
 _PASSWORD = frozenset({"password"})
 _SELECTION = ("network", "search", "state", "page", "perPage")
+_LAN = ("network", "nonIp", "etherTypes")
 _MAXIMUM_NUMBER = 2**31
 
 VERBS: Mapping[str, Verb] = {
@@ -59,6 +60,7 @@ VERBS: Mapping[str, Verb] = {
     "go-online": Verb("goOnline", ("network",)),
     "go-offline": Verb("goOffline", ("network",)),
     "firewall": Verb("firewall", ("network", "policy"), frozenset({"network", "policy"})),
+    "lan": Verb("lan", _LAN, frozenset(_LAN)),
 }
 
 

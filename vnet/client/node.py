@@ -30,6 +30,8 @@ from vnet.client.names.roster import Roster, networksOf
 from vnet.client.nat import NatDiscovery
 from vnet.client.natfront import NatFront
 from vnet.client.nodeparts import NodeParts
+from vnet.client.nonip.allowed import Allowed
+from vnet.client.nonip.report import LanVerb
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.relays import Relays
@@ -80,6 +82,8 @@ class Node:
     names: NameService = field(init=False)
     firewall: Firewall = field(init=False)
     firewallVerb: FirewallVerb = field(init=False)
+    allowed: Allowed = field(init=False)
+    lanVerb: LanVerb = field(init=False)
     losses: Losses = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
@@ -104,7 +108,7 @@ class Node:
             wanted=lambda key: self.peers.wanted(key),
             grouped=lambda frame: self.names.groupFrame(frame),
             clamp=self.clamp,
-            etherTypes=parts.etherTypes,
+            etherTypes=lambda key: self.allowed.typesOf(key),
             groupRate=parts.groupRate,
         )
         self.tunnels = TunnelTable(parts.clock, parts.wireguard, self.forwarder, self.clamp)
@@ -145,6 +149,8 @@ class Node:
         filtered = Filtered(parts.state, self.view, self.memberships, self.peers)
         self.firewall = Firewall(parts.clock, parts.device.name, filtered, parts.nft)
         self.firewallVerb = FirewallVerb(parts.state, filtered, self.firewall)
+        self.allowed = Allowed(parts.state, filtered, self.peers, parts.etherTypes)
+        self.lanVerb = LanVerb(parts.state, filtered, self.allowed)
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -298,6 +304,7 @@ class Node:
         This node is logged out: it has no peers.
         """
         self._forgetAll()
+        self.allowed.changed()
         self.firewall.changed()
         if self.relays is not None:
             self.relays.clear()
@@ -320,6 +327,7 @@ class Node:
             for key in keys:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
                 self.firewall.changed((key,))
+            self.allowed.changed()
             self.names.changed()
             self.chronicle.note(keys)
             self._changed()
@@ -368,6 +376,7 @@ class Node:
             members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
             self.peers.reconcile(members, self.welcome)
             self.names.changed()
+        self.allowed.changed()
         self.firewall.changed()
         self.chronicle.noteAll()
         self._changed()

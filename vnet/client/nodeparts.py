@@ -45,7 +45,8 @@ class NodeParts:
     @ivar openPort: makes the port, not yet open, of a spare socket; L{None}: this node has none.
     @ivar names: what names of members take; L{None}: there are none.
     @ivar fixedPort: whether the user named the UDP port, to forward it.
-    @ivar etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
+    @ivar etherTypes: the protocols beside IP that pass in networks for which nothing else was chosen, see
+        L{vnet.protocols.codec.llc}; L{None}: the interface carries IP only.
     @ivar groupRate: packets a second to groups that are sent, and that are taken of one member.
     @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
@@ -71,6 +72,6 @@ class NodeParts:
     names: NameParts | None = None
     nft: Nft | None = None
     lanPriority: LanPriority | None = None
-    etherTypes: frozenset[int] = DEFAULT_TYPES
+    etherTypes: frozenset[int] | None = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
     wallClock: Callable[[], float] = time.time

@@ -20,6 +20,7 @@ from vnet.client.listing import Selection, moreLine
 from vnet.client.lossreasons import droppedLines
 from vnet.client.names.wording import namesSummary
 from vnet.client.natwording import natLines, natSummary
+from vnet.client.nonip.wording import lanLines
 from vnet.client.peerwording import wayLines
 from vnet.client.wording import (
     age,
@@ -41,6 +42,7 @@ __all__ = [
     "Style",
     "harmless",
     "renderFirewall",
+    "renderLan",
     "renderNatReport",
     "renderNetworks",
     "renderPeer",
@@ -185,6 +187,16 @@ def renderFirewall(answer: Mapping[str, Any], style: Style) -> str:
     if not lines:
         return "this computer is in no network\n"
     return _block("What members of each network reach of this computer", lines, style)
+
+
+def renderLan(answer: Mapping[str, Any], style: Style) -> str:
+    """
+    Which protocols pass in which network.
+    """
+    lines = lanLines(answer)
+    if not lines:
+        return "this computer is in no network\n"
+    return _block("What passes between this computer and the members of each network", lines, style)
 
 
 def renderNatReport(report: Mapping[str, Any], style: Style) -> str:

@@ -6,13 +6,14 @@ What a node remembers between two starts, in C{state.json}.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, evolve, field, frozen
 
 from vnet.client.firewall.policy import OPEN, Policy, parsePolicy
+from vnet.client.nonip.choice import DEFAULT, Choice, changed
 from vnet.errors import Refused, StateError
 from vnet.protocols.codec.names import validateName, validateNick
 from vnet.protocols.codec.url import parseMediatorUrl
@@ -53,6 +54,7 @@ class Remembered:
     @ivar networks: the networks, by their 16-byte identifier in hexadecimal.
     @ivar entering: the networks whose founding or joining was asked for and not yet answered, by name.
     @ivar firewall: the policies of the firewall that are not C{open}, by the identifier of their network in hexadecimal.
+    @ivar nonIp: what was chosen of protocols beside IP and is not the default, by the same.
     @ivar pins: the keys of the peers met so far (hexadecimal), by C{realm/address} (realm in hexadecimal).
     """
 
@@ -63,6 +65,7 @@ class Remembered:
     entering: dict[str, RememberedNetwork] = field(factory=dict)
     pins: dict[str, str] = field(factory=dict)
     firewall: dict[str, str] = field(factory=dict)
+    nonIp: dict[str, Choice] = field(factory=dict)
 
 
 def _parse(content: bytes) -> Remembered:
@@ -79,6 +82,7 @@ def _parse(content: bytes) -> Remembered:
         firewall={
             _hex(key, _NETWORK): str(parsePolicy(value)) for key, value in raw.get("firewall", {}).items()
         },
+        nonIp={_hex(key, _NETWORK): _choice(value) for key, value in raw.get("nonIp", {}).items()},
     )
 
 
@@ -97,6 +101,10 @@ def _network(raw: dict[str, Any]) -> RememberedNetwork:
     secret = raw["secret"]
     realm = _hex(raw["realm"], _REALM)
     return RememberedNetwork(validateName(raw["name"]), None if secret is None else _hex(secret, _KEY), realm)
+
+
+def _choice(raw: dict[str, Any]) -> Choice:
+    return changed(DEFAULT, {True: "on", False: "off"}[raw["isOn"]], raw["etherTypes"])
 
 
 def _remembered(name: str, secret: bytes | None, realm: bytes) -> RememberedNetwork:
@@ -199,7 +207,8 @@ class StateFile:
         Drop a network and its secret.
         """
         networks = {key: value for key, value in self.remembered.networks.items() if key != network.hex()}
-        self.update(networks=networks, firewall=self._firewallBut(network.hex()))
+        nonIp = {key: value for key, value in self.remembered.nonIp.items() if key != network.hex()}
+        self.update(networks=networks, firewall=self._firewallBut(network.hex()), nonIp=nonIp)
 
     def _firewallBut(self, *networks: str) -> dict[str, str]:
         return {key: value for key, value in self.remembered.firewall.items() if key not in networks}
@@ -211,6 +220,13 @@ class StateFile:
         keys = [network.hex() for network in networks]
         chosen = {} if policy == OPEN else dict.fromkeys(keys, str(policy))
         self.update(firewall={**self._firewallBut(*keys), **chosen})
+
+    def setNonIp(self, choices: Mapping[bytes, Choice]) -> None:
+        """
+        Keep what was chosen for networks.
+        """
+        chosen = {**self.remembered.nonIp, **{network.hex(): choice for network, choice in choices.items()}}
+        self.update(nonIp={key: choice for key, choice in chosen.items() if choice != DEFAULT})
 
     def secretOf(self, network: bytes) -> bytes | None:
         """

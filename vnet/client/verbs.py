@@ -257,6 +257,15 @@ class Verbs:
             raise Refused("a policy of the firewall is that of a network: name one")
         return await self._node.firewallVerb.set(name, policy)
 
+    @_deferred
+    async def lan(self, name: str | None, nonIp: str | None, etherTypes: str | None) -> dict[str, Any]:
+        """See L{INode}."""
+        if nonIp is None and etherTypes is None:
+            return self._node.lanVerb.show(name)
+        if name is None:
+            raise Refused("which protocols pass is chosen for a network: name one")
+        return self._node.lanVerb.set(name, nonIp, etherTypes)
+
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:
     try:

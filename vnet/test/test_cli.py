@@ -92,6 +92,10 @@ class VerbTests(CommandTestCase):
             (["firewall"], [("firewall", None, None)]),
             (["firewall", "n"], [("firewall", "n", None)]),
             (["firewall", "n", "tcp/22"], [("firewall", "n", "tcp/22")]),
+            (["lan"], [("lan", None, None, None)]),
+            (["lan", "home"], [("lan", "home", None, None)]),
+            (["lan", "home", "--non-ip=off"], [("lan", "home", "off", None)]),
+            (["lan", "home", "--non-ip=on", "--ether-types=ipx"], [("lan", "home", "on", "ipx")]),
         ):
             del self.node.calls[:]
             result = self.run_(*arguments)
@@ -117,6 +121,8 @@ class VerbTests(CommandTestCase):
             ["ping", "bob", "-c", "0"],
             ["--fast", "status"],
             ["join", "vnet://m/n", "--no-password"],
+            ["lan", "home", "--non-ip=perhaps"],
+            ["lan", "--non-ip=on"],
             ["join", "n", "--no-password", "--password-file", "-"],
             ["create", "n"],
             ["list", "--page", "0"],

@@ -444,6 +444,7 @@ class CommandTests(SynchronousTestCase):
             | keysOf("vnet/client/report.py", "_describe", "describeNat")
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
             | keysOf("vnet/client/firewall/report.py", "show", "set", "policies", "withPolicy")
+            | keysOf("vnet/client/nonip/report.py", "show", "_describe")
         )
         self.assertIn("clientId", keys)
         for key in keys:

@@ -45,6 +45,13 @@ def _ignore(told: bytes) -> None:
     """
 
 
+def _usual(publicKey: bytes) -> frozenset[int]:
+    """
+    The protocols that pass with any member.
+    """
+    return DEFAULT_TYPES
+
+
 @define(eq=False, repr=False)
 class Forwarder:
     """
@@ -60,7 +67,8 @@ class Forwarder:
         endpoint or no peer in the machine: at most once a second for each.  It may add the peer.
     @ivar _grouped: gets each frame that the operating system sends to a group.
     @ivar _groupRate: frames a second to groups that are sent, and that are taken of one member.
-    @ivar _etherTypes: the protocols beside IP that pass, see L{vnet.protocols.codec.llc}.
+    @ivar _etherTypes: gives the protocols beside IP that pass to and from a member, by its tunnel key, see
+        L{vnet.protocols.codec.llc}.
     @ivar _clamp: knows what the path to each peer carries; L{None}: whatever the interface takes.
     """
 
@@ -76,7 +84,7 @@ class Forwarder:
     _clamp: Clamp | None = None
     _grouped: Callable[[bytes], None] = _ignore
     _groupRate: int = MEMBER_RATE
-    _etherTypes: frozenset[int] = DEFAULT_TYPES
+    _etherTypes: Callable[[bytes], frozenset[int]] = _usual
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from vnet.errors import DecodeError
 from vnet.protocols.codec.ethernet import HEADER
 
-__all__ = ["DEFAULT_TYPES", "RAW", "parseTypes", "protocolOf"]
+__all__ = ["DEFAULT_TYPES", "RAW", "formatTypes", "parseTypes", "protocolOf"]
 
 RAW = 0xFFFF
 """IPX without a header of LLC; as an EtherType it is reserved."""
@@ -29,6 +29,7 @@ _SNAP = b"\xaa\xaa\x03"
 _ETHERNET, _APPLE = b"\0\0\0", b"\x08\0\x07"
 _APPLETALK = 0x809B
 _INDIVIDUAL = 0xFE
+_MAXIMUM, _SHOWN = 64, 40
 
 _NUMBER = re.compile("0x[0-9a-fA-F]{1,4}")
 
@@ -89,7 +90,27 @@ def parseTypes(text: str) -> frozenset[int]:
     """
     if text == "none":
         return frozenset()
-    return frozenset(_each(text.split(",")))
+    words = text.split(",", _MAXIMUM)
+    if len(words) > _MAXIMUM:
+        raise DecodeError(f"a list of protocols has at most {_MAXIMUM}")
+    return frozenset(_each(words))
+
+
+def formatTypes(types: frozenset[int]) -> str:
+    """
+    The text that L{parseTypes} reads, names first.
+    """
+    words = [name for name, numbers in _NAMES.items() if numbers <= types]
+    others = types.difference(*(_NAMES[name] for name in words))
+    return (
+        ",".join(
+            [
+                *words,
+                *(f"0x{number:02x}" if number < 0x100 else f"0x{number:04x}" for number in sorted(others)),
+            ]
+        )
+        or "none"
+    )
 
 
 def _each(words: Iterable[str]) -> Iterable[int]:
@@ -100,7 +121,7 @@ def _each(words: Iterable[str]) -> Iterable[int]:
         number = int(word, 16) if _NUMBER.fullmatch(word) else -1
         if not (0 <= number < 0x100 or _FIRST_TYPE <= number <= RAW):
             raise DecodeError(
-                f"{word!r} is no protocol: use ipx, appletalk, netbeui, or a number such as 0x8137"
+                f"{word[:_SHOWN]!r} is no protocol: use ipx, appletalk, netbeui, or a number such as 0x8137"
             )
         if number in _NEVER_TYPES or number in _NEVER_SAPS or (number < 0x100 and number & 1):
             raise DecodeError(f"{word} never crosses the tunnel")
