@@ -5,7 +5,7 @@ The tunnels of a node: its WireGuard machine and the forwarder's member table, k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -49,6 +49,7 @@ class TunnelTable:
     _clamp: Clamp
     _entries: dict[bytes, _Entry] = field(factory=dict, init=False)
     opened: dict[bytes, None] = field(factory=dict, init=False)
+    _prefixes: dict[bytes, tuple[str, ...]] = field(factory=dict, init=False)
 
     def add(self, tunnelKey: bytes, address: str, address6: str, secrets: Secrets) -> None:
         """
@@ -71,12 +72,27 @@ class TunnelTable:
         entry.presharedKeys = entry.secrets()
         self._wireguard.addPeer(
             tunnelKey,
-            allowedIps=(f"{entry.address}/32", f"{entry.address6}/128"),
+            allowedIps=self._allowed(tunnelKey, entry),
             presharedKeys=entry.presharedKeys,
             # The path decides, which knows the peer's consent: a member could name anybody as the source of its packets.
             roaming=False,
         )
         self.opened[tunnelKey] = None
+
+    def _allowed(self, tunnelKey: bytes, entry: _Entry) -> tuple[str, ...]:
+        return (f"{entry.address}/32", f"{entry.address6}/128", *self._prefixes.get(tunnelKey, ()))
+
+    def setPrefixes(self, tunnelKey: bytes, prefixes: Sequence[str]) -> None:
+        """
+        Let a peer have these prefixes besides, and no others; also while it is not known.
+        """
+        if prefixes:
+            self._prefixes[tunnelKey] = tuple(prefixes)
+        else:
+            self._prefixes.pop(tunnelKey, None)
+        self._forwarder.useLans(tunnelKey, prefixes)
+        if tunnelKey in self.opened:
+            self._wireguard.setAllowedIps(tunnelKey, self._allowed(tunnelKey, self._entries[tunnelKey]))
 
     def refresh(self, tunnelKey: bytes) -> None:
         """

@@ -14,6 +14,7 @@ from attrs import define
 from vnet.client.dataplane.echo import Echoes
 from vnet.client.dataplane.etherip import EtherIp
 from vnet.client.dataplane.groups import Groups
+from vnet.client.dataplane.lans import Lans
 from vnet.client.dataplane.neighbours import Member, Neighbours
 from vnet.errors import DecodeError
 from vnet.interfaces import IDevice
@@ -50,6 +51,7 @@ class Delivery:
     _echoes: Echoes
     _groups: Groups
     _etherIp: EtherIp
+    _lans: Lans
     counters: Counter[str]
 
     def deliver(self, member: Member, runs: Sequence[Run]) -> None:
@@ -65,8 +67,12 @@ class Delivery:
             if self._echoes and self._echoes.takes(member.publicKey, first):
                 continue
             version = first[0] >> 4
-            # A packet to any other address would have this computer route for its peers.
-            if (first[16:20] if version == 4 else first[24:40]) not in own:
+            # A packet to any other address would have this computer route for its peers: it does so to LANs that it shares.
+            if (destination := first[16:20] if version == 4 else first[24:40]) not in own:
+                if self._lans and self._lans.mayReach(member.publicKey, destination):
+                    if self._mayEnter(first, len(run)):
+                        self._frame(run, ethernet4 if version == 4 else ethernet6, frames)
+                    continue
                 group = self._groups.receive(member, run)
                 if group is not None:
                     self._frame(run, group, frames)

@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.etherip import EtherIp
 from vnet.client.dataplane.groups import Groups
-from vnet.client.dataplane.neighbours import Neighbours
+from vnet.client.dataplane.lans import Lans
+from vnet.client.dataplane.neighbours import Member, Neighbours
 from vnet.client.dataplane.sending import Sending
 from vnet.errors import DecodeError
 from vnet.interfaces import IDevice
@@ -56,6 +57,7 @@ class Dispatch:
     _clamp: Clamp | None
     _clock: IReactorTime
     _grouped: Callable[[bytes], None]
+    _lans: Lans
     counters: Counter[str]
     _unreachables: KeyedLimit = field(
         factory=lambda: KeyedLimit(rate=_UNREACHABLE_RATE, burst=_UNREACHABLE_RATE), init=False
@@ -192,19 +194,22 @@ class Dispatch:
 
     def _openedFor(self, destination: bytes) -> bytes | None:
         """
-        The peer at an address, if the owner has a tunnel made for this packet: that keeps it until there is a path.
+        The peer at an address, or before it, if the owner has a tunnel made for this packet: that keeps it until there is a path.
         """
-        member = self._neighbours.at(destination)
+        member = self._memberFor(destination)
         if member is None:
             return None
         self._sending.want(member.publicKey)
         return self._peerFor(destination)
 
+    def _memberFor(self, destination: bytes) -> Member | None:
+        return self._neighbours.at(destination) or self._neighbours.get(self._lans.behind(destination) or b"")
+
     def _noPeer(self, frame: bytes, destination: bytes) -> Sequence[bytes]:
         """
         A packet to an address that is none of a peer's: no tunnel yet, or no member any more.
         """
-        member = self._neighbours.at(destination)
+        member = self._memberFor(destination)
         if member is not None:
             self.counters["noTunnel"] += 1
             return ()

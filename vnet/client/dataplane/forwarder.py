@@ -11,7 +11,7 @@ Between the operating system's interface, the WireGuard machine and the UDP port
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from vnet.client.dataplane.dispatch import Dispatch
 from vnet.client.dataplane.echo import Echoes
 from vnet.client.dataplane.etherip import EtherIp
 from vnet.client.dataplane.groups import MEMBER_RATE, Groups
+from vnet.client.dataplane.lans import Admits, Lans
 from vnet.client.dataplane.neighbours import Neighbours
 from vnet.client.dataplane.overlay import Overlay
 from vnet.client.dataplane.sending import Sending, Tunnels
@@ -88,6 +89,7 @@ class Forwarder:
     counters: Counter[str] = field(factory=Counter, init=False)
     _neighbours: Neighbours = field(init=False)
     _overlay: Overlay = field(factory=Overlay, init=False)
+    _lans: Lans = field(factory=Lans, init=False)
     _driver: Driver[WireGuardEvent] = field(init=False)
     _echoes: Echoes = field(init=False)
     _sending: Sending = field(init=False)
@@ -120,7 +122,13 @@ class Forwarder:
             self._etherTypes,
         )
         self._delivery = Delivery(
-            self._device, self._neighbours, self._echoes, self._groups, self._etherIp, self.counters
+            self._device,
+            self._neighbours,
+            self._echoes,
+            self._groups,
+            self._etherIp,
+            self._lans,
+            self.counters,
         )
         self._dispatch = Dispatch(
             self._device,
@@ -132,6 +140,7 @@ class Forwarder:
             self._clamp,
             self._clock,
             self._grouped,
+            self._lans,
             self.counters,
         )
 
@@ -181,6 +190,25 @@ class Forwarder:
         self._neighbours.remove(publicKey)
         self._groups.setLive(publicKey, False)
         self._sending.forget(publicKey)
+
+    def shareLans(self, prefixes: Collection[str], admits: Admits) -> None:
+        """
+        Deliver packets to these prefixes, too, which are behind this node; see L{Lans.share}.
+        """
+        self._lans.share(prefixes, admits)
+
+    def membersMoved(self) -> None:
+        """
+        Who may reach which prefixes has changed.
+        """
+        self._lans.forget()
+
+    def useLans(self, publicKey: bytes, prefixes: Collection[str]) -> None:
+        """
+        These prefixes are behind a member, and no others: nothing of the tunnels' own goes there, or comes from there.
+        """
+        self._lans.use(publicKey, prefixes)
+        self._overlay.setRouted(*self._lans.used())
 
     def setTakesPartial(self, publicKey: bytes, takes: bool) -> None:
         """

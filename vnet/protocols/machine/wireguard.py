@@ -149,12 +149,23 @@ class WireGuard:
         session.handshake.setPresharedKeys(presharedKeys)
         self._peers[publicKey] = session
         session.roaming = roaming
-        self._allowed.discard(session.allowedIps, session)
-        session.allowedIps = tuple(allowedIps)
-        for prefix in allowedIps:
-            self._allowed.add(prefix, session)
+        self.setAllowedIps(publicKey, allowedIps)
         if endpoint is not None:
             self.setEndpoint(publicKey, endpoint)
+
+    def setAllowedIps(self, publicKey: bytes, prefixes: Sequence[str]) -> None:
+        """
+        Let a peer have these prefixes, and no others: see L{addPeer}.
+
+        @raise ValueError: one is none; nothing is changed.
+        """
+        session = self._peers[publicKey]
+        for prefix in prefixes:
+            ip_network(prefix, strict=False)
+        self._allowed.discard(session.allowedIps, session)
+        session.allowedIps = tuple(prefixes)
+        for prefix in prefixes:
+            self._allowed.add(prefix, session)
 
     def setPresharedKeys(self, publicKey: bytes, keys: Sequence[bytes]) -> None:
         """
