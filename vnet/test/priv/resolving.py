@@ -36,10 +36,8 @@ publish-hinfo=no
 publish-workstation=no
 """
 # It does what a user's does, but has no screen, runs as root, and asks its maker for nothing.
-_BROWSER = (
-    "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync --dump-dom"
-).split()
+_BROWSER = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+_BROWSER += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom"]
 _ENTER = 'mount --bind "$0/run" /run && mount --bind "$0/etc" /etc && exec "$@"'
 
 
