@@ -55,7 +55,7 @@ class Surroundings:
 
     @ivar connected: without default routes, and without the virtual interface.
     @ivar forwards6: whether IPv6 is forwarded.
-    @ivar needed: addresses outside the overlay that this node sends to.
+    @ivar needed: addresses outside the overlay that this node sends to, IP literals.
     """
 
     connected: Collection[Connected] = ()
@@ -144,7 +144,7 @@ class _Uses:
     def __init__(self, wish: Wish, around: Surroundings) -> None:
         self._overlay = wish.overlay
         self._around = around
-        self._needed = [(each, ip_address(each)) for each in around.needed]
+        self._needed = [ip_address(each) for each in around.needed]
         self._used: dict[Prefix, Gateway] = {}
         self.problems: dict[tuple[bytes, str], str] = {}
 
@@ -164,9 +164,9 @@ class _Uses:
                 raise DecodeError(
                     f"{prefix} overlaps {each.prefix} on {each.interface}, a network of this computer"
                 )
-        for text, address in self._needed:
+        for address in self._needed:
             if address in prefix:
-                raise DecodeError(f"{prefix} holds {text}, which this node needs for the overlay itself")
+                raise DecodeError(f"{prefix} holds {address}, which this node needs for the overlay itself")
 
     def _refuseOthers(self, prefix: Prefix, gateway: Gateway) -> None:
         others = [each for each, other in self._used.items() if other.tunnelKey != gateway.tunnelKey]
