@@ -9,6 +9,7 @@ one after the other lie in slots in a row, and make one train too.
 from __future__ import annotations
 
 import errno
+import mmap
 import socket
 import struct
 import sys
@@ -17,8 +18,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from cffi import FFI
-
+from vnet.protocols._recvmmsg import ffi as _ffi
 from vnet.values import Address, Train
 
 __all__ = ["JOINED_SLOTS", "SLOTS", "TrainReader"]
@@ -36,17 +36,6 @@ _NAME, _CONTROL = 28, socket.CMSG_SPACE(4)
 _MAX_CACHED = 4096
 _MAPPED = bytes(10) + b"\xff\xff"
 
-_ffi = FFI()
-_ffi.cdef(
-    """
-    struct iovec { void *iov_base; size_t iov_len; };
-    struct msghdr { void *msg_name; unsigned msg_namelen; struct iovec *msg_iov; size_t msg_iovlen; void *msg_control;
-        size_t msg_controllen; int msg_flags; };
-    struct mmsghdr { struct msghdr msg_hdr; unsigned msg_len; };
-    struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; int data; };
-    int recvmmsg(int, void *, unsigned, int, void *);
-    """
-)
 _port = struct.Struct("!H").unpack_from
 
 
@@ -62,7 +51,8 @@ class TrainReader:
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
         self.isFull = False
-        self._memory = memoryview(bytearray(SLOTS * _SLOT))
+        # Pages that nothing was read into yet cost nothing.
+        self._memory = memoryview(mmap.mmap(-1, SLOTS * _SLOT, mmap.MAP_PRIVATE))
         self._names = bytearray(SLOTS * _NAME)
         self._sources: dict[bytes, Address] = {}
         self.most = SLOTS
