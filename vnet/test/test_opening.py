@@ -12,7 +12,7 @@ from vnet.protocols.machine.wireguard import (
     PacketsReceived,
 )
 from vnet.test.wgpair import ADDRESSES, STRANGER, SessionTestCase, ipPacket, makeMachine, trainsOf
-from vnet.values import Address
+from vnet.values import Address, Train
 
 
 class DataTests(SessionTestCase):
@@ -265,6 +265,47 @@ class DataTests(SessionTestCase):
                 PacketsReceived(pair.publicKey(1), [[pair.packet(0)]]),
             ],
         )
+
+    def test_train(self) -> None:
+        """
+        A train of large packets comes out as it went in; without what is damaged, came before, or is empty.  What was told of and
+        not taken yet is not written over.
+        """
+        pair, machine = self.pair, self.pair.machines[1]
+        packets = [pair.packet(0, bytes((number,)) * 980) for number in range(6)]
+        sealed = self.seal(0, *packets, packets[0][:1000])
+        self.assertEqual(len({len(each) for each in sealed}), 1)
+        shorter = self.seal(0, *packets, pair.packet(0, b"short"))
+        empty = [*self.seal(0, *packets), self.keepaliveOf(0)]
+        damaged = self.seal(0, *packets)
+        damaged[3] = damaged[3][:-1] + bytes((damaged[3][-1] ^ 1,))
+        again = damaged[:3] + self.seal(0, *packets)
+        wanted = (
+            [*packets, packets[0]],
+            [*packets, pair.packet(0, b"short")],
+            packets,
+            packets[:3] + packets[4:],
+            packets,
+        )
+        for datagrams in (sealed, shorter, empty, damaged, again):
+            machine.receiveTrains(
+                [Train(b"".join(datagrams), len(datagrams[0]), ADDRESSES[0], 0, len(datagrams[0]))], pair.now
+            )
+        pair.run()
+        self.assertEqual(pair.received(1), [packet for each in wanted for packet in each])
+        self.assertEqual((machine.counters["badTag"], machine.counters["replayed"]), (1, 3))
+        for number in range(20):
+            datagrams = self.seal(0, *[pair.packet(0, bytes((number,)) * 980)] * 5)
+            self.assertEqual(self.deliver(1, *datagrams), [pair.packet(0, bytes((number,)) * 980)] * 5)
+
+    def keepaliveOf(self, number: int) -> bytes:
+        """
+        A datagram with nothing in it.
+        """
+        machine = self.pair.machines[number]
+        machine.keepalive(self.pair.publicKey(number), self.pair.now)
+        ((data, _),) = machine.datagramsToSend(self.pair.now)
+        return data
 
     def test_addPeerAgain(self) -> None:
         """

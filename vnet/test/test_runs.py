@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec import virtio
 from vnet.protocols.codec.runs import MOST, Run, join, partialHeader, runsOf
+from vnet.protocols.codec.slots import ROOM, Slots
 from vnet.test.segmentpackets import packets
 from vnet.test.segmentreference import (
     ACK,
@@ -179,7 +180,27 @@ class RunsTests(SynchronousTestCase):
             frame = joined(run)
             self.assertTrue(len(frame) <= 65_535 + 24)
             self.assertEqual(cutUp(frame, False), counted(run))
+        self.checkSlots(sent)
         return runs
+
+    def checkSlots(self, sent: list[bytes]) -> None:
+        """
+        The same of packets in slots as of packets in a list.
+        """
+        size = max(map(len, sent))
+        if size * len(sent) > ROOM:
+            return
+        padded = [each + bytes(size - len(each)) for each in sent[:-1]] + sent[-1:]
+        slots = Slots()
+        for space, each in zip(slots.take(size, len(sent), len(sent[-1])), padded, strict=True):
+            space[:] = each
+        self.assertEqual((list(slots), slots.byteCount), (padded, sum(map(len, padded))))
+        wanted, found = runsOf(padded), runsOf(slots)
+        self.assertEqual([list(run) for run in found], [list(run) for run in wanted])
+        for run, other in zip(found, wanted, strict=True):
+            if len(run) > 1:
+                self.assertEqual(joined(run), joined(other))
+                self.assertEqual((run[-1], list(run[1:])), (other[-1], list(other[1:])))
 
     @settings(max_examples=150, deadline=None)
     @given(received())

@@ -21,6 +21,7 @@ from vnet.protocols.codec.ethernet import HEADER
 from vnet.protocols.codec.ip import TCP, UDP
 from vnet.protocols.codec.progression import progression
 from vnet.protocols.codec.segmentation import pseudoSum
+from vnet.protocols.codec.slots import SlotRun, Slots
 from vnet.values import Buffer
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
     "stepsOf",
 ]
 
-Run = list[bytes]
+Run = Sequence[bytes]
 
 #: Packets of a run, and bytes of its payloads.
 MOST, LONGEST = 64, 65_000
@@ -61,23 +62,35 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
         are the same; the last one may be shorter.
     """
     runs: list[Run] = []
+    slots = packets if isinstance(packets, Slots) else None
     count, place = len(packets), 0
     while place < count:
         first = packets[place]
-        run = [first]
-        runs.append(run)
+        run: list[bytes] | SlotRun = [first]
         place += 1
-        if place < count and len(packets[place]) <= len(first):
+        if place < count and _sizeOf(packets, place) <= len(first):
             header = headerSize(first)
             if header and _mayBegin(first):
+                if slots is not None:
+                    run = SlotRun(slots, place - 1, first)
                 place = _extend(run, packets, place, header)
                 if len(run) > 1:
                     _trim(run)
+                else:
+                    run = [first]
+        runs.append(run)
     return runs
 
 
-def _trim(run: Run) -> None:
+def _sizeOf(packets: Sequence[bytes], place: int) -> int:
+    return packets.sizeOf(place) if isinstance(packets, Slots) else len(packets[place])
+
+
+def _trim(run: list[bytes] | SlotRun) -> None:
     length = lengthOf(run[0])
+    if isinstance(run, SlotRun):
+        run.trim(length, lengthOf(run.last()))
+        return
     if len(run[0]) != length:
         run[:] = [packet[:length] for packet in run]
     last = lengthOf(run[-1])
@@ -137,7 +150,7 @@ def _mayBegin(packet: bytes) -> bool:
     return held == pseudoSum(addresses, protocol, lengthOf(packet) - transport)
 
 
-def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
+def _extend(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, header: int) -> int:
     """
     Add to a run what follows in it.
 
@@ -159,35 +172,44 @@ def _extend(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     else:
         return _close(run, packets, place, header)
     most = min(roomAfter(first, transport, payload if isTcp else 0), LONGEST // payload - 1)
-    following = _following(packets[place : place + most], size, header, number, step)
-    run += following
-    place += len(following)
-    if len(following) < most and place < len(packets):
+    most = min(most, len(packets) - place)
+    count = _following(packets, place, most, size, header, number, step)
+    _grow(run, packets, place, count)
+    place += count
+    if count < most and place < len(packets):
         return _close(run, packets, place, header)
     return place
 
 
-def _following(packets: Sequence[bytes], size: int, header: int, number: int, step: int) -> Sequence[bytes]:
+def _grow(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, count: int) -> None:
+    if isinstance(run, SlotRun):
+        run.grow(count)
+    else:
+        run += packets[place : place + count]
+
+
+def _following(
+    packets: Sequence[bytes], place: int, most: int, size: int, header: int, number: int, step: int
+) -> int:
     """
-    As many of these packets as have one size, and headers that follow.
+    How many of these packets, beginning with one, have one size, and headers that follow.
 
     @param number: the header before them, and C{step}: by how much each is more than that before it.
     """
-    count = len(packets)
-    sizes = [*map(len, packets)]
-    if sizes.count(size) != count:
-        count = next(place for place, each in enumerate(sizes) if each != size)
-        packets = packets[:count]
-    heads = b"".join(map(itemgetter(slice(header)), packets))
+    if isinstance(packets, Slots):
+        heads, count = packets.heads(place, most, header)
+    else:
+        packets = packets[place : place + most]
+        sizes, count = [*map(len, packets)], len(packets)
+        if sizes.count(size) != count:
+            count = next(at for at, each in enumerate(sizes) if each != size)
+            packets = packets[:count]
+        heads = b"".join(map(itemgetter(slice(header)), packets))
     wanted = progression(number.to_bytes(header, "big"), step, count)
     if heads != wanted:
         places = range(0, count * header, header)
-        count = next(
-            place // header
-            for place in places
-            if heads[place : place + header] != wanted[place : place + header]
-        )
-    return packets[:count]
+        count = next(at // header for at in places if heads[at : at + header] != wanted[at : at + header])
+    return count
 
 
 def stepsOf(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:
@@ -216,7 +238,7 @@ def roomAfter(first: bytes, transport: int, advance: int) -> int:
     return room
 
 
-def _close(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
+def _close(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, header: int) -> int:
     """
     Add the last packet of a run, which may be shorter and have FIN and PSH, if it is there.
     """
@@ -241,7 +263,7 @@ def _close(run: Run, packets: Sequence[bytes], place: int, header: int) -> int:
     setLengths(wanted, transport, isTcp, size)
     if not packet.startswith(wanted):
         return place
-    run.append(packet)
+    _grow(run, packets, place, 1)
     return place + 1
 
 
@@ -251,7 +273,7 @@ def follows(run: Run, packet: bytes) -> bool:
     """
     first = run[0]
     before, found = first[4] << 8 | first[5], packet[4] << 8 | packet[5]
-    isSame = bool(first[6] & _DONT_FRAGMENT) and run[-1][4:6] == first[4:6]
+    isSame = bool(first[6] & _DONT_FRAGMENT) and _last(run)[4:6] == first[4:6]
     if len(run) > 1 and isSame:
         return found == before
     return found == (before + len(run)) & _MOST or (isSame and found == before)
@@ -293,6 +315,10 @@ def partialHeader(packet: bytes) -> bytes:
     return virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, HEADER + transport, offset)
 
 
+def _last(run: Run) -> Buffer:
+    return run.last() if isinstance(run, SlotRun) else run[-1]
+
+
 def join(run: Run, ethernet: bytes) -> list[Buffer]:
     """
     Make one frame of a run of several packets whose checksums are unfinished.
@@ -312,11 +338,12 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
         offset = virtio.TCP_OFFSET
         if head[transport + 13] & _CWR:
             kind |= virtio.ECN
-        head[transport + 13] |= run[-1][transport + 13] & _FIN_PSH
+        head[transport + 13] |= _last(run)[transport + 13] & _FIN_PSH
     payload = len(first) - header
-    setLengths(head, transport, isTcp, header + payload * (len(run) - 1) + len(run[-1]) - header)
+    last = run.lastSize if isinstance(run, SlotRun) else len(run[-1])
+    setLengths(head, transport, isTcp, payload * (len(run) - 1) + last)
     start = HEADER + transport
     front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
     parts: list[Buffer] = [front + ethernet + head]
-    parts += map(itemgetter(slice(header, None)), run)
+    parts += run.payloads(header) if isinstance(run, SlotRun) else map(itemgetter(slice(header, None)), run)
     return parts

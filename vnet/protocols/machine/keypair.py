@@ -53,7 +53,7 @@ class Keypair:
     @ivar prefix: the first 8 bytes of each message that we send; C{prefixNumber} the same as a little-endian number, and
         C{received} that of each message that we receive.
     @ivar seal: the cipher of what we send: nonce, plaintext, L{None}; C{sealInto} takes a buffer for the result, too.
-    @ivar open: the cipher of what we receive; raises C{InvalidTag}.
+    @ivar open: the cipher of what we receive; raises C{InvalidTag}; C{openInto} takes a buffer for the result, too.
     @ivar sent: the next counter to send.
     @ivar isInitiator: whether we began the handshake, so that it is on us to rekey by age.
     @ivar createdAt: seconds.
@@ -67,6 +67,7 @@ class Keypair:
         "isInitiator",
         "localIndex",
         "open",
+        "openInto",
         "prefix",
         "prefixNumber",
         "received",
@@ -97,7 +98,9 @@ class Keypair:
         sending = ChaCha20Poly1305(keys.send)
         self.seal: _Cipher = sending.encrypt
         self.sealInto: _CipherInto = sending.encrypt_into
-        self.open: _Cipher = ChaCha20Poly1305(keys.receive).decrypt
+        receiving = ChaCha20Poly1305(keys.receive)
+        self.open: _Cipher = receiving.decrypt
+        self.openInto: _CipherInto = receiving.decrypt_into
         keys.wipe()
         self.sent = 0
         self.replay = ReplayWindow()
@@ -129,7 +132,7 @@ class Keypair:
         """
         Let go of the ciphers.  The keypair may not be used again.
         """
-        self.seal = self.open = self.sealInto = _erased
+        self.seal = self.open = self.sealInto = self.openInto = _erased
 
 
 def _erased(*_: object) -> NoReturn:

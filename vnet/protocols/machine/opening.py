@@ -9,12 +9,14 @@ packet stands for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
 from vnet.protocols.codec.runs import Run, runsOf
+from vnet.protocols.codec.slots import ROOM, Slots
 from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, readCounters, readHeader
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
@@ -25,6 +27,10 @@ from vnet.protocols.machine.wireguardevents import PacketsReceived
 from vnet.values import Address, Train
 
 __all__ = ["Opener"]
+
+#: Packets for which it is worth to take a buffer for all, and how long they are at least.
+_ENOUGH, _LARGE = 4, 512
+_MOST_SPARE = 8
 
 
 class Opener:
@@ -41,6 +47,16 @@ class Opener:
         self._device = device
         self._allowed = allowed
         self._touched = touched
+        self._lent: list[Slots] = []
+        self._spare: list[Slots] = []
+
+    def recycle(self) -> None:
+        """
+        What was told of has been used, and its memory may be used again.
+        """
+        if self._lent and not self._device.events:
+            self._spare = (self._spare + self._lent)[:_MOST_SPARE]
+            self._lent = []
 
     def open(self, train: Train, first: int, now: float) -> int:
         """
@@ -69,14 +85,31 @@ class Opener:
         # Of the last one what there is.
         places = range(HEADER_SIZE, count * stride, stride)
         sealed = [view[place : place + size] for place in places]
+        plaintexts: Sequence[bytes]
         try:
-            # Without a line of Python for each of them.
-            plaintexts = list(map(keypair.open, map(packNonce, counters), sealed, repeat(None)))
+            if count >= _ENOUGH and size >= _LARGE and count * size <= ROOM:
+                plaintexts = self._openInto(keypair, counters, sealed)
+            else:
+                plaintexts = list(map(keypair.open, map(packNonce, counters), sealed, repeat(None)))
         except InvalidTag:
             plaintexts, counters = self._openEach(keypair, counters, sealed)
         if counters:
             self._deliver(keypair, plaintexts, counters, source, now)
         return first + count
+
+    def _openInto(self, keypair: Keypair, counters: list[int], sealed: list[memoryview]) -> Slots:
+        """
+        Open messages of one size into a buffer.
+
+        @raise InvalidTag: not all are authentic.
+        """
+        slots = self._spare.pop() if self._spare else Slots()
+        self._lent.append(slots)
+        overhead = OVERHEAD - HEADER_SIZE
+        spaces = slots.take(len(sealed[0]) - overhead, len(sealed), len(sealed[-1]) - overhead)
+        # Without a line of Python for each of them.
+        deque(map(keypair.openInto, map(packNonce, counters), sealed, repeat(None), spaces), maxlen=0)
+        return slots
 
     def _openOne(
         self, keypair: Keypair, counter: int, sealed: memoryview, source: Address, now: float
@@ -125,7 +158,7 @@ class Opener:
     def _deliver(
         self,
         keypair: Keypair,
-        plaintexts: list[bytes],
+        plaintexts: Sequence[bytes],
         counters: list[int],
         source: Address,
         now: float,
@@ -135,8 +168,12 @@ class Opener:
         if fresh is None:
             return
         newest = source if keypair.replay.greatest > before else None
-        size = sum(map(len, fresh)) + OVERHEAD * len(fresh)
-        packets = [packet for packet in fresh if packet] if b"" in fresh else fresh
+        if isinstance(fresh, Slots):
+            size, hasEmpty = fresh.byteCount, not fresh.sizeOf(len(fresh) - 1)
+        else:
+            size, hasEmpty = sum(map(len, fresh)), b"" in fresh
+        packets = [packet for packet in fresh if packet] if hasEmpty else fresh
+        size += OVERHEAD * len(fresh)
         session = keypair.session
         session.receiveTransport(keypair, size, newest, bool(packets), now)
         runs = self._check(session, packets)
@@ -144,7 +181,9 @@ class Opener:
             self._device.tell(PacketsReceived(session.publicKey, runs))
         self._touched(session)
 
-    def _new(self, keypair: Keypair, plaintexts: list[bytes], counters: list[int]) -> list[bytes] | None:
+    def _new(
+        self, keypair: Keypair, plaintexts: Sequence[bytes], counters: list[int]
+    ) -> Sequence[bytes] | None:
         """
         Those that are no replays; L{None} if none is.
         """
@@ -162,7 +201,7 @@ class Opener:
         self._device.counters["replayed"] += count - len(fresh)
         return fresh or None
 
-    def _check(self, session: Session, packets: list[bytes]) -> list[Run]:
+    def _check(self, session: Session, packets: Sequence[bytes]) -> list[Run]:
         """
         Keep the packets that the peer may send, without their padding, in runs.
         """
@@ -172,7 +211,7 @@ class Opener:
         for run in runsOf(packets):
             first = run[0]
             if len(run) == 1:
-                reason = _trim(run)
+                run, reason = _trimmed(first)
                 if reason:
                     counters[reason] += 1
                     continue
@@ -184,13 +223,12 @@ class Opener:
         return runs
 
 
-def _trim(run: Run) -> str:
+def _trimmed(packet: bytes) -> tuple[Run, str]:
     """
     Take the padding from a lone packet.
 
-    @return: what is wrong with it.
+    @return: it, and what is wrong with it.
     """
-    packet = run[0]
     size = len(packet)
     version = packet[0] >> 4
     if version == 4 and size >= 20:
@@ -198,9 +236,7 @@ def _trim(run: Run) -> str:
     elif version == 6 and size >= 40:
         length, least = (packet[4] << 8 | packet[5]) + 40, 40
     else:
-        return "notIp"
+        return [], "notIp"
     if not least <= length <= size:
-        return "badLength"
-    if length < size:
-        run[0] = packet[:length]
-    return ""
+        return [], "badLength"
+    return [packet[:length]], ""

@@ -30,7 +30,7 @@ class PacketsReceived:
     Inner IP packets have come: authentic, new, from an address of the peer, and without padding.
 
     @ivar runs: the packets in runs, see L{vnet.protocols.codec.runs}: what the first one of a run says of source and
-        destination is true of all.
+        destination is true of all.  Valid until the machine receives again after this was taken from it.
     """
 
     publicKey: bytes
