@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -42,7 +42,6 @@ from vnet.client.names.nameservice import NameParts
 from vnet.client.names.resolved import Resolved
 from vnet.client.node import Node
 from vnet.client.nodeparts import NodeParts
-from vnet.client.portmapping.network import ReactorNetwork
 from vnet.client.proxychoice import ProxyChoice, chooseProxy, readPassword
 from vnet.client.reach import reachRelays, resolveHost
 from vnet.client.state import StateFile
@@ -59,6 +58,9 @@ from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.statedir import StateDirectory
 from vnet.values import Offload
+
+if TYPE_CHECKING:
+    from vnet.client.portmapping.mapper import RouterNetwork
 
 __all__ = ["ClientService", "Options", "defaultState", "makeService"]
 
@@ -368,7 +370,7 @@ class ClientService(MultiService):
                 relayReach=reachRelays(self._reactor, dialer),
                 openPort=lambda: UdpPort(self._reactor),
                 fixedPort=bool(self._options["port"]),
-                routerNetwork=None if self._options["no-port-mapping"] else ReactorNetwork(self._reactor),
+                routerNetwork=self._routerNetwork(),
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
                 lanPriority=LanPriority(self._reactor, device.name)
@@ -392,6 +394,14 @@ class ClientService(MultiService):
             self._watchers[1].start()
         self.node.firewall.prepare()
         self._opened = True
+
+    def _routerNetwork(self) -> RouterNetwork | None:
+        if self._options["no-port-mapping"]:
+            return None
+        # HTTP and XML are in memory only where a router is asked.
+        from vnet.client.portmapping.network import ReactorNetwork
+
+        return ReactorNetwork(self._reactor)
 
     def _nameParts(self) -> NameParts:
         host = socket.gethostname().partition(".")[0].lower()

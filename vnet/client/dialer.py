@@ -18,8 +18,6 @@ from zope.interface import implementer
 from vnet.client.ipv4first import preferIPv4
 from vnet.client.proxychoice import ProxyChoice
 from vnet.protocols.codec.proxyurl import Proxy
-from vnet.protocols.httpconnect import wrapHttpConnect
-from vnet.protocols.socks import wrapSocks
 from vnet.protocols.tunnel import ProxyLoginRefused
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Dialer"]
@@ -121,7 +119,11 @@ class Dialer:
         proxy = self._choice.proxyFor(host, port)
         if proxy is None:
             return self._direct(host, port)
-        wrap = wrapSocks if proxy.scheme == "socks5" else wrapHttpConnect
+        # Few need one of them, nobody both.
+        if proxy.scheme == "socks5":
+            from vnet.protocols.socks import wrapSocks as wrap
+        else:
+            from vnet.protocols.httpconnect import wrapHttpConnect as wrap
         behind = wrap(self._toProxy(proxy), host, port, self._reactor, proxy.login, f"the proxy {proxy}")
         return _Careful(behind, self._refusals)
 

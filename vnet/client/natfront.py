@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -19,13 +20,14 @@ from vnet.client.logins import Logins
 from vnet.client.nat import NatDiscovery
 from vnet.client.nodeparts import NodeParts
 from vnet.client.obstacles import OwnNat
-from vnet.client.portmapping.mapper import PortMapper
-from vnet.client.portmapping.pcp import nonceOf
 from vnet.client.porttest import PortTest
 from vnet.client.traits import traitsOf
 from vnet.protocols.machine.pathmtu import OVERHEAD
 from vnet.protocols.punch import Puncher
 from vnet.values import Address, NatReport, PortMapping
+
+if TYPE_CHECKING:
+    from vnet.client.portmapping.mapper import PortMapper
 
 __all__ = ["NatFront"]
 
@@ -87,6 +89,10 @@ class NatFront:
             )
             self.puncher.askers.append(self.portTest)
         if parts.routerNetwork is not None:
+            # HTTP and XML are in memory only where a router is asked.
+            from vnet.client.portmapping.mapper import PortMapper
+            from vnet.client.portmapping.pcp import nonceOf
+
             self.portMapper = PortMapper(
                 parts.clock,
                 parts.routerNetwork,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -18,7 +18,6 @@ from vnet.client.firewall.nft import Nft
 from vnet.client.identity import Identity
 from vnet.client.lanpriority import LanPriority
 from vnet.client.names.nameservice import NameParts
-from vnet.client.portmapping.mapper import RouterNetwork
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
 from vnet.interfaces import IDatagramPort, IDevice
@@ -27,6 +26,9 @@ from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.tls import identify
+
+if TYPE_CHECKING:
+    from vnet.client.portmapping.mapper import RouterNetwork
 
 __all__ = ["NodeParts"]
 

@@ -17,7 +17,7 @@ The answer has C{<u:AddPortMappingResponse>} with the results in the same place,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from xml.sax.saxutils import escape
+from html import escape
 
 import attrs
 
@@ -129,7 +129,9 @@ def encodeCall(service: Service, action: str, arguments: Mapping[str, object]) -
 
     @param arguments: in the order of the service's description.
     """
-    inside = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in arguments.items())
+    inside = "".join(
+        f"<{name}>{escape(str(value), quote=False)}</{name}>" for name, value in arguments.items()
+    )
     return _ENVELOPE.format(action=action, service=service.type, arguments=inside).encode()
 
 
