@@ -244,6 +244,8 @@ class TapDevice:
         header = first[: virtio.SIZE]
         if not self.isTun:
             return (first[virtio.SIZE :], *rest)
+        if len(first) < virtio.SIZE + HEADER and rest:
+            first, rest = first + bytes(rest[0]), rest[1:]
         if not self._hasHeader:
             return (first[virtio.SIZE + HEADER :], *rest)
         if header != virtio.FINISHED:
