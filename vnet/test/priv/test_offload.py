@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.netlab import Host, Lab, stop
 from vnet.test.netlab._space import ROOT
-from vnet.test.priv.cluster import Cluster
+from vnet.test.priv.cluster import Cluster, Node
 
 pytestmark = [pytest.mark.privileged, pytest.mark.commands("wireguard-go", "wg")]
 
@@ -171,7 +171,9 @@ class OffloadTests(SynchronousTestCase):
             self.processes.append(
                 host.popen(["wireguard-go", "-f", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             )
-            host.run(["sh", "-c", f"for i in $(seq 400); do wg show {name} && exit; sleep 0.05; done; exit 1"])
+            host.run(
+                ["sh", "-c", f"for i in $(seq 400); do wg show {name} && exit; sleep 0.05; done; exit 1"]
+            )
             encoded = [base64.b64encode(bytes(key)).decode() for key in (theirs, mine.public_key)]
             peer = f"peer {encoded[1]} allowed-ips 100.64.0.1/32,fd76:1:2::1/128 endpoint {self.alice.address}:{PORT}"
             configure = f"echo {encoded[0]} | wg set {name} private-key /dev/stdin listen-port {PORT} {peer}"
@@ -186,6 +188,42 @@ class OffloadTests(SynchronousTestCase):
             self.serve(name)
             self.check()
             self.disconnect()
+
+
+# Prints what comes to groups from two addresses, until nothing more does.
+LISTEN = """
+import select, socket, struct, sys
+index = socket.if_nametoindex("vnet0")
+four = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+four.bind(("", 27015))
+group4 = struct.pack("=4s4si", socket.inet_aton("239.7.7.7"), bytes(4), index)
+four.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group4)
+six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+six.bind(("::", 27016))
+group6 = socket.inet_pton(socket.AF_INET6, "ff05::77") + struct.pack("=I", index)
+six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group6)
+print("ready", flush=True)
+wait = 20
+while found := select.select([four, six], [], [], wait)[0]:
+    for each in found:
+        data, source = each.recvfrom(100)
+        if source[0] in sys.argv:
+            print(data.decode(), flush=True)
+            wait = 1
+"""
+
+TELL = """
+import socket
+index = socket.if_nametoindex("vnet0")
+four = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+four.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+four.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"vnet0")
+six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+for group in ("255.255.255.255", "100.127.255.255", "239.7.7.7"):
+    four.sendto(group.encode(), (group, 27015))
+six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+six.sendto(b"ff05::77", ("ff05::77", 27016))
+"""
 
 
 class NodeTests(SynchronousTestCase):
@@ -225,5 +263,22 @@ class NodeTests(SynchronousTestCase):
             ]
             said = alice.host.popen(argv, stdout=subprocess.PIPE, cwd=ROOT).communicate(timeout=60)[0]
             self.assertEqual(said, "ok\n")
+            for one, other in ((alice, bob), (bob, alice)):
+                self.groups(one, other)
             # Nobody has asked for what is not there.
             self.assertNotIn("this system", alice.log.read_text() + bob.log.read_text())
+
+    def groups(self, sender: Node, receiver: Node) -> None:
+        """
+        What is sent to everybody and to groups arrives, once, by a TUN as by a TAP.
+        """
+        listening = receiver.host.popen(
+            [sys.executable, "-c", LISTEN, sender.address, sender.address6], stdout=subprocess.PIPE, cwd=ROOT
+        )
+        assert listening.stdout is not None
+        self.assertEqual(listening.stdout.readline(), "ready\n")
+        sender.host.run([sys.executable, "-c", TELL])
+        said, _ = listening.communicate(timeout=30)
+        self.assertEqual(
+            sorted(said.split()), ["100.127.255.255", "239.7.7.7", "255.255.255.255", "ff05::77"]
+        )
