@@ -5,12 +5,13 @@ One peer: the path to it, and the tunnel on that path.
 
 from __future__ import annotations
 
-import random
-
 from attrs import define, evolve, field
-from twisted.internet.interfaces import IDelayedCall
 
+from vnet.client.attempts import Attempts
+from vnet.client.doubts import Doubts
+from vnet.client.endpoint import Endpoint
 from vnet.client.peercontext import Attempt, PeerContext
+from vnet.client.retries import LONGEST_RETRY, Retries
 from vnet.client.sync import Member
 from vnet.errors import DecodeError, Refused
 from vnet.protocols.codec import signal as signals
@@ -23,9 +24,6 @@ __all__ = ["Peer"]
 _FALLBACK = 1.0
 _SEARCH = 15.0
 _LONGER = 3.0
-_FIRST_RETRY = 0.75
-_LONGEST_RETRY = 60.0
-_FIRST_ALONE, _LONGEST_ALONE = 6.25, 50.0
 _WANTED_INTERVAL = 3.0
 _ASK_INTERVAL = 0.5
 _DOUBT = 1.0
@@ -34,8 +32,6 @@ _SUSPICION_PAUSE = 5.0
 _REPEAT, _REPEATS = 0.5, 2
 _FRESH = 1.0
 _CONFIRMED = 0.6
-_DOUBLED = 5.0
-_LEEWAY, _LONGEST_RESENT = 0.05, 2.0
 _UNUSED, _LATELY = 120.0, 15.0
 
 
@@ -67,27 +63,25 @@ class Peer:
     answers: bool = field(default=False, init=False)
     aliveAt: float = field(default=float("-inf"), init=False)
     usedAt: float = field(default=float("-inf"), init=False)
-    _attempt: Attempt | None = field(default=None, init=False)
-    _previous: Attempt | None = field(default=None, init=False)
+    _attempts: Attempts = field(factory=Attempts, init=False)
+    _retries: Retries = field(init=False)
+    _doubts: Doubts = field(init=False)
+    _endpoint: Endpoint = field(init=False)
     _start: int = field(default=0, init=False)
-    _timer: IDelayedCall | None = field(default=None, init=False)
-    _asked: int = field(default=0, init=False)
-    _alone: int = field(default=0, init=False)
     _lastAsked: float = field(default=float("-inf"), init=False)
     _initiated: bool = field(default=False, init=False)
     _confirmed: bool = field(default=False, init=False)
     _searchedAt: float = field(default=float("-inf"), init=False)
-    _doubt: IDelayedCall | None = field(default=None, init=False)
-    _doubtful: bool = field(default=False, init=False)
     _wantsDirect: bool = field(default=False, init=False)
     _repeats: int = field(default=0, init=False)
     _isRelayed: bool = field(default=True, init=False)
-    _silentSince: float = field(default=0.0, init=False)
     _suspectedAt: float = field(default=float("-inf"), init=False)
-    _previousAnswers: bool = field(default=False, init=False)
-    _endpoint: Address | None = field(default=None, init=False)
-    _doubledAt: float = field(default=float("-inf"), init=False)
     _isOurs: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._retries = Retries(self.context.clock, self._retry)
+        self._doubts = Doubts(self.context.clock, self._doubted)
+        self._endpoint = Endpoint(self.context, self.tunnelKey)
 
     @property
     def key(self) -> bytes:
@@ -102,27 +96,12 @@ class Peer:
     @property
     def path(self) -> Path | None:
         """The path in use, if one is known to work."""
-        attempt = self._used
-        return None if attempt is None else attempt.selected
-
-    @property
-    def _used(self) -> Attempt | None:
-        """
-        The attempt whose path is in use: the newest that has one, but no relayed one while the direct one before answers.
-        """
-        new, old = (
-            None if attempt is None or attempt.selected is None else attempt
-            for attempt in (self._attempt, self._previous)
-        )
-        if new is None or old is None or new.selected is None or old.selected is None:
-            return new or old
-        holds = self._previousAnswers and new.selected.relayed and not old.selected.relayed
-        return old if holds else new
+        return self._attempts.path
 
     @property
     def active(self) -> bool:
         """Whether there is a path, or an attempt at one."""
-        return self._attempt is not None
+        return self._attempts.newest is not None
 
     @property
     def isWaiting(self) -> bool:
@@ -134,7 +113,7 @@ class Peer:
     @property
     def attempt(self) -> Attempt | None:
         """The newest attempt at a path, whether it has one or not."""
-        return self._attempt or self._previous
+        return self._attempts.newest or self._attempts.previous
 
     @property
     def searching(self) -> bool:
@@ -192,21 +171,21 @@ class Peer:
 
         @param patience: seconds until it is late.
         """
-        used = self._used
+        used = self._attempts.used
         if used is not None:
             used.check()
-            self._doubtIn(patience)
-        elif self._attempt is not None and self.member.state == "online":
-            self._attempt.search()
+            self._doubts.begin(patience)
+        elif self._attempts.newest is not None and self.member.state == "online":
+            self._attempts.newest.search()
             if not self.context.reachable():
-                self._alone = 0
-                self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
+                self._retries.alone = 0
+                self._retries.scheduleAlone()
 
     def moved(self) -> None:
         """
         The network of this computer has changed.
         """
-        used, self._wantsDirect = self._used, True
+        used, self._wantsDirect = self._attempts.used, True
         if used is not None and used.selected is not None:
             used.doubt()
             self.check(_DOUBT_SOON + 2 * used.selected.rtt)
@@ -239,25 +218,15 @@ class Peer:
         Seek another path while there is one.
         """
         online = self.member.state == "online" and not self._isUnneeded
-        if online and self._previous is None and self.path is not None:
+        if online and self._attempts.previous is None and self.path is not None:
             self._ask()
             if self.context.reachable():
                 # The mediator may have taken this for a repetition of what the peer has asked, of which this node, without a
                 # connection then, has not heard.
                 self._repeats = _REPEATS
-                self._schedule(_REPEAT)
-
-    def _doubtIn(self, patience: float) -> None:
-        now, doubt = self.context.clock.seconds(), self._doubt
-        if doubt is None or not doubt.active():
-            if not self._doubtful:
-                self._silentSince = now
-            self._doubt = self.context.clock.callLater(patience, self._doubted)
-        elif doubt.getTime() > now + patience:
-            doubt.reset(patience)
+                self._retries.schedule(_REPEAT)
 
     def _doubted(self) -> None:
-        self._doubt, self._doubtful = None, True
         if self._isUnneeded:
             self.rest()
         else:
@@ -267,17 +236,10 @@ class Peer:
         """
         The path in use answers.  If it was silent, what was sent meanwhile is lost.
         """
-        path, now = self.path, self.context.clock.seconds()
-        self.aliveAt = now
-        if self._doubtful and path is not None and path.address == self._endpoint:
-            since = max(self._silentSince - _DOUBT_SOON, now - _LONGEST_RESENT)
-            self.context.handover(path.address, path.address, since)
-        self._trust()
-
-    def _trust(self) -> None:
-        doubt, self._doubt, self._doubtful = self._doubt, None, False
-        if doubt is not None and doubt.active():
-            doubt.cancel()
+        self.aliveAt = self.context.clock.seconds()
+        if self._doubts.isLate and self.path is not None:
+            self._endpoint.sendAgain(self.path, self._doubts.silentSince - _DOUBT_SOON)
+        self._doubts.end()
 
     def reconnected(self) -> None:
         """
@@ -286,7 +248,7 @@ class Peer:
         if self.member.state == "online":
             if self.path is None:
                 self._seekAnew()
-            elif self._doubtful:
+            elif self._doubts.isLate:
                 self._doubted()
             elif self._wantsDirect and self.path.relayed:
                 self._askBeside()
@@ -295,7 +257,7 @@ class Peer:
         """
         Get a path without regard to former failures, unless a rendezvous was called just now.
         """
-        self.failures = self._asked = 0
+        self.failures = self._retries.asked = 0
         if self.context.clock.seconds() - self._searchedAt >= _FRESH:
             self._seek()
 
@@ -306,7 +268,7 @@ class Peer:
         if self.member.state == "offline" or not self._open():
             return
         now = self.usedAt = self.context.clock.seconds()
-        searching = self._attempt is not None and now - self._searchedAt < _SEARCH
+        searching = self._attempts.newest is not None and now - self._searchedAt < _SEARCH
         recently = now - self._lastAsked < _WANTED_INTERVAL
         if self.path is None and not searching and not recently and self.member.state == "online":
             self._ask()
@@ -333,7 +295,7 @@ class Peer:
         if self.controlling:
             self._ask()
         else:
-            self._schedule(_FALLBACK)
+            self._retries.schedule(_FALLBACK)
 
     def _ask(self) -> None:
         now = self.context.clock.seconds()
@@ -343,42 +305,32 @@ class Peer:
             self._searchAlone()
             return
         if now - self._lastAsked < _ASK_INTERVAL:
-            self._schedule(_ASK_INTERVAL)
+            self._retries.schedule(_ASK_INTERVAL)
             return
         self._lastAsked = now
-        self._asked += 1
+        self._retries.asked += 1
         self.context.askRendezvous(self.key)
-        self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
+        self._retries.scheduleAsking()
 
     def _searchAlone(self) -> None:
         """
         There is no mediator: search again with what is known of the peer from the last rendezvous.  The peer does the same,
         and the checks of either find the other.
         """
-        if self._attempt is not None:
-            self._attempt.search()
-            self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
-            self._alone += 1
-
-    def _schedule(self, delay: float) -> None:
-        self._cancel()
-        self._timer = self.context.clock.callLater(delay, self._retry)
-
-    def _cancel(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        if self._attempts.newest is not None:
+            self._attempts.newest.search()
+            self._retries.scheduleAlone()
+            self._retries.alone += 1
 
     def _retry(self) -> None:
-        self._timer = None
         if self.path is not None:
-            if self._repeats and (self._doubtful or (self._wantsDirect and self.path.relayed)):
+            if self._repeats and (self._doubts.isLate or (self._wantsDirect and self.path.relayed)):
                 self._repeats -= 1
                 self._ask()
             elif not self._confirmed:
-                self._setEndpoint(Selected(self.path), True)
-        elif self._attempt is not None and self._attempt.isBusy:
-            self._schedule(_LONGER)
+                self._endpoint.set(Selected(self.path), True)
+        elif self._attempts.newest is not None and self._attempts.newest.isBusy:
+            self._retries.schedule(_LONGER)
         elif self.member.state == "online":
             self._ask()
 
@@ -391,32 +343,15 @@ class Peer:
         """
         if start == self._start or not self._open():
             return
-        self._keepWorking()
+        self._attempts.makeRoom()
         self._start = start
         self._wantsDirect, self._repeats = False, 0
         self._initiated = self._confirmed = False
         self._searchedAt = self.context.clock.seconds()
         self._isOurs = self._searchedAt - self._lastAsked < _SEARCH
-        self._attempt = self._connect(startAt, host)
+        self._attempts.newest = self._connect(startAt, host)
         self.sendSignal()
-        self._schedule(_SEARCH)
-
-    def _keepWorking(self) -> None:
-        """
-        Of the attempts so far, keep the one whose path is in use until the next has one as good.
-        """
-        used = self._used
-        self._previousAnswers = False
-        if used is not None and used is self._attempt:
-            self._dropPrevious()
-            self._previous, self._attempt = self._attempt, None
-        else:
-            self._closeAttempt()
-            if self.path is None:
-                self._dropPrevious()
-        if self._previous is not None:
-            # A peer that began anew does not know this path any more.
-            self._previous.check()
+        self._retries.schedule(_SEARCH)
 
     def _connect(self, startAt: float, host: str) -> Attempt | None:
         attempt: Attempt | None = None
@@ -443,8 +378,8 @@ class Peer:
         """
         Tell the peer this side's candidates: at a rendezvous, and when there are others.
         """
-        if self._attempt is not None:
-            signal = evolve(self._attempt.signal(self._start), partial=True)
+        if self._attempts.newest is not None:
+            signal = evolve(self._attempts.newest.signal(self._start), partial=True)
             self.context.sendSignal(self.key, signals.encode(signal))
 
     def signal(self, plaintext: bytes) -> None:
@@ -454,10 +389,10 @@ class Peer:
         @raise DecodeError: it is malformed.
         """
         signal = signals.decode(plaintext)
-        if self._attempt is None or signal.start != self._start:
+        if self._attempts.newest is None or signal.start != self._start:
             raise DecodeError("a signal for another rendezvous")
         self.context.tunnels.setTakesPartial(self.tunnelKey, signal.partial)
-        self._attempt.remoteSignal(signal)
+        self._attempts.newest.remoteSignal(signal)
 
     def _punchEvent(self, attempt: Attempt, event: object) -> None:
         """
@@ -466,11 +401,11 @@ class Peer:
         if isinstance(event, Suspect):
             if event.path.allocation:
                 self.context.doubtRelay(event.path.allocation)
-            if attempt is self._used:
+            if attempt is self._attempts.used:
                 self._suspected()
-        elif attempt is self._previous:
+        elif attempt is self._attempts.previous:
             self._previousEvent(attempt, event)
-        elif attempt is not self._attempt:
+        elif attempt is not self._attempts.newest:
             return
         elif isinstance(event, Selected):
             self._selected(event)
@@ -488,7 +423,7 @@ class Peer:
         """
         Another size of datagrams is right: that of another path, or another of this one.
         """
-        used = self._used
+        used = self._attempts.used
         if used is None:
             self.context.tunnels.setSize(self.tunnelKey, None)
         else:
@@ -497,66 +432,42 @@ class Peer:
     def _previousEvent(self, attempt: Attempt, event: object) -> None:
         reason = "lost"
         if isinstance(event, Alive):
-            self._previousAnswers = True
+            self._attempts.previousAnswers = True
             self._alive()
         elif isinstance(event, Selected):
             reason = event.reason
-            if self._used is attempt:
-                self._setEndpoint(event)
+            if self._attempts.used is attempt:
+                self._endpoint.set(event)
         elif isinstance(event, ConsentLost | Dead | Failed):
-            self._dropPrevious()
-        current = self._attempt
-        if current is not None and current.selected is not None and self._used is current:
+            self._attempts.dropPrevious()
+        current = self._attempts.newest
+        if current is not None and current.selected is not None and self._attempts.used is current:
             self._selected(Selected(current.selected, reason))
 
-    def _dropPrevious(self) -> None:
-        previous, self._previous = self._previous, None
-        if previous is not None:
-            previous.close()
-
     def _selected(self, event: Selected) -> None:
-        if self._used is not self._attempt:
+        if self._attempts.used is not self._attempts.newest:
             return
-        if self._doubtful and event.reason == "found":
+        if self._doubts.isLate and event.reason == "found":
             event = evolve(event, reason="doubt")
         fell = event.reason in ("doubt", "lost") and event.path.relayed and not self._isRelayed
         self._isRelayed = event.path.relayed
-        self._dropPrevious()
-        self._cancel()
-        self._trust()
-        self.failures, self._asked, self._alone, self.failure = 0, 0, 0, ""
+        self._attempts.dropPrevious()
+        self._retries.succeeded()
+        self._doubts.end()
+        self.failures, self.failure = 0, ""
         initiate = self.controlling and not self._initiated
         self._initiated = True
-        self._setEndpoint(event, initiate)
+        self._endpoint.set(event, initiate)
         if fell:
             self._fell()
         if not self.controlling and not self._confirmed:
-            self._schedule(max(_CONFIRMED, 4 * event.path.rtt))
-
-    def _setEndpoint(self, event: Selected, initiate: bool = False) -> None:
-        old, self._endpoint = self._endpoint, event.path.address
-        self.context.tunnels.setEndpoint(self.tunnelKey, event.path.address, initiate)
-        silent = event.reason in ("doubt", "lost")
-        if old is None or (old == event.path.address and not silent):
-            return
-        since = None
-        if silent:
-            # What was sent after the last check that the old path answered may be lost.  That the peer is heard shows
-            # nothing: its packets may have come by another way already.
-            since = max(event.provenAt - _LEEWAY, self.context.clock.seconds() - _LONGEST_RESENT)
-            if old.allocation and old != event.path.address:
-                self.context.doubtRelay(old.allocation)
-        self.context.handover(old, event.path.address, since)
-
-    def _noEndpoint(self) -> None:
-        self._endpoint = None
-        self.context.tunnels.setEndpoint(self.tunnelKey, None)
+            self._retries.schedule(max(_CONFIRMED, 4 * event.path.rtt))
 
     def _pathLost(self) -> None:
         """
         The path does not answer.  The attempt searches on; an online peer may have begun anew, and needs another.
         """
-        self._trust()
+        self._doubts.end()
         self._searchedAt = float("-inf")
         if self._isUnneeded:
             self._tearDown()
@@ -565,7 +476,7 @@ class Peer:
         if self.member.state == "lost":
             self._tearDown()
         else:
-            self._noEndpoint()
+            self._endpoint.unset()
             self._seek()
 
     def _searchFailed(self, reason: str) -> None:
@@ -577,44 +488,38 @@ class Peer:
         self.failures += 1
         self._searchedAt = float("-inf")
         self._initiated = False
-        if self._previous is not None and self._previous.selected is not None:
-            self._closeAttempt()
-            self._attempt, self._previous = self._previous, None
-        elif self.member.state != "online":
+        if self._attempts.goBack():
+            return
+        if self.member.state != "online":
             self._tearDown()
         elif not self.context.reachable():
-            if self._timer is None:
-                self._schedule(_pause(_FIRST_ALONE, self._alone, _LONGEST_ALONE))
+            if not self._retries.isArmed:
+                self._retries.scheduleAlone()
         elif self.warm or self.context.clock.seconds() - self.usedAt < _LATELY:
-            self._schedule(_pause(_FIRST_RETRY, self._asked, _LONGEST_RETRY))
+            self._retries.scheduleAsking()
         else:
             self._tearDown()
 
-    def _closeAttempt(self) -> None:
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.close()
-
     def _tearDown(self) -> None:
         self.close()
-        self.answers, self._endpoint = False, None
+        self.answers = False
+        self._endpoint.forget()
         self.context.tunnels.shut(self.tunnelKey)
 
     def close(self) -> None:
         """
         The peer is none any more.
         """
-        self._cancel()
-        self._trust()
-        self._dropPrevious()
-        self._closeAttempt()
+        self._retries.cancel()
+        self._doubts.end()
+        self._attempts.close()
 
     def sessionEstablished(self) -> None:
         """The tunnel is up."""
         self.answers = self._confirmed = True
         self.failure = ""
         if self.path is not None:
-            self._cancel()
+            self._retries.cancel()
         self.context.changed(self.key)
 
     def handshakeFailed(self) -> None:
@@ -624,36 +529,27 @@ class Peer:
             "the tunnel's handshake is not answered: the other side may know another network password or key"
         )
         if self.path is not None:
-            self._schedule(_LONGEST_RETRY)
+            self._retries.schedule(LONGEST_RETRY)
         self.context.changed(self.key)
 
     def endpointMoved(self, address: Address) -> None:
         """The tunnel hears the peer from another address."""
-        used = self._used or self._attempt
+        used = self._attempts.used or self._attempts.newest
         if used is None:
             return
-        now, path = self.context.clock.seconds(), self.path
-        if path is not None and now - self._doubledAt >= _DOUBLED and used.isReady(address):
-            # The peer has left the path, and may have had reason to.
-            self._doubledAt = now
-            self.context.double(path.address, address)
+        if self.path is not None and used.isReady(address):
+            self._endpoint.double(self.path, address)
         used.addressHeard(address)
 
     def noteTraffic(self) -> None:
         """The tunnel carried traffic lately."""
         self.usedAt = self.context.clock.seconds()
-        for attempt in (self._attempt, self._previous):
-            if attempt is not None:
-                attempt.noteTraffic()
+        for attempt in self._attempts:
+            attempt.noteTraffic()
 
     def doubt(self) -> None:
         """
         What the tunnel sends gets no answer: if the path does not work, another one that is ready takes over at once.
         """
-        if self._used is not None:
-            self._used.doubt()
-
-
-def _pause(first: float, times: int, longest: float) -> float:
-    pause: float = min(first * 2 ** min(times, 8), longest)
-    return pause * random.uniform(0.8, 1.2)
+        if self._attempts.used is not None:
+            self._attempts.used.doubt()
