@@ -77,6 +77,11 @@ class FakeKernel:
             self.done.append(("routes", dict(made)))
         return failed
 
+    def setLinkLocal(self, interface: str, isWanted: bool) -> None:
+        """Keep it."""
+        self._try("setLinkLocal")
+        self.done.append(("link", isWanted))
+
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
         """All of them."""
         return frozenset(interfaces)
@@ -183,6 +188,22 @@ class LanRoutesTests(SynchronousTestCase):
         self.assertEqual(self.take(), [("hold", ()), ("nft", False)])
         self.assertFalse(self.reaches("192.168.7.9"))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_six(self) -> None:
+        """
+        For an IPv6 prefix a TAP gets a link-local address; a TUN needs none.
+        """
+        self.kernel.around = Surroundings([Connected(ip_network(FAR6), "eth0")], forwards6=True)
+        self.routes.offer((FAR6,))
+        self.assertEqual(self.take(), [("nft", True), ("hold", ("eth0", "vnet0")), ("link", True)])
+        self.assertTrue(self.reaches("fd05::1"))
+        self.routes.linksChanged()
+        self.assertEqual(self.take(), [])
+        self.routes.offer(())
+        self.assertEqual(self.take(), [("hold", ()), ("nft", False), ("link", False)])
+        routes = self.make(isTun=True)
+        routes.offer((FAR6,))
+        self.assertNotIn(("link", True), self.take())
 
     def test_members(self) -> None:
         """

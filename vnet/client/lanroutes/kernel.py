@@ -25,6 +25,8 @@ ORIGIN = 118
 """Who has made the routes (rtnetlink(7), C{rtm_protocol}): nobody else uses this number."""
 
 _ON = "1"
+# The virtual interface has none by itself, and nobody else on its link.
+_LINK_LOCAL, _LINK_LENGTH, _IFA_F_NODAD = "fe80::1", 64, 0x02
 
 
 class Kernel(Protocol):
@@ -51,6 +53,12 @@ class Kernel(Protocol):
         @param routes: the gateway to each prefix; empty: it is on the link.
         @param sources: our addresses.
         @return: why there is no route, by prefix.
+        """
+
+    def setLinkLocal(self, interface: str, isWanted: bool) -> None:
+        """
+        Give an interface a link-local address, or take it away.  What this computer forwards to a neighbour it asks for with that
+        (RFC 4861 section 7.2.2).
         """
 
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
@@ -116,6 +124,16 @@ class LinuxKernel:
                     why = os.strerror(error.errno or 0)
                     problems[prefix] = f"the system does not take the route to {prefix}: {why}"
         return problems
+
+    def setLinkLocal(self, interface: str, isWanted: bool) -> None:
+        """See L{Kernel}."""
+        index = socket.if_nametoindex(interface)
+        with RouteSocket() as kernel:
+            isThere = any(each.index == index and each.address == _LINK_LOCAL for each in kernel.addresses())
+            if isWanted and not isThere:
+                kernel.addAddress(index, _LINK_LOCAL, _LINK_LENGTH, flags=_IFA_F_NODAD)
+            elif isThere and not isWanted:
+                kernel.deleteAddress(index, _LINK_LOCAL, _LINK_LENGTH)
 
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
         """See L{Kernel}."""

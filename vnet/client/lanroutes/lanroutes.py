@@ -74,6 +74,7 @@ class LanRoutes:
     _plan: Plan = field(factory=Plan, init=False)
     _shared: tuple[str, ...] = field(default=(), init=False)
     _forwarding: tuple[str, ...] = field(default=(), init=False)
+    _forwards6: bool = field(default=False, init=False)
     _used: dict[bytes, tuple[str, ...]] = field(factory=dict, init=False)
     _blocks: tuple[Prefix, ...] = field(default=(), init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
@@ -286,6 +287,7 @@ class LanRoutes:
             self._hold(kernel, [each for each in self._forwarding if each in wanted])
             await self._firewall.forward(self._forwardedBy(kernel, plan, wanted) if wanted else None)
             self._hold(kernel, wanted)
+            self._forward6(kernel, any(":" in prefix for prefix in plan.shared))
         except NftError as error:
             problem = f"the firewall does not take it: {error}"
         except OSError as error:
@@ -317,6 +319,12 @@ class LanRoutes:
         if interfaces or self._forwarding:
             self._forwarding = tuple(interfaces)
             kernel.hold(interfaces)
+
+    def _forward6(self, kernel: Kernel, isWanted: bool) -> None:
+        # A TUN has no neighbours.
+        if isWanted != self._forwards6 and not self._isTun:
+            kernel.setLinkLocal(self._interface, isWanted)
+            self._forwards6 = isWanted
 
     def _share(self, prefixes: Collection[str]) -> None:
         if tuple(prefixes) != self._shared:

@@ -18,7 +18,7 @@ import pytest
 from nacl.public import PrivateKey
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.protocols.codec.ip import ICMP, TCP, UDP, encodeIp4
+from vnet.protocols.codec.ip import ICMP, TCP, UDP, encodeIp4, encodeIp6
 from vnet.test.netlab import Host, Lab
 from vnet.test.netlab._space import ROOT
 from vnet.test.netlab._system import batch, configure
@@ -384,6 +384,30 @@ class LanTests(SynchronousTestCase):
     def crosses(self) -> bool:
         """Whether bob's computer is a router between his LANs."""
         return bool(self.far.ping("10.3.0.2", timeout=0.3))
+
+    def test_six(self) -> None:
+        """
+        An IPv6 prefix is shared by a computer that forwards IPv6 already, and what that takes is gone afterwards.
+        """
+        prefix, bob, host = "fd05::/64", self.bob, self.bob.host
+        configure(host.namespace, {}, ["addr add fd05::1/64 dev lan0 nodad"])
+        configure(self.far.namespace, {}, ["addr add fd05::2/64 dev lan0 nodad"])
+        self.assertIn(
+            "net.ipv6.conf.all.forwarding", bob.tell("offer", prefixes=[prefix], admitted=[1])[prefix]
+        )
+        configure(host.namespace, {"ipv6/conf/all/forwarding": 1})
+        self.assertEqual(bob.tell("offer", prefixes=[prefix], admitted=[1]), {})
+        self.assertEqual(self.alice.tell("use", used={2: [prefix]}), {})
+        self.mallory.inject(
+            encodeIp6(packed("fd76:1:2::3"), packed("fd05::2"), UDP, b"\x27\x0f\x27\x0f\x00\x0c\0\0evil"),
+            number=2,
+        )
+        self.assertTrue(self.alice.host.ping("fd05::2", count=2, timeout=2))
+        self.assertEqual(self.village.found(self.far), 0)
+        self.assertIn("fe80::", host.run(["ip", "-6", "addr", "show", "dev", "vnet0"]).stdout)
+        bob.tell("offer", prefixes=[], admitted=[])
+        self.assertNotIn("fe80::", host.run(["ip", "-6", "addr", "show", "dev", "vnet0"]).stdout)
+        self.assertFalse(self.alice.host.ping("fd05::2", timeout=0.3))
 
     def test_firewall(self) -> None:
         """
