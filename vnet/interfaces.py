@@ -191,6 +191,20 @@ class INode(Interface):
         @param etherTypes: a list as of C{--ether-types}, C{default}, or L{None}: as it is.
         """
 
+    def shareLan(prefix: str | None, network: str | None, stop: bool) -> Deferred[dict[str, Any]]:
+        """
+        The LANs that are shared in this network, or in each; with a prefix, offer the members the way to it.
+
+        @param network: may be left out where there is one only.
+        @param stop: do so no more.
+        """
+
+    def acceptLan(member: str, prefix: str, network: str | None, stop: bool) -> Deferred[dict[str, Any]]:
+        """Accept, as the owner of the network, what a member offers; arguments as of C{shareLan}."""
+
+    def useLan(member: str, prefix: str, network: str | None, stop: bool) -> Deferred[dict[str, Any]]:
+        """Use, on this computer, what a member offers; arguments as of C{shareLan}."""
+
     def firewall(name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
         """
         What the members of this network, or of each, may begin with this computer, and how many packets were dropped; with a

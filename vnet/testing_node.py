@@ -44,6 +44,20 @@ def event(kind: str, **more: Any) -> dict[str, Any]:
     return {"time": "2026-01-31T12:00:00.000Z", "event": kind, **more}
 
 
+def _lan(prefix: str, state: str, **more: Any) -> dict[str, Any]:
+    return {
+        "network": "home",
+        "prefix": prefix,
+        "own": False,
+        "clientId": f"{2:064x}",
+        "nick": "alice",
+        "address": "100.64.0.2",
+        "state": state,
+        "why": None,
+        **more,
+    }
+
+
 def _status() -> dict[str, Any]:
     return {
         "state": "online",
@@ -263,6 +277,32 @@ class FakeNode:
         ]
         shown = [each for each in networks if name in (None, each["name"])]
         return self._answer({"networks": shown, "carriesFrames": True}, "lan", name, nonIp, etherTypes)
+
+    def shareLan(self, prefix: str | None, network: str | None, stop: bool) -> Deferred[dict[str, Any]]:
+        """The LANs, or the one that is offered."""
+        lans = [
+            _lan("192.168.7.0/24", "shared", own=True, clientId=ID, nick="me", address="100.64.0.1"),
+            _lan("192.168.8.0/24", "used"),
+            _lan(
+                "10.0.0.0/8",
+                "blocked",
+                why="10.0.0.0/8 overlaps 10.1.2.0/24 on eth0, a network of this computer",
+            ),
+        ]
+        answer = {"lans": lans} if prefix is None else _lan(prefix, "none" if stop else "offered", own=True)
+        return self._answer(answer, "shareLan", prefix, network, stop)
+
+    def acceptLan(
+        self, member: str, prefix: str, network: str | None, stop: bool
+    ) -> Deferred[dict[str, Any]]:
+        """The LAN, which may be used then."""
+        answer = _lan(prefix, "offered" if stop else "accepted")
+        return self._answer(answer, "acceptLan", member, prefix, network, stop)
+
+    def useLan(self, member: str, prefix: str, network: str | None, stop: bool) -> Deferred[dict[str, Any]]:
+        """The LAN, which is used then."""
+        answer = _lan(prefix, "accepted" if stop else "used")
+        return self._answer(answer, "useLan", member, prefix, network, stop)
 
     def firewall(self, name: str | None, policy: str | None) -> Deferred[dict[str, Any]]:
         """The policies, or the one that is chosen."""

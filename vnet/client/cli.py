@@ -430,6 +430,63 @@ def lan(session: Session, network: str | None, non_ip: str | None, ether_types: 
     session.show(session.ask("lan", network=network, nonIp=non_ip, etherTypes=ether_types), render)
 
 
+def _lanOptions(command: _F) -> _F:
+    """
+    The options of all that has to do with LANs that are shared.
+    """
+    stop = click.option("--stop", is_flag=True, help="No more.")
+    network = click.option(
+        "--network", metavar="NETWORK", help="Which network, if this computer is in several."
+    )
+    return network(stop(command))
+
+
+def _lanNews(answer: dict[str, Any], style: Any) -> str:
+    from vnet.client.lansharing.wording import lanNews
+
+    return lanNews(answer) + "\n"
+
+
+@cli.command("share-lan")
+@click.argument("prefix", required=False)
+@_lanOptions
+@click.pass_obj
+def shareLan(session: Session, prefix: str | None, network: str | None, stop: bool) -> None:
+    """Offer members the way to a LAN at this computer. PREFIX is like 192.168.7.0/24; without it, show all LANs."""
+    if prefix is None and stop:
+        raise click.UsageError("--stop needs the prefix that is not to be shared any more")
+    answer = session.ask("share-lan", prefix=prefix, network=network, stop=stop)
+    session.show(answer, _sharedLans if prefix is None else _lanNews)
+
+
+def _sharedLans(answer: dict[str, Any], style: Any) -> str:
+    from vnet.client.render import renderSharedLans
+
+    return renderSharedLans(answer, style)
+
+
+@cli.command("accept-lan")
+@click.argument("member")
+@click.argument("prefix")
+@_lanOptions
+@click.pass_obj
+def acceptLan(session: Session, member: str, prefix: str, network: str | None, stop: bool) -> None:
+    """Accept a LAN that a member offers. As the network's owner; MEMBER is a nickname, an address or a client id."""
+    answer = session.ask("accept-lan", member=member, prefix=prefix, network=network, stop=stop)
+    session.show(answer, _lanNews)
+
+
+@cli.command("use-lan")
+@click.argument("member")
+@click.argument("prefix")
+@_lanOptions
+@click.pass_obj
+def useLan(session: Session, member: str, prefix: str, network: str | None, stop: bool) -> None:
+    """Reach a LAN that a member offers. MEMBER is a nickname, an address or a client id."""
+    answer = session.ask("use-lan", member=member, prefix=prefix, network=network, stop=stop)
+    session.show(answer, _lanNews)
+
+
 def main() -> None:
     """
     The entry point of C{vnet}.

@@ -6,6 +6,7 @@ C{twistd vnet-client}: options, and the service that they make.
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import re
 import socket
@@ -35,6 +36,7 @@ from vnet.client.firewall.tablewatch import tableWatcher
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.lanpriority import LanPriority
+from vnet.client.lanroutes.kernel import LinuxKernel
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
 from vnet.client.metricsendpoint import endpointText
@@ -317,6 +319,7 @@ class ClientService(MultiService):
         if self.node is not None:
             self.node.start()
         # What is here by now stays: a collection that went through it would hold up packets for tens of milliseconds.
+        linecache.clearcache()
         gc.collect()
         gc.freeze()
 
@@ -373,6 +376,7 @@ class ClientService(MultiService):
                 routerNetwork=self._routerNetwork(),
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
+                kernel=LinuxKernel(self._state.path / "forwarding.json"),
                 lanPriority=LanPriority(self._reactor, device.name)
                 if self._options["lan-priority"]
                 else None,
@@ -392,6 +396,7 @@ class ClientService(MultiService):
         with suppress(ConfigurationError):
             # A system without nftables.
             self._watchers[1].start()
+        self.node.lanRoutes.prepare()
         self.node.firewall.prepare()
         self._opened = True
 

@@ -44,6 +44,10 @@ The verbs, their arguments, and what the result is (docs/commands has the JSON):
     firewall      network, policy (each or null)   the policies; or choose one
     lan           network, nonIp, etherTypes (each or null)
                                                    protocols beside IP; or choose
+    share-lan     prefix, network, stop            the LANs; or offer one.  Prefix and
+                                                   network may be null; stop is a boolean
+    accept-lan    member, prefix, network, stop    accept what a member offers
+    use-lan       member, prefix, network, stop    use it
 
 A C{watch} gets no answer but, from now on and until the connection ends, a line for each event::
 

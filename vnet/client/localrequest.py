@@ -25,6 +25,7 @@ class Verb:
     @ivar arguments: their names, in the order of the method's.
     @ivar optional: which of them may be null, or left out.
     @ivar numbers: which are whole numbers from 1, not texts.
+    @ivar flags: which are true or false; false, where they are left out.
     @ivar waitsFor: what a person reads while the verb takes long; empty: it does not.
     @ivar streams: whether it is answered by event after event.
     """
@@ -35,11 +36,13 @@ class Verb:
     waitsFor: str = ""
     numbers: frozenset[str] = frozenset()
     streams: bool = False
+    flags: frozenset[str] = frozenset()
 
 
 _PASSWORD = frozenset({"password"})
 _SELECTION = ("network", "search", "state", "page", "perPage")
 _LAN = ("network", "nonIp", "etherTypes")
+_STOP, _IN = frozenset({"stop"}), frozenset({"network"})
 _MAXIMUM_NUMBER = 2**31
 
 VERBS: Mapping[str, Verb] = {
@@ -61,6 +64,9 @@ VERBS: Mapping[str, Verb] = {
     "go-offline": Verb("goOffline", ("network",)),
     "firewall": Verb("firewall", ("network", "policy"), frozenset({"network", "policy"})),
     "lan": Verb("lan", _LAN, frozenset(_LAN)),
+    "share-lan": Verb("shareLan", ("prefix", "network", "stop"), _IN | {"prefix"}, flags=_STOP),
+    "accept-lan": Verb("acceptLan", ("member", "prefix", "network", "stop"), _IN, flags=_STOP),
+    "use-lan": Verb("useLan", ("member", "prefix", "network", "stop"), _IN, flags=_STOP),
 }
 
 
@@ -135,6 +141,10 @@ def _decodeArguments(
         value = given.get(argument)
         if value is None and argument in verb.optional:
             result.append(None)
+        elif argument in verb.flags:
+            if not isinstance(value, bool | None):
+                raise RequestError(f"{name} needs {argument}: true or false", identifier)
+            result.append(bool(value))
         elif argument in verb.numbers:
             if type(value) is not int or not 1 <= value < _MAXIMUM_NUMBER:
                 raise RequestError(f"{name} needs {argument}: a whole number from 1", identifier)

@@ -22,6 +22,9 @@ from vnet.client.dataplane.paths import Paths
 from vnet.client.firewall.filtered import Filtered
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.report import FirewallVerb
+from vnet.client.lanroutes.lanroutes import LanRoutes
+from vnet.client.lansharing.report import SharingVerbs
+from vnet.client.lansharing.sharing import Sharing
 from vnet.client.logins import Logins
 from vnet.client.losses import Losses, countersOf
 from vnet.client.memberships import Memberships
@@ -84,6 +87,9 @@ class Node:
     firewallVerb: FirewallVerb = field(init=False)
     allowed: Allowed = field(init=False)
     lanVerb: LanVerb = field(init=False)
+    lanRoutes: LanRoutes = field(init=False)
+    sharing: Sharing = field(init=False)
+    sharingVerbs: SharingVerbs = field(init=False)
     losses: Losses = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
@@ -151,6 +157,7 @@ class Node:
         self.firewallVerb = FirewallVerb(parts.state, filtered, self.firewall)
         self.allowed = Allowed(parts.state, filtered, self.peers, parts.etherTypes)
         self.lanVerb = LanVerb(parts.state, filtered, self.allowed)
+        self._shareLans()
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -185,6 +192,44 @@ class Node:
 
         self.losses = Losses(parts.clock, self._counters)
 
+    def _shareLans(self) -> None:
+        parts, own = self.parts, self.parts.identity.publicKey
+        self.lanRoutes = LanRoutes(
+            parts.clock,
+            parts.device.name,
+            parts.etherTypes is None,
+            self.tunnels,
+            self.forwarder,
+            self.firewall,
+            parts.kernel,
+            admits=lambda key, prefix: self.sharing.admits(key, prefix),
+            needed=self._needed,
+            changed=self._changed,
+        )
+        self.sharing = Sharing(own, parts.state, self.view, self.memberships, self.peers, self.lanRoutes)
+        self.sharingVerbs = SharingVerbs(
+            own,
+            parts.state,
+            self.view,
+            self.memberships,
+            self.logins,
+            self.sharing,
+            self.lanRoutes,
+            lambda: self.welcome.blocks if self.welcome else (),
+        )
+
+    def _needed(self) -> set[str]:
+        """
+        The addresses outside the overlay that this node sends to.
+        """
+        paths = [peer.path for peer in self.peers.opened() if peer.path is not None]
+        found = {path.address.host for path in paths if not path.allocation}
+        found.update(address.host for address in (self.welcome.stun if self.welcome else ()))
+        found.update(self.relays.hosts() if self.relays is not None else ())
+        if self.welcome is not None and self.welcome.mediatorHost:
+            found.add(self.welcome.mediatorHost)
+        return found
+
     def _counters(self) -> list[tuple[str, Counter[str]]]:
         parts, relayed = self.parts, Counter[str]() if self.relays is None else self.relays.dropped()
         return [
@@ -214,6 +259,7 @@ class Node:
         An address of this computer has come or gone.
         """
         self._roaming.linksChanged()
+        self.lanRoutes.linksChanged()
         self.front.linksChanged()
 
     async def stop(self) -> None:
@@ -236,6 +282,7 @@ class Node:
             self.relays.clear()
         self.front.close()
         self.forwarder.stop()
+        await self.lanRoutes.close()
         self.parts.device.close()
         await self.firewall.close()
         self._handover.close()
@@ -271,6 +318,7 @@ class Node:
         if before is not None and before.realm != welcome.realm:
             self._forgetAll()
         self.welcome = welcome
+        self.lanRoutes.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
         self.names.configured(welcome)
         if self.parts.lanPriority is not None:
             self.parts.lanPriority.configured(welcome.address)
@@ -304,6 +352,7 @@ class Node:
         This node is logged out: it has no peers.
         """
         self._forgetAll()
+        self.sharing.changed()
         self.allowed.changed()
         self.firewall.changed()
         if self.relays is not None:
@@ -328,6 +377,7 @@ class Node:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
                 self.firewall.changed((key,))
             self.allowed.changed()
+            self.sharing.changed()
             self.names.changed()
             self.chronicle.note(keys)
             self._changed()
@@ -377,6 +427,7 @@ class Node:
             self.peers.reconcile(members, self.welcome)
             self.names.changed()
         self.allowed.changed()
+        self.sharing.changed()
         self.firewall.changed()
         self.chronicle.noteAll()
         self._changed()
@@ -411,7 +462,8 @@ class Node:
         """
         Whether checks may go to an address that a peer names: not into the overlay itself.
         """
-        return checkable(address) and (self.welcome is None or not self.welcome.holds(address.host))
+        inside = self.welcome is not None and self.welcome.holds(address.host)
+        return checkable(address) and not inside and not self.lanRoutes.holds(address.host)
 
     def _mapped(self) -> None:
         self._roaming.mapped()
@@ -465,6 +517,9 @@ class Node:
             peer.endpointMoved(event.address)
 
     def _peerChanged(self, key: bytes) -> None:
+        if self.sharing.isUsing:
+            # A path may go where a route to a LAN goes.
+            self.lanRoutes.linksChanged()
         self.chronicle.note((key,))
         self._changed()
 

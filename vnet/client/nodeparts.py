@@ -17,6 +17,7 @@ from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.firewall.nft import Nft
 from vnet.client.identity import Identity
 from vnet.client.lanpriority import LanPriority
+from vnet.client.lanroutes.kernel import Kernel
 from vnet.client.names.nameservice import NameParts
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
@@ -52,6 +53,7 @@ class NodeParts:
     @ivar groupRate: packets a second to groups that are sent, and that are taken of one member.
     @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
+    @ivar kernel: routes to LANs behind nodes; L{None}: nothing is routed.
     @ivar wallClock: seconds since 1970, for people to read.
     """
 
@@ -76,4 +78,5 @@ class NodeParts:
     lanPriority: LanPriority | None = None
     etherTypes: frozenset[int] | None = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
+    kernel: Kernel | None = None
     wallClock: Callable[[], float] = time.time

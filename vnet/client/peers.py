@@ -97,6 +97,11 @@ class Peers:
     def _toOwnTunnelKey(self) -> bytes:
         return tunnelKey(self._context.ownKey)
 
+    @property
+    def ownKey(self) -> bytes:
+        """This node's own Ed25519 key."""
+        return self._context.ownKey
+
     def get(self, key: bytes) -> Peer | None:
         """
         @return: the peer with this Ed25519 key.

@@ -202,6 +202,12 @@ class Relays:
         """
         return tuple(leg.server for leg in self._allocated() if leg.uri.transport == "udp")
 
+    def hosts(self) -> tuple[str, ...]:
+        """
+        Where the relays are that this node uses.
+        """
+        return tuple(leg.server.host for leg in self._allocated())
+
     def via(self, name: str) -> RelayStatus | None:
         """
         The allocation of this name.

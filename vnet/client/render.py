@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from vnet.client.firewall.wording import firewallLines, firewallSummary, policyWords
+from vnet.client.lansharing.wording import briefLans, lanWords, sharedLines
 from vnet.client.listing import Selection, moreLine
 from vnet.client.lossreasons import droppedLines
 from vnet.client.names.wording import namesSummary
@@ -46,6 +47,7 @@ __all__ = [
     "renderNatReport",
     "renderNetworks",
     "renderPeer",
+    "renderSharedLans",
     "renderStatus",
     "styleOf",
 ]
@@ -116,7 +118,7 @@ def renderNetworks(
 
     blocks: list[RenderableType] = []
     rows = [[_memberRow(member) for member in _objects(network.get("members"))] for network in networks]
-    widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(6)]
+    widths = [max((row[i].cell_len for part in rows for row in part), default=0) for i in range(7)]
     for network, part in zip(networks, rows, strict=True):
         blocks.append(_networkLine(network, ownId))
         blocks.extend(_line(row, widths) for row in part)
@@ -151,6 +153,10 @@ def renderPeer(peer: Mapping[str, Any], style: Style) -> str:
         lines.append(("networks", ", ".join(shown(name, 64) for name in peer["networks"]) or "-"))
     if peer.get("firewall") not in (None, "open"):
         lines.append(("let in", policyWords(peer["firewall"])))
+    lines += [
+        ("LAN", f"{shown(lan.get('prefix'))} in {shown(lan.get('network'), 64)}; {lanWords(lan)}")
+        for lan in _objects(peer.get("lans"))
+    ]
     lines += wayLines(peer)
     return _block(shown(peer.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)
 
@@ -199,6 +205,16 @@ def renderLan(answer: Mapping[str, Any], style: Style) -> str:
     return _block("What passes between this computer and the members of each network", lines, style)
 
 
+def renderSharedLans(answer: Mapping[str, Any], style: Style) -> str:
+    """
+    The LANs that are shared.
+    """
+    lines = sharedLines(answer)
+    if not lines:
+        return "No LANs are shared: 'vnet share-lan 192.168.7.0/24' offers members the way to one.\n"
+    return _block("LANs behind members", lines, style)
+
+
 def renderNatReport(report: Mapping[str, Any], style: Style) -> str:
     """
     The report on the NAT, and what it means.
@@ -224,6 +240,7 @@ def _memberRow(member: Mapping[str, Any]) -> Sequence[Text]:
         Text(how, "yellow" if how == "relayed" else colour),
         Text("  ".join(filter(None, [latency(member.get("latencyMs")), _way(member)]))),
         Text(shown(member["name"], _NAME_WIDTH) if member.get("name") else ""),
+        Text(briefLans(member.get("lans"))),
     ]
 
 
@@ -240,13 +257,14 @@ def _networkLine(network: Mapping[str, Any], ownId: str | None) -> Text:
     if not isinstance(total, int) or not isinstance(online, int):
         total, online = len(members), sum(member.get("state") == "online" for member in members)
     state = shown(network.get("state"))
+    own = briefLans(network.get("ownLans"))
     alone = "no other members yet" if network.get("owner") else "members not known while logged out"
     count = f"{online}/{total} online" if total else alone
     return Text.assemble(
         (shown(network.get("name"), 64), "bold"),
         "  ",
         (state, _COLOURS.get(state, "")),
-        f"  {count}  owner {_ownerName(network, members, ownId)}",
+        f"  {count}  owner {_ownerName(network, members, ownId)}{f'  you: {own}' if own else ''}",
     )
 
 

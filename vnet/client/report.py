@@ -22,6 +22,8 @@ __all__ = ["describeNat", "describeNetworks", "describeRelays"]
 
 ALL = Selection()
 
+LansIn = Callable[[bytes], Mapping[bytes, list[dict[str, Any]]]]
+
 
 def describeNetworks(
     view: NetworkView,
@@ -30,18 +32,20 @@ def describeNetworks(
     online: bool,
     selection: Selection = ALL,
     nameIn: Callable[[bytes, bytes], str | None] = lambda network, member: None,
+    lansIn: LansIn = lambda network: {},
 ) -> list[dict[str, Any]]:
     """
     @param joined: what this node remembers, by identifier in hexadecimal.
     @param online: whether this node is logged in.
     @param selection: which networks and members are wanted.
     @param nameIn: gives the name of a member (the second key) of a network that programs look up.
+    @param lansIn: gives the LANs of the members of a network, by their keys.
     @return: the networks, in the order of their names; of those that only the memory knows, no members.
     """
     seen = {network.network.hex(): network for network in view.networks.values()}
     wanted = {key: each for key, each in joined.items() if selection.network in (None, each.name)}
     described = [
-        _describe(wanted[key].name, network, peers, online, selection, nameIn)
+        _describe(wanted[key].name, network, peers, online, selection, nameIn, lansIn(network.network))
         for key, network in seen.items()
         if key in wanted
     ]
@@ -61,6 +65,7 @@ def _remembered(network: RememberedNetwork) -> dict[str, Any]:
         "onlineCount": 0,
         "foundCount": 0,
         "ownerNick": None,
+        "ownLans": [],
     }
 
 
@@ -71,6 +76,7 @@ def _describe(
     online: bool,
     selection: Selection,
     nameIn: Callable[[bytes, bytes], str | None],
+    lans: Mapping[bytes, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     members = [
         (peer, _stateIn(network, peer)) for peer in map(peers.get, network.members) if peer is not None
@@ -83,13 +89,18 @@ def _describe(
         "owner": network.owner.hex(),
         "protected": network.protected,
         "members": [
-            {**_describeMember(*each), "name": nameIn(network.network, each[0].key)}
+            {
+                **_describeMember(*each),
+                "name": nameIn(network.network, each[0].key),
+                "lans": lans.get(each[0].key, []),
+            }
             for each in selection.ofPage(found)
         ],
         "memberCount": len(members),
         "onlineCount": sum(state == "online" for _, state in members),
         "foundCount": len(found),
         "ownerNick": None if owner is None else owner.nick,
+        "ownLans": lans.get(peers.ownKey, []),
     }
 
 

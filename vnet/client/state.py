@@ -13,6 +13,7 @@ from typing import Any
 from attrs import asdict, define, evolve, field, frozen
 
 from vnet.client.firewall.policy import OPEN, Policy, parsePolicy
+from vnet.client.lansharing.choices import NONE, Choices, choicesFrom
 from vnet.client.nonip.choice import DEFAULT, Choice, changed
 from vnet.errors import Refused, StateError
 from vnet.protocols.codec.names import validateName, validateNick
@@ -55,6 +56,7 @@ class Remembered:
     @ivar entering: the networks whose founding or joining was asked for and not yet answered, by name.
     @ivar firewall: the policies of the firewall that are not C{open}, by the identifier of their network in hexadecimal.
     @ivar nonIp: what was chosen of protocols beside IP and is not the default, by the same.
+    @ivar lans: what was chosen of LANs that members share, by the same.
     @ivar pins: the keys of the peers met so far (hexadecimal), by C{realm/address} (realm in hexadecimal).
     """
 
@@ -66,6 +68,7 @@ class Remembered:
     pins: dict[str, str] = field(factory=dict)
     firewall: dict[str, str] = field(factory=dict)
     nonIp: dict[str, Choice] = field(factory=dict)
+    lans: dict[str, Choices] = field(factory=dict)
 
 
 def _parse(content: bytes) -> Remembered:
@@ -83,6 +86,7 @@ def _parse(content: bytes) -> Remembered:
             _hex(key, _NETWORK): str(parsePolicy(value)) for key, value in raw.get("firewall", {}).items()
         },
         nonIp={_hex(key, _NETWORK): _choice(value) for key, value in raw.get("nonIp", {}).items()},
+        lans={_hex(key, _NETWORK): choicesFrom(value) for key, value in raw.get("lans", {}).items()},
     )
 
 
@@ -208,7 +212,8 @@ class StateFile:
         """
         networks = {key: value for key, value in self.remembered.networks.items() if key != network.hex()}
         nonIp = {key: value for key, value in self.remembered.nonIp.items() if key != network.hex()}
-        self.update(networks=networks, firewall=self._firewallBut(network.hex()), nonIp=nonIp)
+        lans = {key: value for key, value in self.remembered.lans.items() if key != network.hex()}
+        self.update(networks=networks, firewall=self._firewallBut(network.hex()), nonIp=nonIp, lans=lans)
 
     def _firewallBut(self, *networks: str) -> dict[str, str]:
         return {key: value for key, value in self.remembered.firewall.items() if key not in networks}
@@ -227,6 +232,13 @@ class StateFile:
         """
         chosen = {**self.remembered.nonIp, **{network.hex(): choice for network, choice in choices.items()}}
         self.update(nonIp={key: choice for key, choice in chosen.items() if choice != DEFAULT})
+
+    def setLans(self, network: bytes, choices: Choices) -> None:
+        """
+        Keep what was chosen of the LANs of a network.
+        """
+        chosen = {**self.remembered.lans, network.hex(): choices}
+        self.update(lans={key: choices for key, choices in chosen.items() if choices != NONE})
 
     def secretOf(self, network: bytes) -> bytes | None:
         """

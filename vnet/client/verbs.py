@@ -169,6 +169,7 @@ class Verbs:
             node.logins.online,
             selection,
             node.names.nameIn,
+            node.sharingVerbs.ofNetwork,
         )
         if network is not None and not described:
             raise Refused(f"this node is in no network named {network!r}: see 'vnet list'")
@@ -186,6 +187,7 @@ class Verbs:
         if welcome is not None:
             answers = await answersPing(found, partial(self._echo, found, welcome), self._node.parts.clock)
         described = describeFully(found, answers, "" if welcome is None else welcome.pool)
+        described["lans"] = self._node.sharingVerbs.ofMember(found.key)
         return self._node.firewallVerb.withPolicy(found.key, described)
 
     @_deferred
@@ -256,6 +258,25 @@ class Verbs:
         if name is None:
             raise Refused("a policy of the firewall is that of a network: name one")
         return await self._node.firewallVerb.set(name, policy)
+
+    @_deferred
+    async def shareLan(self, prefix: str | None, network: str | None, stop: bool) -> dict[str, Any]:
+        """See L{INode}."""
+        if prefix is None and not stop:
+            return self._node.sharingVerbs.show(network)
+        if prefix is None:
+            raise Refused("name the prefix that is not to be shared any more")
+        return await self._node.sharingVerbs.share(prefix, network, stop)
+
+    @_deferred
+    async def acceptLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
+        """See L{INode}."""
+        return await self._node.sharingVerbs.accept(member, prefix, network, stop)
+
+    @_deferred
+    async def useLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
+        """See L{INode}."""
+        return await self._node.sharingVerbs.use(member, prefix, network, stop)
 
     @_deferred
     async def lan(self, name: str | None, nonIp: str | None, etherTypes: str | None) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Welcome:
         """
         return server.host == self.mediatorHost or (checkable(server) and not self.holds(server.host))
 
+    @property
+    def blocks(self) -> tuple[ipaddress.IPv4Network, ipaddress.IPv6Network]:
+        """The blocks that members have their addresses from."""
+        return ipaddress.IPv4Network(self.pool), ipaddress.IPv6Network(self.pool6)
+
     def holds(self, host: str) -> bool:
         """
         @return: whether an IP address lies in the overlay.

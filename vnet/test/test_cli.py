@@ -96,6 +96,12 @@ class VerbTests(CommandTestCase):
             (["lan", "home"], [("lan", "home", None, None)]),
             (["lan", "home", "--non-ip=off"], [("lan", "home", "off", None)]),
             (["lan", "home", "--non-ip=on", "--ether-types=ipx"], [("lan", "home", "on", "ipx")]),
+            (["share-lan"], [("shareLan", None, None, False)]),
+            (["share-lan", "--network=n"], [("shareLan", None, "n", False)]),
+            (["share-lan", "10.0.0.0/8", "--stop"], [("shareLan", "10.0.0.0/8", None, True)]),
+            (["accept-lan", "bob", "10.0.0.0/8"], [("acceptLan", "bob", "10.0.0.0/8", None, False)]),
+            (["use-lan", "bob", "10.0.0.0/8", "--network=n"], [("useLan", "bob", "10.0.0.0/8", "n", False)]),
+            (["use-lan", "--stop", "bob", "10.0.0.0/8"], [("useLan", "bob", "10.0.0.0/8", None, True)]),
         ):
             del self.node.calls[:]
             result = self.run_(*arguments)
@@ -123,6 +129,8 @@ class VerbTests(CommandTestCase):
             ["join", "vnet://m/n", "--no-password"],
             ["lan", "home", "--non-ip=perhaps"],
             ["lan", "--non-ip=on"],
+            ["share-lan", "--stop"],
+            ["use-lan", "bob"],
             ["join", "n", "--no-password", "--password-file", "-"],
             ["create", "n"],
             ["list", "--page", "0"],

@@ -445,6 +445,7 @@ class CommandTests(SynchronousTestCase):
             | keysOf("vnet/client/cliping.py", "answer", "_reply")
             | keysOf("vnet/client/firewall/report.py", "show", "set", "policies", "withPolicy")
             | keysOf("vnet/client/nonip/report.py", "show", "_describe")
+            | keysOf("vnet/client/lansharing/report.py", "show", "_describe", "ofNetwork", "ofMember")
         )
         self.assertIn("clientId", keys)
         for key in keys:
