@@ -82,13 +82,16 @@ def openDatabase(url: URL) -> Engine:
 
 def cause(error: BaseException) -> str:
     """
-    What a database said, in one line.
+    What a database said, in one line; a damaged one may have anything in it.
     """
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    return (
+        "".join(each if each.isprintable() else "?" for each in " ".join(str(error).split()))
+        or type(error).__name__
+    )
 
 
 def _refusal(url: URL, path: Path | None, error: BaseException) -> str:
