@@ -58,6 +58,7 @@ from vnet.protocols.codec.names import validateNick
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
+from vnet.residentpages import fileAreas, giveBack
 from vnet.statedir import StateDirectory
 from vnet.values import Offload
 
@@ -71,6 +72,8 @@ _ETHER_TYPES = "ipx,appletalk,netbeui"
 _LARGEST_RATE = 100_000
 _OFFLOADS = ("checksum", "tcp", "udp")
 _EVERYTHING = ",".join(_OFFLOADS)
+# Seconds after the start: by then the node has logged in, and runs what it will go on to run.
+_SETTLED = 10.0
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 
 
@@ -293,6 +296,7 @@ class ClientService(MultiService):
         self.node: Node | None = None
         self._watchers: list[LinkWatcher] = []
         self._metrics: Any = None
+        self._givesBack: Any = None
 
     def privilegedStartService(self) -> None:
         """
@@ -322,6 +326,7 @@ class ClientService(MultiService):
         linecache.clearcache()
         gc.collect()
         gc.freeze()
+        self._givesBack = self._reactor.callLater(_SETTLED, giveBack, fileAreas())
 
     def _open(self) -> None:
         self._state.open()
@@ -431,6 +436,8 @@ class ClientService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._givesBack is not None and self._givesBack.active():
+            self._givesBack.cancel()
         await super().stopService()
         for watcher in self._watchers:
             watcher.stop()

@@ -4,6 +4,7 @@ Tests for L{vnet.client.clienttap}: the options.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from vnet.client import clienttap
 from vnet.client.clienttap import ClientService, Options
 from vnet.errors import ConfigurationError
 
@@ -131,3 +133,41 @@ class OptionsTests(SynchronousTestCase):
         service = ClientService(MemoryReactorClock(), self.parse(f"--state={directory}"))
         self.assertTrue(verifyObject(IService, service))
         self.assertFalse(directory.exists())
+
+
+class StartTests(SynchronousTestCase):
+    """
+    L{ClientService}, without a node.
+    """
+
+    def setUp(self) -> None:
+        options = Options()
+        options.parseOptions([f"--state={self.mktemp()}"])
+        self.clock = MemoryReactorClock()
+        self.service = ClientService(self.clock, options)
+        self.service._opened = True
+        self.addCleanup(gc.unfreeze)
+
+    def test_givesBack(self) -> None:
+        """
+        Once, when all is settled, what only the start has touched is given back.
+        """
+        given: list[int] = []
+        self.patch(clienttap, "giveBack", lambda known: given.append(len(known)))
+        self.service.startService()
+        self.clock.advance(9)
+        self.assertEqual(given, [])
+        self.clock.advance(1)
+        (areas,) = given
+        self.assertGreater(areas, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stoppedBefore(self) -> None:
+        """
+        A service that is stopped before that leaves nothing behind.
+        """
+        self.service.startService()
+        stopped = self.service.stopService()
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
