@@ -1,0 +1,247 @@
+"""
+Two home LANs joined through two members, with the real programs: plain hosts fetch pages from each other.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from vnet.errors import Refused
+from vnet.test.netlab import Home, Host
+from vnet.test.netlab._system import batch
+from vnet.test.priv.cluster import Cluster, Node, waitUntil
+from vnet.test.priv.daemons import refusal
+
+pytestmark = pytest.mark.privileged
+
+# How long something may take that is done by then.
+SOON = 10.0
+PORT = 8080
+
+
+def fetch(host: Host, address: str, timeout: float = 3.0) -> str:
+    """
+    @return: the page that a host fetches from another; empty: it gets none.
+    """
+    argv = ["curl", "-s", "--noproxy", "*", "-m", str(timeout), f"http://{address}:{PORT}/page"]
+    return host.run(argv, check=False, timeout=10).stdout
+
+
+def left(host: Host) -> str:
+    """
+    What the program may change of a computer: routes of all tables, rules of all programs, forwarding.
+    """
+    script = (
+        "ip route show table all | sort; ip -6 route show table all | sort; nft list ruleset;"
+        " grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding | sort"
+    )
+    return host.run(["sh", "-c", script]).stdout
+
+
+class Server:
+    """
+    A plain host that serves a page, and what it has seen of those who fetch it.
+    """
+
+    def __init__(self, host: Host, directory: str) -> None:
+        self.host = host
+        host.run(["sh", "-c", f"mkdir {directory} && echo 'the page of {host.name}' > {directory}/page"])
+        argv = [sys.executable, "-u", "-m", "http.server", str(PORT), "--directory", directory]
+        self._log = f"{directory}.log"
+        with open(self._log, "w", encoding="utf-8") as log:
+            host.popen(argv, stdout=log, stderr=subprocess.STDOUT)
+        waitUntil(lambda: fetch(host, "127.0.0.1"), SOON, f"{host.name} serves")
+
+    def seen(self) -> set[str]:
+        """
+        The addresses of those who have fetched it.
+        """
+        with open(self._log, encoding="utf-8") as log:
+            return {line.split()[0] for line in log if "GET" in line} - {"127.0.0.1"}
+
+
+@pytest.mark.timeout(180)
+class ShareLanTests(SynchronousTestCase):
+    """
+    Alice owns the network, and is in the LAN of the plain host near; Bob is in that of far.
+    """
+
+    def test_sharedLans(self) -> None:
+        """
+        Plain hosts and nodes reach the other LAN as soon as all agree, not before and not after; what overlaps is refused; all is
+        there again after a crash, and as it was before after a logout and at the end.
+        """
+        with Cluster("lans") as cluster:
+            cluster.startMediator(wait=False)
+            homes = [cluster.lab.addHome(name) for name in ("alice", "bob")]
+            self.before = [left(home.host) for home in homes]
+            self.alice, self.bob = (cluster.addNode(home.host.name, where=home, wait=False) for home in homes)
+            self.near, self.far = homes[0].addHost("near"), homes[1].addHost("far")
+            self.lans = [str(home.network) for home in homes]
+            self.tellOfOtherLan(homes)
+            directory = cluster.lab.directory
+            self.servers = [
+                Server(host, str(directory / f"{host.name}-web")) for host in (self.near, self.far)
+            ]
+            for daemon in cluster.daemons:
+                daemon.waitReady()
+            self.join()
+            self.begin()
+            self.pages()
+            self.overlap()
+            self.end()
+            self.crash()
+            self.nothingLeft()
+
+    def tellOfOtherLan(self, homes: list[Home]) -> None:
+        """
+        In the first home the router knows the way to the other LAN, in the second one the plain host itself.
+        """
+        batch([f"route add {self.lans[1]} via {homes[0].host.address}"], homes[0].router.namespace)
+        batch([f"route add {self.lans[0]} via {homes[1].host.address}"], self.far.namespace)
+
+    def join(self) -> None:
+        """
+        Both are in one network, and have a path.
+        """
+        for node in (self.alice, self.bob):
+            node.ask("set-nick", nick=node.name)
+            node.ask("login", url=node.mediator.url if node.mediator else "")
+        self.alice.ask("create", network="family", password=None)
+        self.bob.ask("join", network="family", password=None)
+        self.alice.waitPath(self.bob)
+
+    def begin(self) -> None:
+        """
+        Without the owner's word and that of the member nothing passes.
+        """
+        first, second = self.lans
+        self.assertEqual("shared", self.alice.vnet("share-lan", first)["state"])
+        self.assertEqual("offered", self.bob.vnet("share-lan", second)["state"])
+        self.assertIn("not accepted", refusal(self.alice.vnet, "use-lan", "bob", second))
+        self.assertIn("only the owner", self.refusal(self.bob, "accept-lan", first, member="alice"))
+        self.alice.vnet("accept-lan", self.bob.address, second)
+        waitUntil(lambda: self.lan(self.bob, second)["state"] == "shared", SOON, "bob's LAN is shared")
+        self.assertEqual("", fetch(self.alice.host, self.far.address, 0.5))
+        self.assertEqual("used", self.alice.vnet("use-lan", "bob", second)["state"])
+        self.assertEqual("used", self.bob.vnet("use-lan", self.alice.address, first)["state"])
+        self.assertIn(f"LAN {second} used", self.alice.text("list"))
+
+    def lan(self, node: Node, prefix: str) -> dict[str, Any]:
+        """
+        What a node says of a LAN.
+        """
+        lans = node.ask("share-lan", prefix=None, network=None, stop=False)["lans"]
+        return next((dict(lan) for lan in lans if lan["prefix"] == prefix), {"state": "none"})
+
+    def share(self, node: Node, prefix: str, stop: bool = False) -> dict[str, Any]:
+        """
+        C{vnet share-lan}, without a process.
+        """
+        return node.ask("share-lan", prefix=prefix, network="family", stop=stop)
+
+    def use(self, node: Node, member: str, prefix: str, stop: bool = False) -> dict[str, Any]:
+        """
+        C{vnet use-lan}, without a process.
+        """
+        return node.ask("use-lan", member=member, prefix=prefix, network=None, stop=stop)
+
+    def refusal(self, node: Node, verb: str, prefix: str, **arguments: Any) -> str:
+        """
+        Why a node refuses.
+        """
+        named = {"prefix": prefix, "network": None, "stop": False, **arguments}
+        return str(self.assertRaises(Refused, node.ask, verb, **named))
+
+    def pages(self) -> None:
+        """
+        Plain hosts fetch from each other, and a node from a plain host; each sees the member that is next to it.
+        """
+        for who in (self.near, self.alice.host):
+            self.assertEqual("the page of far\n", fetch(who, self.far.address))
+        for who in (self.far, self.bob.host):
+            self.assertEqual("the page of near\n", fetch(who, self.near.address))
+        seen = [server.seen() for server in self.servers]
+        self.assertEqual([{self.alice.host.address}, {self.bob.host.address}], seen)
+
+    def overlap(self) -> None:
+        """
+        What overlaps is refused with the reason at each place; a network of this computer that comes later wins, until it is gone.
+        """
+        first = self.lans[0]
+        self.assertIn("members have their addresses", self.refusal(self.bob, "share-lan", "100.64.0.0/16"))
+        self.assertIn("that is", refusal(self.bob.vnet, "share-lan", f"{self.bob.host.address}/24"))
+        self.assertIn("not connected", self.refusal(self.bob, "share-lan", "10.9.0.0/16"))
+        address = f"{first.removesuffix('.0/24')}.200"
+        batch(["link add other type bridge", f"addr add {address}/25 dev other"], self.bob.host.namespace)
+        batch(["link set other up"], self.bob.host.namespace)
+        waitUntil(lambda: self.lan(self.bob, first)["state"] == "blocked", SOON, "bob's own network wins")
+        self.assertIn(f"{first} overlaps", self.lan(self.bob, first)["why"])
+        own = f"{first.removesuffix('.0/24')}.128/25"
+        self.share(self.bob, own)
+        self.assertIn(f"overlaps {first}", self.refusal(self.alice, "accept-lan", own, member="bob"))
+        self.share(self.bob, own, stop=True)
+        self.use(self.bob, "alice", first, stop=True)
+        self.assertIn("a network of this computer", self.refusal(self.bob, "use-lan", first, member="alice"))
+        batch(["link del other"], self.bob.host.namespace)
+        self.use(self.bob, "alice", first)
+        self.assertEqual("the page of near\n", fetch(self.far, self.near.address))
+
+    def end(self) -> None:
+        """
+        The owner and the member who uses a LAN end it, each alone.
+        """
+        second = self.lans[1]
+        for verb in ("accept-lan", "use-lan"):
+            arguments = {"member": "bob", "prefix": second, "network": None}
+            self.alice.ask(verb, **arguments, stop=True)
+            self.assertEqual("", fetch(self.near, self.far.address, 0.5))
+            self.alice.ask(verb, **arguments, stop=False)
+            waitUntil(lambda: fetch(self.near, self.far.address, 1), SOON, "it works again")
+
+    def crash(self) -> None:
+        """
+        After a crash of both all is there again.
+        """
+        for node in (self.alice, self.bob):
+            node.kill()
+            node.spawn()
+        for node in (self.alice, self.bob):
+            node.waitReady()
+        waitUntil(lambda: fetch(self.near, self.far.address, 1), 30, "near fetches after a crash")
+        waitUntil(lambda: fetch(self.far, self.near.address, 1), SOON, "far fetches after a crash")
+
+    def nothingLeft(self) -> None:
+        """
+        Who leaves takes its LAN along; after a logout, or the end, everything is as it was.
+        """
+        self.bob.ask("leave", network="family")
+        self.assertEqual("", fetch(self.near, self.far.address, 0.5))
+        self.alice.ask("logout")
+        for node in (self.alice, self.bob):
+            waitUntil(lambda node=node: not self.traces(node), SOON, "nothing is left of LANs")  # type: ignore[misc]
+            node.stop()
+        self.assertEqual(self.before, [left(node.host) for node in (self.alice, self.bob)])
+
+    def traces(self, node: Node) -> list[str]:
+        """
+        What there is of shared LANs on a computer whose client runs.
+        """
+        lines = left(node.host).splitlines()
+        found = [
+            line
+            for line in lines
+            if "table inet vnet-" in line or any(lan in line for lan in self.others(node))
+        ]
+        return found + [line for line in lines if line.endswith("eth0/forwarding:1") and "ipv4" in line]
+
+    def others(self, node: Node) -> list[str]:
+        """
+        The LANs in which a node is not.
+        """
+        return [lan for lan in self.lans if not node.host.address.startswith(lan.removesuffix("0/24"))]
