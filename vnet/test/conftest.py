@@ -92,6 +92,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """
+    With C{--dist=loadfile} files are given to workers as L{Distribution} says.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from vnet.test.distribution import Distribution
+
+    return Distribution(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
