@@ -32,15 +32,27 @@ delete table inet vnet-vnet0
 table inet vnet-vnet0 {
 set shared_4 { type ipv4_addr; flags interval; auto-merge; elements = { 192.168.7.0/24 } }
 set used_4 { type ipv4_addr; flags interval; auto-merge; elements = { 10.0.0.0/8 } }
+set flows_4 { type ipv4_addr; flags dynamic; size 65535; }
+chain members_4 {
+ct state new ip saddr @used_4 ct count over 4096 counter drop
+ct state new ip saddr != @used_4 add @flows_4 { ip saddr ct count over 4096 } counter drop
+accept
+}
 set shared_6 { type ipv6_addr; flags interval; auto-merge; }
 set used_6 { type ipv6_addr; flags interval; auto-merge; elements = { fd01::/64 } }
+set flows_6 { type ipv6_addr; flags dynamic; size 65535; }
+chain members_6 {
+ct state new ip6 saddr @used_6 ct count over 4096 counter drop
+ct state new ip6 saddr != @used_6 add @flows_6 { ip6 saddr ct count over 4096 } counter drop
+accept
+}
 chain lan {
 iifname "vnet0" oifname "vnet0" drop
 iifname "vnet0" tcp flags syn tcp option maxseg size set rt mtu
 oifname "vnet0" tcp flags syn tcp option maxseg size set rt mtu
-iifname "vnet0" oifname { "eth0", "wlan0" } ip daddr @shared_4 accept
+iifname "vnet0" oifname { "eth0", "wlan0" } ip daddr @shared_4 jump members_4
 iifname { "eth0", "wlan0" } oifname "vnet0" ip saddr @shared_4 ip daddr @used_4 accept
-iifname "vnet0" oifname { "eth0", "wlan0" } ip6 daddr @shared_6 accept
+iifname "vnet0" oifname { "eth0", "wlan0" } ip6 daddr @shared_6 jump members_6
 iifname { "eth0", "wlan0" } oifname "vnet0" ip6 saddr @shared_6 ip6 daddr @used_6 accept
 iifname "vnet0" ct direction reply ct state established accept
 iifname "vnet0" ct state related accept

@@ -4,11 +4,13 @@ The part of the firewall's table that has this computer forward between the over
 
     set shared_4, shared_6  what members may reach
     set used_4, used_6      what hosts of those LANs may reach
+    set flows_4, flows_6    how many connections each member has there
     chain lan               accepts the one and the other, and answers; drops what is forwarded because of this alone
     chain postrouting       masquerades what goes out
 
 What the kernel forwards because of this program alone would be more than that: for other packets from the same interfaces it has
-to look as if it did not forward.
+to look as if it did not forward.  And nobody fills the kernel's table of connections: each member has a part of it, and so have
+the LANs of others together.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from attrs import frozen
 
-__all__ = ["Forwarded", "forwardRules", "inputRules"]
+__all__ = ["FLOWS", "Forwarded", "forwardRules", "inputRules"]
+
+FLOWS = 4096
+"""Connections of one member to the LANs that are shared."""
 
 _FAMILIES = ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr"))
 
@@ -46,9 +51,16 @@ def forwardRules(interface: str, forwarded: Forwarded) -> Iterator[str]:
     """
     @return: the sets and chains, as lines of C{nft}; the hook has to jump to C{lan} before anything else.
     """
-    for version, _, kind in _FAMILIES:
+    for version, family, kind in _FAMILIES:
         yield _set(f"shared_{version}", kind, _of(version, forwarded.shared))
         yield _set(f"used_{version}", kind, _of(version, forwarded.used))
+        yield f"set flows_{version} {{ type {kind}; flags dynamic; size 65535; }}"
+        yield f"chain members_{version} {{"
+        yield f"ct state new {family} saddr @used_{version} ct count over {FLOWS} counter drop"
+        rest = f"add @flows_{version} {{ {family} saddr ct count over {FLOWS} }} counter drop"
+        yield f"ct state new {family} saddr != @used_{version} {rest}"
+        yield "accept"
+        yield "}"
     virtual, lans = f'"{interface}"', _names(forwarded.lans)
     yield "chain lan {"
     # Members reach each other directly, or not at all.
@@ -56,7 +68,7 @@ def forwardRules(interface: str, forwarded: Forwarded) -> Iterator[str]:
     for way in ("iifname", "oifname"):
         yield f"{way} {virtual} tcp flags syn tcp option maxseg size set rt mtu"
     for version, family, _ in _FAMILIES:
-        yield f"iifname {virtual} oifname {lans} {family} daddr @shared_{version} accept"
+        yield f"iifname {virtual} oifname {lans} {family} daddr @shared_{version} jump members_{version}"
         yield (
             f"iifname {lans} oifname {virtual} "
             f"{family} saddr @shared_{version} {family} daddr @used_{version} accept"

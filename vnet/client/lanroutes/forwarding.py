@@ -68,10 +68,13 @@ class ProcSysctls:
 
 def thisKernel() -> str:
     """
-    What is another after the computer has started anew, and in another network namespace.
+    What is another after the computer has started anew, and in another network namespace; empty where that is not told.
     """
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.stat('/proc/self/ns/net').st_ino}"
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.stat('/proc/self/ns/net').st_ino}"
+    except OSError:
+        return ""
 
 
 @define(eq=False)

@@ -18,6 +18,7 @@ import pytest
 from nacl.public import PrivateKey
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.client.firewall.forwarded import FLOWS
 from vnet.protocols.codec.ip import ICMP, TCP, UDP, encodeIp4, encodeIp6
 from vnet.test.netlab import Host, Lab
 from vnet.test.netlab._space import ROOT
@@ -384,6 +385,27 @@ class LanTests(SynchronousTestCase):
     def crosses(self) -> bool:
         """Whether bob's computer is a router between his LANs."""
         return bool(self.far.ping("10.3.0.2", timeout=0.3))
+
+    def test_flood(self) -> None:
+        """
+        A member that begins connection after connection fills its own part of the kernel's table, and nobody else's.
+        """
+        source, far = packed("100.64.0.1"), packed("10.2.0.2")
+        packets = [
+            encodeIp4(source, far, UDP, port.to_bytes(2, "big") + b"\x27\x0f\x00\x0c\0\0evil")
+            for port in range(10_000, 10_000 + FLOWS + 500)
+        ]
+        for place in range(0, len(packets), 500):
+            self.alice.inject(*packets[place : place + 500], number=2)
+        dropped = r"add @flows_4 .* counter packets [1-9]"
+        waitUntil(lambda: re.search(dropped, self.bob.left()["left"]) is not None, "it is dropped")
+        found = self.village.found(self.far)
+        self.assertTrue(FLOWS // 2 < found <= FLOWS, found)
+        self.assertEqual(self.bob.tell("offer", prefixes=[FAR], admitted=[1, 3]), {})
+        self.mallory.inject(encodeIp4(packed("100.64.0.3"), far, UDP, packets[0][20:]), number=2)
+        waitUntil(lambda: self.village.found(self.far) > found, "another member reaches it")
+        self.bob.host.run(["conntrack", "-F"])
+        self.far.run(["nft", "reset", "counters"])
 
     def test_six(self) -> None:
         """
