@@ -6,7 +6,6 @@ C{twistd vnet-client}: options, and the service that they make.
 from __future__ import annotations
 
 import gc
-import linecache
 import os
 import re
 import socket
@@ -323,7 +322,6 @@ class ClientService(MultiService):
         if self.node is not None:
             self.node.start()
         # What is here by now stays: a collection that went through it would hold up packets for tens of milliseconds.
-        linecache.clearcache()
         gc.collect()
         gc.freeze()
         self._givesBack = self._reactor.callLater(_SETTLED, giveBack, fileAreas())
