@@ -69,6 +69,10 @@ oifname { "eth0", "wlan0" } ip6 saddr fd76:1:2::/48 ip6 daddr @shared_6 masquera
 oifname { "eth0", "wlan0" } ip6 saddr @used_6 ip6 daddr @shared_6 masquerade
 oifname "vnet0" ip6 saddr @shared_6 ip6 daddr @used_6 masquerade
 }
+chain begun { type filter hook postrouting priority srcnat + 20; policy accept;
+oifname "vnet0" ip saddr @shared_4 ct direction original counter drop
+oifname "vnet0" ip6 saddr @shared_6 ct direction original counter drop
+}
 chain input { type filter hook input priority filter; policy accept; iifname "vnet0" ip daddr @shared_4 \
 fib daddr type broadcast counter drop; }
 chain forward { type filter hook forward priority filter; policy accept; jump lan; }

@@ -7,6 +7,7 @@ The part of the firewall's table that has this computer forward between the over
     set flows_4, flows_6    how many connections each member has there
     chain lan               accepts the one and the other, and answers; drops what is forwarded because of this alone
     chain postrouting       masquerades what goes out
+    chain begun             drops what hosts of those LANs begin with others in the overlay, where this computer is their router
 
 What the kernel forwards because of this program alone would be more than that: for other packets from the same interfaces it has
 to look as if it did not forward.  And nobody fills the kernel's table of connections: each member has a part of it, and so have
@@ -89,6 +90,11 @@ def forwardRules(interface: str, forwarded: Forwarded) -> Iterator[str]:
         yield f"oifname {lans} {family} saddr @used_{version} {to}"
         to = f"{family} daddr @used_{version} masquerade"
         yield f"oifname {virtual} {family} saddr @shared_{version} {to}"
+    yield "}"
+    # Those who use these LANs take what comes from there, and mean answers.
+    yield "chain begun { type filter hook postrouting priority srcnat + 20; policy accept;"
+    for version, family, _ in _FAMILIES:
+        yield f"oifname {virtual} {family} saddr @shared_{version} ct direction original counter drop"
     yield "}"
 
 

@@ -478,6 +478,8 @@ class LanTests(SynchronousTestCase):
         # Something that is told, as a new bridge.
         configure(self.bob.host.namespace, {}, ["link add br9 type bridge", "link del br9"])
         waitUntil(self.crosses, "it is a router")
+        # It would be one into the overlay, too.
+        self.assertFalse(self.far.ping("100.64.0.1", timeout=0.3))
         self.assertEqual(fetch(self.near, "10.2.0.2")[-1], "True")
         self.village.part()
         self.assertTrue(self.bob.forwards("lan0") and self.crosses())
