@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -25,6 +26,10 @@ BASE_COMMANDS = ("ip", "nft", "ping")
 
 # Debian keeps some commands where only root's shell looks for them.
 os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+
+# Where a shell has started this in the background SIGINT is ignored, here and in all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Not in the directory that L{emptyDirectory} makes: examples that failed are kept for the next run.
 hypothesis.configuration.set_hypothesis_home_dir(Path(__file__).parent.parent.parent / ".hypothesis")

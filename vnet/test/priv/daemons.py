@@ -26,7 +26,7 @@ from vnet.test.netlab._space import ROOT
 __all__ = ["CommandFailed", "Daemon", "Mediator", "Node", "listens", "waitUntil"]
 
 # How long a program may take to be ready: all of Twisted is imported by several at once on slow machines.
-START = 20.0
+START = 40.0
 CLI = "import sys; sys.argv[0] = 'vnet'; from vnet.client.cli import main; sys.exit(main())"
 
 T = TypeVar("T")

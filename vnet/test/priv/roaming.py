@@ -269,7 +269,7 @@ def measure(
         alice, bob = stage.alice, stage.bob
         address = str(bob.ask("status")["address"])
         server = bob.host.popen(["iperf3", "-s", "-1", "-B", address], stdout=subprocess.DEVNULL)
-        waitUntil(lambda: ":5201 " in bob.host.run(["ss", "-Hltn"]).stdout, 5, "iperf3 listens")
+        waitUntil(lambda: ":5201 " in bob.host.run(["ss", "-Hltn"]).stdout, 20, "iperf3 listens")
         argv = ["iperf3", "-i", "10", "-t", "86400", "-b", rate, "-c", address]
         client = alice.host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         meter = Meter([alice, bob])

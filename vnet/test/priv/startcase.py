@@ -90,7 +90,7 @@ class StartCase(SynchronousTestCase):
         process = self.host.popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.lab.directory, env=env
         )
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=60)
         print(errors.rstrip())
         after = hashed(start.state) if start.state.is_dir() else None
         line = errors.removesuffix("\n")

@@ -343,7 +343,7 @@ class AuthorityTests(SynchronousTestCase):
             database.commit()
         self.large.start()
         self.carol.login("vnet://localhost")
-        waitUntil(lambda: self.carol.ask("list")["networks"][0]["members"], 5, "the members are known")
+        waitUntil(lambda: self.carol.ask("list")["networks"][0]["members"], 20, "the members are known")
         shown = self.onTerminal("list")
         self.assertIn("198.18.3.23", shown)
         self.assertIn("[red]rich[/red]", shown)
@@ -372,5 +372,5 @@ class AuthorityTests(SynchronousTestCase):
             pass  # nobody has the terminal open any more
         finally:
             os.close(controller)
-        self.assertEqual(process.wait(5), 0, written)
+        self.assertEqual(process.wait(20), 0, written)
         return written.decode()

@@ -125,7 +125,7 @@ class ClientTests(StartCase):
         """
         A UDP port that another program has, and what is no port.
         """
-        holding = "import socket, time; s = socket.socket(10, 2); s.bind(('::', 4000)); print(flush=True); time.sleep(60)"
+        holding = "import socket, time; s = socket.socket(10, 2); s.bind(('::', 4000)); print(flush=True); time.sleep(600)"
         holder = self.host.popen([sys.executable, "-c", holding], stdout=subprocess.PIPE)
         if holder.stdout is not None:
             holder.stdout.readline()

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.test.netlab._space import ROOT
 from vnet.test.netlab._system import namespaces
+from vnet.test.priv.daemons import waitUntil
 
 pytestmark = pytest.mark.commands("turnserver", "ethtool")
 
@@ -82,9 +83,10 @@ class RelayTests(SynchronousTestCase):
         """
         Whenever SIGINT or SIGTERM comes, it ends by that signal within 15 s and leaves nothing.
         """
-        for signum, delay in ((signal.SIGINT, 1.0), (signal.SIGTERM, 4.0)):
+        for signum, delay in ((signal.SIGINT, 0.3), (signal.SIGTERM, 3.0)):
             with self.subTest(delay=delay):
                 process = self.start("--quick")
+                waitUntil(lambda: self.leftovers(process), 30, "it has begun")  # noqa: B023
                 time.sleep(delay)
                 process.send_signal(signum)
                 out, errors = process.communicate(timeout=15)

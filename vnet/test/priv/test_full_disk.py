@@ -64,17 +64,17 @@ class FullDiskTests(HouseholdCase):
             dave.stop()
             before = len(bob.networks())
             bob.kill()
-            waitUntil(lambda: self.stateOfBob() == "lost", 5, "bob is lost")
+            waitUntil(lambda: self.stateOfBob() == "lost", 20, "bob is lost")
             bob.start()
             bob.waitOnline()
             self.assertEqual(len(bob.networks()), before)
-            waitUntil(lambda: self.stateOfBob() == "online", 5, "bob is online again")
+            waitUntil(lambda: self.stateOfBob() == "online", 20, "bob is online again")
             self.assertIn("cannot store", refused(bob, 1, "set-nick", "robert"))
         self.assertGreater(number, 0)
         bob.vnet("set-nick", "robert")
         bob.create("other", None)
         bob.vnet("leave", "other")
-        waitUntil(lambda: self.alice.ask("peer", name="robert"), 5, "alice sees the name")
+        waitUntil(lambda: self.alice.ask("peer", name="robert"), 20, "alice sees the name")
 
     def fillDatabase(self) -> int:
         """

@@ -89,7 +89,7 @@ class JoinTests(SynchronousTestCase):
         @return: the bytes that arrived.
         """
         server = target.popen(["iperf3", "-s", "-B", address], stdout=-3, stderr=-3)
-        waitUntil(lambda: _listens(target, 5201), 5, "iperf3 to listen")
+        waitUntil(lambda: _listens(target, 5201), 20, "iperf3 to listen")
         total = 0
         for options in ([], ["-R"], ["-u", "-b", "20M"], ["-u", "-b", "20M", "-R"]):
             name, command = (

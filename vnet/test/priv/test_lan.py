@@ -318,7 +318,7 @@ class LanTests(SynchronousTestCase):
         tables = ["nft", "list", "tables"]
         self.assertIn("vnet-lan-vnet0", self.ann.host.run(tables).stdout)
         self.ann.kill()
-        waitUntil(lambda: self.ann.host.run(tables).stdout == "", 5.0, "the table is gone")
+        waitUntil(lambda: self.ann.host.run(tables).stdout == "", 20.0, "the table is gone")
         self.assertEqual(self.ann.host.python(ASK).split(), [cousin.address])
 
 

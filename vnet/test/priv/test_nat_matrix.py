@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet.test.natcells import Cell, figure
 from vnet.test.netlab._space import ROOT
 from vnet.test.netlab._system import namespaces
+from vnet.test.priv.daemons import waitUntil
 from vnet.test.priv.natpairs import LONG, SHORT, Outcome, measure
 
 #: Pairs of which a direct path is asked, but which may be relayed for now.
@@ -84,7 +84,8 @@ class ProgramTests(SynchronousTestCase):
         When SIGTERM comes while nodes are connecting it ends by that signal, and leaves nothing.
         """
         process = self.start("--namespaces", "--kinds=full-cone,symmetric-random", f"--out={self.mktemp()}")
-        time.sleep(4)
+        nodes = f"vnl-{process.pid}-*/*/control.sock"
+        waitUntil(lambda: list(Path(tempfile.gettempdir()).glob(nodes)), 60, "nodes have started")
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 128 + signal.SIGTERM, errors)

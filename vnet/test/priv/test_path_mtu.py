@@ -100,7 +100,7 @@ def serving(server: Node, address: str, total: int = TOTAL) -> Iterator[None]:
     process.stdout.readline()
     try:
         yield
-        process.wait(5)
+        process.wait(20)
     finally:
         stop(process)
 

@@ -46,7 +46,7 @@ class Program:
         for line in self.process.stdout or ():
             self.lines.put(json.loads(line))
 
-    def waitFor(self, key: str, timeout: float = 10.0, **wanted: Any) -> dict[str, Any]:
+    def waitFor(self, key: str, timeout: float = 20.0, **wanted: Any) -> dict[str, Any]:
         """
         Wait for a line.
 
@@ -106,11 +106,11 @@ class ProtocolTests(SynchronousTestCase):
                 self.send(outside, program, "after its lifetime")
                 program.daemon.restart()
             for program in programs.values():
-                waitUntil(lambda: program.daemon.isMapped(PORT), 10.0, "it is mapped again")  # noqa: B023
+                waitUntil(lambda: program.daemon.isMapped(PORT), 20.0, "it is mapped again")  # noqa: B023
                 self.send(outside, program, "after the restart")
                 program.end()
             for program in programs.values():
-                self.assertEqual(program.process.wait(5.0), 0)
+                self.assertEqual(program.process.wait(20.0), 0)
                 self.assertFalse(program.daemon.isMapped(PORT))
 
     def begin(self, lab: Lab, number: int, protocol: str) -> Program:
@@ -162,15 +162,15 @@ class NodeTests(SynchronousTestCase):
                 node.waitReady()
                 node.login()
             port = alice.status()["udpPort"]
-            waitUntil(lambda: daemon.isMapped(port), 5.0, "the port is mapped")
+            waitUntil(lambda: daemon.isMapped(port), 15.0, "the port is mapped")
             alice.create("family")
             bob.join("family")
-            seen = bob.waitPath(alice, timeout=10.0)
+            seen = bob.waitPath(alice)
             external = f"{homes[0].publicAddress}:{port}"
             self.assertEqual(seen["endpoint"], external)
             self.assertEqual(alice.status()["nat"]["portMapping"], {"protocol": "pcp", "address": external})
             self.assertEqual(bob.status()["nat"]["portMapping"], None)
             daemon.restart()
-            waitUntil(lambda: daemon.isMapped(port), 10.0, "the port is mapped again")
+            waitUntil(lambda: daemon.isMapped(port), 20.0, "the port is mapped again")
             alice.stop()
             self.assertFalse(daemon.isMapped(port))

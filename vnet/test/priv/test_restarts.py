@@ -75,7 +75,7 @@ def _waitSame(node: Node, expected: dict[str, Any], timeout: float) -> None:
 
 
 def _waitState(node: Node, state: str) -> None:
-    waitUntil(lambda: node.ask("status")["state"] == state, 5, f"{node.name} is {state}")
+    waitUntil(lambda: node.ask("status")["state"] == state, 15, f"{node.name} is {state}")
 
 
 def waitTunnels(nodes: Sequence[Node], before: Sequence[dict[str, Any]], timeout: float) -> float:
@@ -187,7 +187,7 @@ class RestartTests(SynchronousTestCase):
             waitSame(nodes, before, RECONNECTED)
             print(f"all in step {time.monotonic() - began:.1f} s after the mediator's start")
             print(f"all tunnels {waitTunnels(nodes, before, BACK):.1f} s later")
-            waitUntil(lambda: isState([alice], "family", there, "online"), 5, "bob is online for alice")
+            waitUntil(lambda: isState([alice], "family", there, "online"), 15, "bob is online for alice")
             for process in pings:
                 sent, answered = endPing(process)
                 self.assertGreater(sent, 100)
@@ -199,7 +199,7 @@ class RestartTests(SynchronousTestCase):
 
     def _startFlow(self, source: Host, target: Host, address: str) -> subprocess.Popen[str]:
         target.popen(["iperf3", "-s", "-1", "-B", address], stdout=subprocess.DEVNULL)
-        waitUntil(lambda: ":5201 " in target.run(["ss", "-Hltn"]).stdout, 5, "iperf3 to listen")
+        waitUntil(lambda: ":5201 " in target.run(["ss", "-Hltn"]).stdout, 20, "iperf3 to listen")
         argv = ["iperf3", "-J", "-b", "2M", "-t", str(FLOW), "-c", address]
         return source.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 

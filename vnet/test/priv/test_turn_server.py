@@ -476,7 +476,7 @@ class StrangersTests(TurnServerCase):
         waiting = {port: self.connect(IDLE // 2, port) for port in (TCP_PORT, TLS_PORT)}
         last = time.monotonic()
         times = [self.serve(transport) for transport in ("udp", "tcp", "tls")]
-        self.assertLess(max(times), 2.0)
+        self.assertLess(max(times), 5.0)
         poll = select.poll()
         left = {each.fileno() for group in waiting.values() for each in group}
         for descriptor in left:
@@ -492,7 +492,7 @@ class StrangersTests(TurnServerCase):
         self.assertEqual(len(left), 0)
         for each in half:
             self.assertTrue(self.isCut(each.stream))
-        self.assertLess(max(times), 2.0)
+        self.assertLess(max(times), 5.0)
         print(
             f"{IDLE} idle connections: cut after {time.monotonic() - last:.1f} s, real ones waited {max(times):.2f} s"
         )
@@ -521,11 +521,14 @@ class StrangersTests(TurnServerCase):
             opened = [socket.create_connection((self.host.address, TCP_PORT), 5, source) for _ in range(80)]
         for each in opened:
             self.addCleanup(each.close)
+        waitUntil(lambda: len(self.cut(opened)) >= 80 - 64, 10, "some are cut")
         time.sleep(0.3)
-        cut = [each for each in opened if select.select([each], [], [], 0)[0]]
-        self.assertEqual(len(cut), 80 - 64)
+        self.assertEqual(len(self.cut(opened)), 80 - 64)
         self.assertEqual([client.refresh() for client in known], [0, 0, 0])
         self.serve("tcp")
+
+    def cut(self, opened: list[socket.socket]) -> list[socket.socket]:
+        return [each for each in opened if select.select([each], [], [], 0)[0]]
 
     def test_challenges(self) -> None:
         """A source that does not say who it is gets ten answers a second at most."""
@@ -620,7 +623,7 @@ class EndTests(TurnServerCase):
             client = self.allocated(transport)
             self.assertEqual(self.ports(), before + 2)
             client.close()
-            waitUntil(lambda: self.ports() == before, 5.0, "the ports are free")
+            waitUntil(lambda: self.ports() == before, 15.0, "the ports are free")
         client = self.allocated()
         self.assertEqual((self.ports(), client.refresh(LIFETIME(0)), self.ports()), (before + 2, 0, before))
 
@@ -675,10 +678,10 @@ class AddressesTests(SynchronousTestCase):
                 for each in (host.address, second, host.address6 or ""):
                     self.assertTrue(self.answers(client, each), each)
                 third = host.addAddress()
-                waitUntil(lambda: self.answers(client, third), 5.0, "a new address answers")
+                waitUntil(lambda: self.answers(client, third), 15.0, "a new address answers")
                 batch([f"addr del {third}/32 dev eth0"], host.namespace)
                 batch([f"addr add {third}/32 dev eth0"], host.namespace)
-                waitUntil(lambda: self.answers(client, third), 5.0, "an address that is back answers")
+                waitUntil(lambda: self.answers(client, third), 15.0, "an address that is back answers")
                 self.assertTrue(self.answers(client, host.address))
                 self.assertNotIn("Traceback", relay.tail(1000))
             finally:
