@@ -14,7 +14,7 @@ from attrs import define
 from vnet.protocols.codec.turn import HEADER
 from vnet.protocols.trains import LONGEST, MOST, SocketAddress, TrainSocket
 from vnet.protocols.turnstream import TurnStream
-from vnet.values import Buffer
+from vnet.values import Buffer, Train
 
 __all__ = ["Client", "StreamClient", "UdpClient"]
 
@@ -79,6 +79,19 @@ class StreamClient:
         See L{Client.carry}.
         """
         self.stream.sendTrain(number, datagrams)
+
+    def passOn(self, number: int, train: Train, count: int) -> None:
+        """
+        Send the first messages of a train as they came through another connection, on a channel of this one.
+        """
+        stride, data = train.stride, train.data
+        data = data[: count * stride]
+        if data[:2] != (head := number.to_bytes(2, "big")):
+            data = bytearray(data)
+            data[::stride], data[1::stride] = head[:1] * count, head[1:] * count
+        if len(data) % 4:
+            data = bytes(data) + bytes(-len(data) % 4)
+        self.stream.sendEncoded(data, count)
 
     def message(self, data: bytes) -> None:
         """

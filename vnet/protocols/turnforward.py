@@ -21,7 +21,7 @@ from vnet.protocols.machine.relaying import Relaying
 from vnet.protocols.machine.served import Served, ServedChannel, familyOf
 from vnet.protocols.trainbuffer import TrainBuffer, repeats
 from vnet.protocols.trains import LONGEST, MOST, Refusal, SocketAddress, TrainSocket
-from vnet.protocols.turnclients import Client
+from vnet.protocols.turnclients import Client, StreamClient
 from vnet.values import Address, Buffer, Train
 
 __all__ = ["Forwarding"]
@@ -159,6 +159,8 @@ class Forwarding:
         ChannelData has come through a connection, on one channel: it goes out in trains.
         """
         number, length = _HEAD.unpack_from(train.data)
+        if served is not None and self._passOn(served, number, length, train, now):
+            return
         # Empty datagrams make no train.
         most = min(MOST, LONGEST // length or 1) if length else 1
         parts = cutTrain(train._replace(start=HEADER))
@@ -166,6 +168,41 @@ class Forwarding:
             some = parts[first : first + most]
             size = length * (len(some) - 1) + len(some[-1])
             self._out(served, number, some, length, len(some), size, now)
+
+    def _passOn(self, served: Served, number: int, length: int, train: Train, now: float) -> bool:
+        """
+        Give what a client has sent through its connection to the connection of another client, without taking it apart.
+
+        @return: whether that is possible; if not, nothing was done.
+        """
+        channel = served.channels.get(number)
+        if channel is None or channel.until <= now:
+            return False
+        way: _Way | None = channel.driver
+        if way is None or not way.inside or way.own is not self._relaying.policy.own:
+            return False
+        source, target = served.relayed(familyOf(channel.peer)), self._relaying.servedAt(channel.peer)
+        if source is None or target is None or not isinstance(target.driver, StreamClient):
+            return False
+        back = target.byPeer.get(source)
+        if back is None or back.until <= now or back.permission.until <= now:
+            return False
+        whole = count = train.datagramCount
+        rest = len(train.data) - (whole - 1) * train.stride - HEADER
+        for buckets, size, packets in (
+            (served.up, "upBytes", "upPackets"),
+            (target.down, "downBytes", "downPackets"),
+        ):
+            for bucket in buckets:
+                taken = bucket.take(length, count, now)
+                if taken < count:
+                    self.counters["overRate"] += count - taken
+                    count = taken
+            self.counters[size] += length * count if count < whole else length * (count - 1) + rest
+            self.counters[packets] += count
+        if count:
+            target.driver.passOn(back.number, train, count)
+        return True
 
     def _out(
         self,

@@ -19,12 +19,13 @@ from typing import Protocol as Interface
 from OpenSSL import SSL
 from twisted.internet.interfaces import IPushProducer, IReactorTime, ISSLTransport, IWriteDescriptor
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.turn import CHANNELS, MAX_FRAME, Splitter, encodeMany
-from vnet.protocols.tlsrecords import received, sealed
+from vnet.protocols.tlsrecords import Records, received, sealed
 from vnet.values import Buffer, Train
 
 __all__ = [
@@ -136,6 +137,8 @@ class TurnStream(Protocol):
         self._lost = False
         self._closing = False
         self._isTls = self._isSecure = self._isWritable = False
+        self._direct: Any = None
+        self._records: Records | None = None
         self.counters: Counter[str] = Counter()
 
     @property
@@ -157,6 +160,13 @@ class TurnStream(Protocol):
     def _wire(self) -> Any:
         return self.transport
 
+    @property
+    def _carrier(self) -> Any:
+        """
+        What takes the bytes as they are on the wire.
+        """
+        return self._wire.transport if self._isTls else self._wire
+
     def connectionMade(self) -> None:
         """
         See L{Protocol.connectionMade}.
@@ -168,6 +178,8 @@ class TurnStream(Protocol):
         lowest = _lowest(self.transport)
         lowest.bufferSize = _READ_BYTES
         self._isWritable = IWriteDescriptor.providedBy(lowest)
+        if isinstance(lowest, Connection) and lowest is self._carrier:
+            self._direct = lowest
         plain = getattr(self.transport, "socket", None)
         if plain is not None:
             # Without it the system takes megabytes, which a slow line needs minutes for.
@@ -189,7 +201,10 @@ class TurnStream(Protocol):
         See L{Protocol.dataReceived}.
         """
         if self._isTls:
-            self._isSecure = True
+            if not self._isSecure:
+                self._isSecure = True
+                if self._direct is not None:
+                    self._records = Records(self._wire, self._take)
             data += received(self._wire)
         self._take(data)
 
@@ -222,29 +237,56 @@ class TurnStream(Protocol):
 
         @param datagrams: at least one, of one size, but the last one may have another.
         """
+        self.sendEncoded(encodeMany(channel, datagrams, stream=True), len(datagrams))
+
+    def sendEncoded(self, data: Buffer, messages: int) -> None:
+        """
+        Send ChannelData that is padded already.
+
+        @param messages: how many there are.
+        """
         if self._lost or self._closing:
             return
-        data = encodeMany(channel, datagrams, stream=True)
         if self._paused:
-            self._wait(_Waiting(data, len(datagrams), True, self._clock.seconds()))
+            self._wait(_Waiting(bytes(data), messages, True, self._clock.seconds()))
         else:
             self._write(data)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Buffer) -> None:
         """
         Write, and do not wait for the reactor to find out that there is room.
         """
-        wire: Any = self._wire
-        if self._isSecure:
-            try:
-                data, wire = sealed(wire, data), wire.transport
-            except SSL.Error:
-                self.abort()
-                return
-        wire.write(data)
+        wire: Any = self._carrier if self._isSecure else self._wire
+        try:
+            if self._records is not None:
+                data = self._records.seal(data)
+            elif self._isSecure:
+                data = sealed(self._wire, data)
+        except SSL.Error:
+            self.abort()
+            return
+        rest = self._sendNow(data) if wire is self._direct else bytes(data)
+        if not rest:
+            return
+        wire.write(rest)
         if self._isWritable and wire.doWrite() is not None:
             # It has ended: the reactor has to hear that, not we.
             wire.startWriting()
+
+    def _sendNow(self, data: Buffer) -> bytes:
+        """
+        Have the kernel take what it does, if nothing waits before it.
+
+        @return: the rest.
+        """
+        below, sent = self._direct, 0
+        if below.connected and not (below.dataBuffer or below._tempDataLen or below.disconnecting):
+            try:
+                sent = below.socket.send(data)
+            except OSError:
+                # Full, or ended, which the reactor finds out.
+                sent = 0
+        return bytes(data[sent:])
 
     def _wait(self, waiting: _Waiting) -> None:
         self._queue.append(waiting)

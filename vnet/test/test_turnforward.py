@@ -199,6 +199,20 @@ def isData(data: bytes) -> bool:
     return len(data) >= 4 and 0x40 <= data[0] < 0x80
 
 
+def connection() -> tuple[StringTransport, TurnStream]:
+    """
+    A connection of a client.
+    """
+    owner: Any = type(
+        "Owner",
+        (),
+        {name: lambda *_: None for name in ("streamConnected", "framesReceived", "streamLost")},
+    )()
+    transport, stream = StringTransport(), TurnStream(owner, Clock())
+    stream.makeConnection(transport)
+    return transport, stream
+
+
 def _datagram(kind: int, size: int) -> bytes:
     """
     Something that is C{size} bytes longer than a header.
@@ -516,6 +530,103 @@ class InsideTests(ForwardingCase):
         self.assertEqual(len(self.out.sent), 2)
 
 
+class PassedOnTests(ForwardingCase):
+    """
+    From the connection of one client to that of another.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.connect(ONE)
+
+    def connect(self, back: int) -> None:
+        """
+        Both have a channel to the other, and the other one a connection.
+        """
+        self.alice.bind(0x4002, self.bob.relayed[0])
+        self.bob.bind(back, self.alice.relayed[0])
+        self.target, _ = self.partsOf(self.bob)
+        self.transport, self.stream = connection()
+        self.target.driver = StreamClient(self.stream)
+
+    def frames(self, *frames: bytes) -> None:
+        for train in Splitter().take(b"".join(each + bytes(-len(each) % 4) for each in frames)):
+            self.forwarding.frames(self.served, train, self.relay.now)
+
+    def came(self) -> list[bytes]:
+        data = self.transport.value()
+        self.transport.clear()
+        self.assertEqual(len(data) % 4, 0)
+        return Splitter().feed(data)
+
+    def test_same(self) -> None:
+        """What comes out is what would if each train was taken apart: on the other's channel, everything in order."""
+        for back in (ONE, 0x4002):
+            self.begin()
+            self.connect(back)
+            data = (
+                [b"a" * 10] * 3
+                + [b"b" * 9]
+                + [b"c" * 1404] * 50
+                + [b"", b"", b"d", b"e" * 60_000]
+                + [b"f"] * 2
+            )
+            for _ in range(2):
+                self.frames(*(encodeChannelData(0x4002, each) for each in data))
+                self.assertEqual(self.came(), [encodeChannelData(back, each) for each in data])
+            counters, size = self.forwarding.counters, 2 * sum(map(len, data))
+            self.assertEqual(
+                counters,
+                {
+                    f"{way}{what}": n
+                    for way in ("up", "down")
+                    for what, n in (("Bytes", size), ("Packets", 2 * len(data)))
+                },
+            )
+
+    def test_whole(self) -> None:
+        """A train is written at once."""
+        written: list[int] = []
+        self.frames(encodeChannelData(0x4002, b"first"))
+        self.transport.write = lambda data: written.append(len(data))  # type: ignore[method-assign]
+        self.frames(*[encodeChannelData(0x4002, b"x" * 604)] * 90)
+        self.assertEqual(written, [90 * 608])
+
+    def test_rate(self) -> None:
+        """Of a train above the rate, of the one or of the other, the beginning passes, and the rest is counted."""
+        for slow in ("low-carol", "high-carol"):
+            self.begin()
+            other = self.join("high-dave" if slow == "low-carol" else "low-dave")
+            self.alice, self.bob = self.join(slow), other
+            self.served, _ = self.partsOf(self.alice)
+            self.connect(ONE)
+            for _ in range(2):
+                self.frames(*[encodeChannelData(0x4002, bytes([n]) * 971) for n in range(60)])
+            self.assertEqual([frame[4] for frame in self.came()], [*range(60), *range(5)])
+            counters = self.forwarding.counters
+            self.assertEqual((counters["overRate"], counters["downPackets"]), (55, 65))
+            self.assertEqual(counters["downBytes"], 65 * 971)
+
+    def test_ended(self) -> None:
+        """Nothing passes once a channel, a permission or an allocation of either side has ended."""
+        frame = encodeChannelData(0x4002, b"x")
+        self.frames(frame, frame)
+        self.assertEqual(len(self.came()), 2)
+        self.relay.sleep(301)
+        self.frames(frame)
+        self.assertEqual((self.came(), self.dropped("noPermission")), ([], 1))
+        self.bob.permit(self.alice.relayed[0])
+        self.frames(frame)
+        self.assertEqual(len(self.came()), 1)
+        self.relay.sleep(301)
+        self.frames(frame)
+        self.assertEqual((self.came(), self.dropped("noChannel")), ([], 1))
+        self.alice.bind(0x4002, self.bob.relayed[0])
+        self.bob.refresh(LIFETIME(0))
+        self.frames(frame)
+        self.assertEqual((self.came(), self.dropped("noPeer")), ([], 1))
+
+
 class SendTests(ForwardingCase):
     """
     Send indications.
@@ -584,14 +695,7 @@ class ToClientTests(SynchronousTestCase):
 
     def test_stream(self) -> None:
         """Over a connection each datagram is a padded ChannelData."""
-        transport = StringTransport()
-        owner: Any = type(
-            "Owner",
-            (),
-            {name: lambda *_: None for name in ("streamConnected", "framesReceived", "streamLost")},
-        )()
-        stream = TurnStream(owner, Clock())
-        stream.makeConnection(transport)
+        transport, stream = connection()
         client = StreamClient(stream)
         client.carry(ONE, [b"aaa", b"bbb", b"c"])
         client.carry(TWO, [b""])

@@ -44,6 +44,7 @@ class Owner:
     frames: list[bytes] = field(factory=list)
     trains: list[Train] = field(factory=list)
     events: list[str] = field(factory=list)
+    reason: Failure | None = None
 
     def streamConnected(self, stream: TurnStream) -> None:
         """See C{StreamOwner}."""
@@ -57,6 +58,7 @@ class Owner:
     def streamLost(self, stream: TurnStream, reason: Failure) -> None:
         """See C{StreamOwner}."""
         self.events.append("lost")
+        self.reason = reason
 
 
 @implementer(IWriteDescriptor)
