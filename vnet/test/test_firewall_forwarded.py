@@ -51,8 +51,10 @@ iifname "vnet0" oifname "vnet0" drop
 iifname "vnet0" tcp flags syn tcp option maxseg size set rt mtu
 oifname "vnet0" tcp flags syn tcp option maxseg size set rt mtu
 iifname "vnet0" oifname { "eth0", "wlan0" } ip daddr @shared_4 jump members_4
+iifname "vnet0" ip daddr @shared_4 counter drop
 iifname { "eth0", "wlan0" } oifname "vnet0" ip saddr @shared_4 ip daddr @used_4 accept
 iifname "vnet0" oifname { "eth0", "wlan0" } ip6 daddr @shared_6 jump members_6
+iifname "vnet0" ip6 daddr @shared_6 counter drop
 iifname { "eth0", "wlan0" } oifname "vnet0" ip6 saddr @shared_6 ip6 daddr @used_6 accept
 iifname "vnet0" ct direction reply ct state established accept
 iifname "vnet0" ct state related accept

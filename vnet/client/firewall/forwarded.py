@@ -70,6 +70,8 @@ def forwardRules(interface: str, forwarded: Forwarded) -> Iterator[str]:
         yield f"{way} {virtual} tcp flags syn tcp option maxseg size set rt mtu"
     for version, family, _ in _FAMILIES:
         yield f"iifname {virtual} oifname {lans} {family} daddr @shared_{version} jump members_{version}"
+        # Where such a LAN is away, or a part of the prefix is elsewhere, the default route is no way there.
+        yield f"iifname {virtual} {family} daddr @shared_{version} counter drop"
         yield (
             f"iifname {lans} oifname {virtual} "
             f"{family} saddr @shared_{version} {family} daddr @used_{version} accept"

@@ -480,6 +480,14 @@ class LanTests(SynchronousTestCase):
         waitUntil(self.crosses, "it is a router")
         # It would be one into the overlay, too.
         self.assertFalse(self.far.ping("100.64.0.1", timeout=0.3))
+        # Of a larger prefix it sends nothing to where its default route leads.
+        self.assertEqual(self.bob.tell("offer", prefixes=["10.2.0.0/16"], admitted=[1]), {})
+        self.alice.inject(
+            encodeIp4(packed("100.64.0.1"), packed("10.2.9.9"), UDP, b"\0\7\0\7\0\x08\0\0"), number=2
+        )
+        dropped = r'iifname "vnet0" ip daddr @shared_4 counter packets [1-9]'
+        waitUntil(lambda: re.search(dropped, self.bob.left()["left"]) is not None, "it is dropped")
+        self.village.join()
         self.assertEqual(fetch(self.near, "10.2.0.2")[-1], "True")
         self.village.part()
         self.assertTrue(self.bob.forwards("lan0") and self.crosses())
