@@ -52,7 +52,7 @@ from vnet.errors import DecodeError, Refused
 from vnet.protocols.attempt import Attempt
 from vnet.protocols.codec.natsignal import Traits
 from vnet.protocols.codec.signal import Credentials
-from vnet.protocols.codec.stun import Class, decode
+from vnet.protocols.codec.stun import decode, isStun
 from vnet.protocols.codec.stunattributes import USERNAME
 from vnet.protocols.machine.agent import Agent
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected
@@ -61,6 +61,7 @@ from vnet.protocols.machine.candidates import checkable, gather
 from vnet.protocols.machine.lifetime import KeepAlive
 from vnet.protocols.machine.pathmtu import BASE
 from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.slots import Slots
 from vnet.protocols.traversaltools import Means, Sockets
 from vnet.values import Address, Candidate
 
@@ -71,6 +72,7 @@ MAXIMUM_ATTEMPTS = 1024
 
 _TRANSACTIONS = 16384
 _REQUEST = b"\0\1"
+_USERNAME = USERNAME.code.to_bytes(2, "big")
 _SETTLED = 10.0
 
 # Checks a second, and at once, of all attempts to one host that has not answered any.
@@ -140,6 +142,7 @@ class Puncher:
         self._pace = KeyedLimit(_UNANSWERED_RATE, _UNANSWERED_BURST, limit=4096)
         self._transactions: OrderedDict[bytes, str] = OrderedDict()
         self.keepAlive = KeepAlive()
+        self._slots = Slots.drawn(random(2))
         self._refreshedAt = 0.0
         self._bindings = Bindings([], random=random, refreshInterval=self.keepAlive.interval)
         self._discovery: Driver[BindingEvent] = Driver(self._bindings, clock, send, self._discovered)
@@ -277,6 +280,7 @@ class Puncher:
             random=self._random,
             pace=self._pace,
             keepAlive=self.keepAlive,
+            slots=self._slots,
         )
 
         def happened(event: AgentEvent) -> None:
@@ -329,24 +333,24 @@ class Puncher:
         """
         Take a STUN message; whatever it holds, this does not raise.
         """
-        try:
-            message = decode(data)
-        except DecodeError:
+        if not isStun(data):
             self.ignored += 1
             return
-        if message.klass in (Class.SUCCESS, Class.ERROR):
-            if self._bindings.expects(message.transactionId, addr):
+        transactionId = data[8:20]
+        if data[0] & 1:
+            # An answer, or an error.
+            if self._bindings.expects(transactionId, addr):
                 self._discovery.datagramReceived(data, addr)
                 return
-            ufrag = self._transactions.get(message.transactionId, "")
+            ufrag = self._transactions.get(transactionId, "")
         else:
-            ufrag = (message.get(USERNAME) or "").partition(":")[0]
+            ufrag = _ufragOf(data)
         attempt = self._attempts.get(ufrag)
         if attempt is not None:
             attempt.received(data, addr)
             return
         for asker in self.askers:
-            if asker.expects(message.transactionId, addr):
+            if asker.expects(transactionId, addr):
                 asker.datagramReceived(data, addr)
                 return
         self.ignored += 1
@@ -424,3 +428,18 @@ class Puncher:
         for attempt in self._attempts.values():
             attempt.learnLocal(candidates)
         self._onMapped()
+
+
+def _ufragOf(data: bytes) -> str:
+    """
+    For which attempt a request is.
+    """
+    if data[20:22] == _USERNAME:
+        # As nearly all have it.
+        name = data[24 : 24 + int.from_bytes(data[22:24], "big")]
+    else:
+        try:
+            name = (decode(data).get(USERNAME) or "").encode()
+        except DecodeError:
+            return ""
+    return name.partition(b":")[0].decode("ascii", "replace")

@@ -15,6 +15,7 @@ from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.machine.agent import Agent
 from vnet.protocols.machine.agentevents import AgentEvent, Selected
 from vnet.protocols.machine.candidates import gather
+from vnet.protocols.machine.slots import Slots
 from vnet.test.natsim import Host, Internet, Nat, Realm
 from vnet.values import Address
 
@@ -86,13 +87,20 @@ class Peer:
         other.driver.wake()
 
 
-def peer(name: str, clock: Clock, host: Host, controlling: bool, startAt: float = 1.0) -> Peer:
+def peer(
+    name: str,
+    clock: Clock,
+    host: Host,
+    controlling: bool,
+    startAt: float = 1.0,
+    slots: Slots | None = None,
+) -> Peer:
     """
     Make a peer whose agent begins at C{startAt}.
     """
     source = seeded(sum(name.encode()))
     credentials = Credentials(name.ljust(4, "u"), name.ljust(24, "p"))
-    agent = Agent(controlling=controlling, local=credentials, startAt=startAt, random=source)
+    agent = Agent(controlling=controlling, local=credentials, startAt=startAt, random=source, slots=slots)
     return Peer(name, clock, host, agent, credentials)
 
 

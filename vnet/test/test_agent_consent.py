@@ -4,13 +4,16 @@ Tests for L{vnet.protocols.machine.agent}: how a path is kept, lost and found ag
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.stun import Class, decode
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected
 from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
-from vnet.test.icepeers import Couple, home, peer, run
+from vnet.protocols.machine.slots import WIDTH, Slots
+from vnet.test.icepeers import Couple, connect, home, peer, run
 from vnet.test.natsim import Host, Internet
 from vnet.values import Address
 
@@ -37,11 +40,11 @@ class ConsentTests(SynchronousTestCase):
 
     def test_intervals(self) -> None:
         """
-        A path with traffic is checked each 4 to 6 seconds, an idle one each 16 to 24.
+        A path with traffic is checked by each side each 4 to 6 seconds, an idle one by either each 18 to 21, in turns.
         """
         pair = Couple()
         pair.run(3.0)
-        for busy, least, most in [(True, 50, 75), (False, 12, 19)]:
+        for busy, least, most in [(True, 50, 75), (False, 7, 9)]:
             mark = len(pair.internet.log)
             if busy:
                 self.busy(pair, 300)
@@ -50,6 +53,86 @@ class ConsentTests(SynchronousTestCase):
             self.assertTrue(least <= len(self.checksOf(pair, mark)) <= most, len(self.checksOf(pair, mark)))
             pair.run(20)
         self.assertEqual(len(pair.a.events), 1)
+
+    def requests(self, pair: Couple, seconds: int) -> list[tuple[float, str]]:
+        """
+        The times of checks from now on, and who sent them.
+        """
+        found, mark = [], len(pair.internet.log)
+        for _ in range(10 * seconds):
+            pair.run(0.1)
+            for source, _, data in pair.internet.log[mark:]:
+                if decode(data).klass is Class.REQUEST:
+                    found.append((pair.clock.seconds(), source.host))
+            mark = len(pair.internet.log)
+        return found
+
+    def test_turns(self) -> None:
+        """
+        An idle path sees a check within 1.2 intervals, and one of each side within 2.2.
+        """
+        pair = Couple()
+        pair.run(60.0)
+        found = self.requests(pair, 900)
+        every = [time for time, _ in found]
+        self.assertTrue(max(b - a for a, b in pairwise(every)) <= 24.2)
+        for host in ("198.51.100.1", "198.51.100.2"):
+            own = [time for time, source in found if source == host]
+            self.assertTrue(len(own) > 900 / 44)
+            self.assertTrue(max(b - a for a, b in pairwise(own)) <= 44.2)
+
+    def test_oneWay(self) -> None:
+        """
+        An idle path that has gone dead in one direction only is given up by both sides, as soon as one that is dead in both.
+        """
+        pair = Couple()
+        pair.run(60.0)
+        pair.a.driver._send = lambda batch: None
+        cutAt = pair.clock.seconds()
+        pair.run(60.0)
+        for each in (pair.a, pair.b):
+            times = [time for time, event in each.events if isinstance(event, ConsentLost)]
+            self.assertTrue(times and times[0] - cutAt <= 24 + 21, times)
+
+    def test_idleLost(self) -> None:
+        """
+        An idle path that is cut is given up 20 seconds after the first check without an answer, which follows in 1.2 intervals.
+        """
+        for seed in range(10):
+            pair = Couple(seed=seed)
+            pair.run(60.0 + seed * 3.1)
+            pair.internet.cut = True
+            cutAt = pair.clock.seconds()
+            pair.run(50.0)
+            for each in (pair.a, pair.b):
+                times = [time for time, event in each.events if isinstance(event, ConsentLost)]
+                self.assertTrue(times and times[0] - cutAt <= 24 + 20.1, times)
+
+    def test_slots(self) -> None:
+        """
+        Who looks after idle paths in slots does nothing between them, but with traffic checks when it is time.
+        """
+        clock, slots = Clock(), Slots(0.1)
+        internet = Internet(clock)
+        a = peer("alice", clock, home(internet, 1, "public", ""), True, slots=slots)
+        b = peer("bob", clock, home(internet, 2, "public", ""), False, slots=slots)
+        connect(a, b, internet)
+        run(clock, 60.0)
+        mark, offsets = len(internet.log), []
+        for _ in range(12000):
+            run(clock, 0.01)
+            for _, _, data in internet.log[mark:]:
+                if decode(data).klass is Class.REQUEST:
+                    offsets.append((clock.seconds() - 0.1) % WIDTH)
+            mark = len(internet.log)
+        self.assertTrue(offsets)
+        self.assertTrue(all(min(each, WIDTH - each) < 0.0101 for each in offsets), offsets)
+        # A check is due at once, whatever the slot.
+        run(clock, 0.07)
+        self.assertTrue(a.agent.noteTraffic(clock.seconds()))
+        a.driver.wake()
+        run(clock, 0.001)
+        self.assertIs(decode(internet.log[mark][2]).klass, Class.REQUEST)
 
     def test_idleNatStaysOpen(self) -> None:
         """

@@ -209,7 +209,7 @@ class RelayedTests(SynchronousTestCase):
         couple.traffic(0.6)
         self.assertEqual(couple.relayedAt(), (True, True))
         for peer in (couple.a, couple.b):
-            time, event = [each for each in peer.events if isinstance(each[1], Selected)][-1]
+            time, event = next(each for each in peer.events if each[0] > cutAt)
             self.assertTrue(isinstance(event, Selected) and event.reason == "doubt")
             self.assertLessEqual(time - cutAt, 0.6)
         couple.traffic(60.0)

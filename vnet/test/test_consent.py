@@ -52,7 +52,7 @@ class ConsentTests(SynchronousTestCase):
 
     def test_active(self) -> None:
         """
-        With traffic the next check is 5 seconds later, without it 20.
+        With traffic the next check is 5 seconds later, without it 20 and a little.
         """
         self.consent.noteTraffic(104.0)
         self.consent.checked(105.0)
@@ -61,8 +61,8 @@ class ConsentTests(SynchronousTestCase):
         self.consent.checked(130.0)
         self.consent.answered(130.1)
         self.consent.checked(150.0)
-        # The one before was answered, so this one is as idle as the tunnel.
-        self.assertAlmostEqual(self.consent.dueAt, 170.0, 1)
+        # The one before was answered, so this one is as idle as the tunnel, and the peer has the first turn.
+        self.assertAlmostEqual(self.consent.dueAt, 173.0, 1)
 
     def test_wakes(self) -> None:
         """
@@ -70,7 +70,7 @@ class ConsentTests(SynchronousTestCase):
         """
         self.consent.checked(130.0)
         self.consent.answered(130.1)
-        self.assertAlmostEqual(self.consent.dueAt, 150.0, 1)
+        self.assertAlmostEqual(self.consent.dueAt, 153.0, 1)
         self.assertTrue(self.consent.noteTraffic(131.0))
         self.assertEqual(self.consent.dueAt, 135.0)
         self.assertFalse(self.consent.noteTraffic(131.5))
@@ -130,6 +130,109 @@ class ConsentTests(SynchronousTestCase):
         self.assertEqual(self.consent.suspectAt, 105.0)
 
 
+class TurnTests(SynchronousTestCase):
+    """
+    Both sides of an idle path check it by turns.
+    """
+
+    def setUp(self) -> None:
+        self.consent = Consent(middle, 0.0, 0.0, lambda: 10.0)
+        # Idle from here on.
+        self.consent.checked(100.0)
+        self.consent.answered(100.1)
+        self.assertAlmostEqual(self.consent.dueAt, 111.5, 1)
+
+    def test_heard(self) -> None:
+        """
+        A check of the peer puts off our own, to an interval later.
+        """
+        self.consent.heard(109.0)
+        self.assertAlmostEqual(self.consent.dueAt, 118.75, 1)
+
+    def test_notForEver(self) -> None:
+        """
+        However often the peer checks, our own check follows in 2.2 intervals.
+        """
+        for now in (106.0, 112.0, 118.0):
+            self.consent.heard(now)
+            self.assertTrue(self.consent.dueAt <= 122.0)
+        self.assertEqual(self.consent.dueAt, 122.0)
+
+    def test_range(self) -> None:
+        """
+        Who has checked waits for 11 to 12 seconds, so that the other, who waits for 9 to 10.5, comes first.
+        """
+        for random, ours, theirs in ((bytes, 111.0, 118.0), (lambda size: b"\xff" * size, 112.0, 119.5)):
+            consent = Consent(random, 0.0, 0.0, lambda: 10.0)
+            consent.checked(100.0)
+            self.assertAlmostEqual(consent.dueAt, ours, 3)
+            consent.answered(100.1)
+            consent.heard(109.0)
+            self.assertAlmostEqual(consent.dueAt, theirs, 3)
+
+    def test_earlierIsNotTaken(self) -> None:
+        """
+        A check of the peer soon after ours does not make ours come sooner.
+        """
+        self.consent.heard(100.2)
+        self.assertAlmostEqual(self.consent.dueAt, 111.5, 1)
+
+    def test_repeated(self) -> None:
+        """
+        A peer that repeats its check may not get our answers: ours follows 5 seconds after the last, or at once.
+        """
+        self.consent.heard(101.0)
+        self.consent.heard(101.3)
+        self.assertEqual(self.consent.dueAt, 105.0)
+        self.consent.checked(105.0)
+        self.consent.answered(105.1)
+        self.consent.heard(114.0)
+        self.consent.heard(114.3)
+        self.assertEqual(self.consent.dueAt, 114.3)
+
+    def test_unanswered(self) -> None:
+        """
+        While a check of ours is not answered, those of the peer put off nothing.
+        """
+        self.consent.checked(111.0)
+        self.consent.missed(113.0)
+        self.consent.heard(113.1)
+        self.assertEqual(self.consent.dueAt, 116.0)
+
+    def test_traffic(self) -> None:
+        """
+        Neither do they with traffic, and that brings a check forward that was put off.
+        """
+        self.consent.heard(109.0)
+        self.assertTrue(self.consent.noteTraffic(110.0))
+        self.assertEqual(self.consent.dueAt, 110.0)
+        self.consent.heard(116.0)
+        self.assertEqual(self.consent.dueAt, 110.0)
+
+    def test_doubt(self) -> None:
+        """
+        Nor a check that is in a hurry.
+        """
+        self.consent.hasten(103.0, 0.1)
+        self.consent.heard(103.1)
+        self.assertEqual(self.consent.dueAt, 103.0)
+
+    def test_calm(self) -> None:
+        """
+        A path is calm from an idle check on until there is traffic, doubt, or no answer.
+        """
+        self.assertTrue(self.consent.isCalm)
+        self.consent.noteTraffic(110.0)
+        self.assertFalse(self.consent.isCalm)
+        for disturb in (lambda each: each.hasten(141.0, 0.1), lambda each: each.missed(142.0)):
+            consent = Consent(middle, 0.0, 0.0, lambda: 10.0)
+            self.assertFalse(consent.isCalm)
+            consent.checked(140.0)
+            self.assertTrue(consent.isCalm)
+            disturb(consent)
+            self.assertFalse(consent.isCalm)
+
+
 class LapseTests(SynchronousTestCase):
     """
     Whether a silence was too long for a NAT.
@@ -166,7 +269,7 @@ class LapseTests(SynchronousTestCase):
         """
         Without traffic the next check comes after the interval that the NAT allows.
         """
-        self.assertAlmostEqual(self.consent.dueAt - self.now, 30.0, 1)
+        self.assertAlmostEqual(self.consent.dueAt - self.now, 34.5, 1)
 
     def test_answered(self) -> None:
         """

@@ -47,6 +47,7 @@ from vnet.protocols.machine import (
     replay,
     search,
     session,
+    slots,
     timers,
 )
 from vnet.protocols.machine.admission import Admission
@@ -290,6 +291,7 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "consentIdle": lambda: lifetime.UNKNOWN,
     "consentIdleShortest": lambda: lifetime.FLOOR,
     "consentIdleLongest": lambda: lifetime.LONGEST,
+    "consentSlot": lambda: slots.WIDTH,
     "consentExpiry": lambda: consent.EXPIRY,
     "alive": lambda: consent.LIVENESS_LIMIT,
     "candidates": lambda: candidates.LIMIT,

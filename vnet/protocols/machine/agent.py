@@ -26,6 +26,7 @@ from vnet.protocols.machine.lifetime import KeepAlive
 from vnet.protocols.machine.pair import LIVENESS, Pair, Path, State
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.search import Search
+from vnet.protocols.machine.slots import Slots
 from vnet.protocols.machine.vigil import Vigil
 from vnet.values import Address, Candidate
 
@@ -54,6 +55,7 @@ class Agent:
         random: Callable[[int], bytes],
         pace: KeyedLimit | None = None,
         keepAlive: KeepAlive | None = None,
+        slots: Slots | None = None,
     ) -> None:
         """
         @param controlling: whether this side decides; when both or neither do, one gives way.
@@ -62,8 +64,9 @@ class Agent:
         @param random: returns so many unpredictable bytes.
         @param pace: see L{vnet.protocols.machine.budget.Budget}.
         @param keepAlive: how often an idle path needs a packet; L{None}: each 20 seconds.
+        @param slots: when an idle path is looked after, together with others; L{None}: just when it is time.
         """
-        self._core = Search(controlling, local, startAt, random, pace, keepAlive)
+        self._core = Search(controlling, local, startAt, random, pace, keepAlive, slots)
         self._lifecycle = lifecycle(self._core)
         self._vigil = Vigil(self._core, self._lifecycle)
         self._exchange = Exchange(self._core, self._lifecycle, self._vigil)
@@ -303,8 +306,7 @@ class Agent:
 
         @return: whether the driver has to be woken.
         """
-        self._core.trafficAt = now
-        return self._core.consent is not None and self._core.consent.noteTraffic(now)
+        return self._core.noteTraffic(now)
 
     def addressHeard(self, addr: Address, now: float) -> bool:
         """
@@ -331,18 +333,35 @@ class Agent:
 
     def receive(self, data: bytes, addr: Address, now: float) -> None:
         self._now = now
+        if not self._take(data, addr, now):
+            self.ignored += 1
+
+    def _take(self, data: bytes, addr: Address, now: float) -> bool:
+        """
+        @return: whether the datagram is an authentic check, or an answer to one.
+        """
+        exchange, signer = self._exchange, self._core.signer
+        isResponse = bool(data) and data[0] & 1
+        if isResponse and not exchange.expects(data[8:20], addr):
+            return False
+        if isResponse:
+            response = signer.repeatedResponse(data)
+            if response is not None:
+                return exchange.responded(response, addr, now)
+        else:
+            request = signer.repeatedRequest(data)
+            if request is not None:
+                return exchange.repeated(request, addr, now)
         try:
             message = decode(data)
         except DecodeError:
-            self.ignored += 1
-            return
-        taken = False
-        if message.method == BINDING and message.klass is Class.REQUEST:
-            taken = self._exchange.requested(message, addr, now)
-        elif message.method == BINDING and message.klass is not Class.INDICATION:
-            taken = self._exchange.responded(message, addr, now)
-        if not taken:
-            self.ignored += 1
+            return False
+        if message.method != BINDING or message.klass is Class.INDICATION:
+            return False
+        if message.klass is Class.REQUEST:
+            return exchange.requested(message, addr, now)
+        response = signer.readResponse(message)
+        return response is not None and exchange.responded(response, addr, now)
 
     def datagramsToSend(self, now: float) -> list[tuple[bytes, Address]]:
         self._core.prober.pump(now)

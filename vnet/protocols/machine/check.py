@@ -2,6 +2,9 @@
 """
 Connectivity checks: STUN Binding requests that two ICE agents sign with each other's passwords (RFC 8445
 section 7).
+
+Those that keep a path are the same again and again, but for their transaction ids, and so are the answers to them.  So the last
+one of each kind is remembered as a L{Stencil}, and the next is neither put together nor taken apart anew.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from vnet.protocols.codec.stunattributes import (
     Attribute,
     ErrorCode,
 )
+from vnet.protocols.codec.stunstencil import Stencil
 from vnet.values import Address
 
 __all__ = ["ROLE_CONFLICT", "Request", "Signer"]
@@ -81,6 +85,11 @@ class Signer:
     remote: Credentials | None = None
     tieBreaker: int = attrs.field(init=False)
     _localKey: bytes = attrs.field(init=False)
+    _remoteKey: bytes = attrs.field(default=b"", init=False)
+    _asked: tuple[tuple[int, bool, bool, int], Stencil] | None = attrs.field(default=None, init=False)
+    _told: tuple[Address, Stencil] | None = attrs.field(default=None, init=False)
+    _wasAsked: tuple[Request, Stencil] | None = attrs.field(default=None, init=False)
+    _wasTold: tuple[Authentic, Stencil] | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._localKey = shortTermKey(self.local.password)
@@ -93,6 +102,15 @@ class Signer:
         self.controlling = not self.controlling
         self._draw()
 
+    @property
+    def _key(self) -> bytes:
+        """
+        What the peer's credentials sign with.
+        """
+        if not self._remoteKey and self.remote is not None:
+            self._remoteKey = shortTermKey(self.remote.password)
+        return self._remoteKey
+
     def request(self, transactionId: bytes, priority: int, nominate: bool, size: int = 0) -> bytes:
         """
         Write a check.
@@ -102,6 +120,9 @@ class Signer:
         """
         if self.remote is None:
             raise ValueError("no remote credentials")
+        kind = priority, nominate, self.controlling, self.tieBreaker
+        if self._asked is not None and self._asked[0] == kind and not size:
+            return self._asked[1].write(transactionId)
         attributes: list[Attribute[Any]] = [
             USERNAME(f"{self.remote.ufrag}:{self.local.ufrag}"),
             PRIORITY(priority),
@@ -109,10 +130,11 @@ class Signer:
         ]
         if nominate:
             attributes.append(USE_CANDIDATE(True))
-        key = shortTermKey(self.remote.password)
+        key = self._key
         data = encode(
             Message(BINDING, Class.REQUEST, transactionId, tuple(attributes)), key=key, fingerprint=True
         )
+        self._asked = kind, Stencil(data, key)
         if size < len(data) + 4:
             return data
         attributes.append(PATH_PADDING(bytes(size - len(data) - 4)))
@@ -138,7 +160,7 @@ class Signer:
         tieBreaker = roles[0] if roles[0] is not None else roles[1]
         if priority is None or tieBreaker is None or None not in roles:
             return None
-        return Request(
+        request = Request(
             authentic.transactionId,
             priority,
             roles[0] is not None,
@@ -146,6 +168,19 @@ class Signer:
             USE_CANDIDATE in authentic,
             authentic.notUnderstood(_UNDERSTOOD),
         )
+        if self.remote is not None and _isUsual(message):
+            self._wasAsked = request, Stencil(message.received, self._localKey)
+        return request
+
+    def repeatedRequest(self, data: bytes) -> Request | None:
+        """
+        Judge a datagram: L{None} when it is not the same check as the last that was read, with another transaction id.
+        """
+        if self._wasAsked is None or not self._wasAsked[1].matches(data):
+            return None
+        last = self._wasAsked[0]
+        nominates, foreign = last.nominates, last.foreign
+        return Request(data[8:20], last.priority, last.controlling, last.tieBreaker, nominates, foreign)
 
     def readResponse(self, message: Message) -> Authentic | None:
         """
@@ -153,7 +188,21 @@ class Signer:
         """
         if self.remote is None:
             return None
-        return authenticate(message, shortTermKey(self.remote.password))
+        response = authenticate(message, self._key)
+        mapped = None if response is None else response.get(XOR_MAPPED_ADDRESS)
+        # An IPv6 address is written with the transaction id.
+        if response is not None and mapped is not None and ":" not in mapped.host and _isUsual(message):
+            self._wasTold = response, Stencil(message.received, self._key)
+        return response
+
+    def repeatedResponse(self, data: bytes) -> Authentic | None:
+        """
+        Judge a datagram: L{None} when it is not the same answer as the last that was read, with another transaction id.
+        """
+        if self._wasTold is None or not self._wasTold[1].matches(data):
+            return None
+        last = self._wasTold[0]
+        return Authentic(last.method, last.klass, data[8:20], last.attributes, last.unknown, last.malformed)
 
     def success(self, transactionId: bytes, addr: Address) -> bytes:
         """
@@ -161,7 +210,12 @@ class Signer:
 
         @param addr: where it came from.
         """
-        return self._response(Class.SUCCESS, transactionId, XOR_MAPPED_ADDRESS(addr))
+        if self._told is not None and self._told[0] == addr:
+            return self._told[1].write(transactionId)
+        data = self._response(Class.SUCCESS, transactionId, XOR_MAPPED_ADDRESS(addr))
+        if ":" not in addr.host:
+            self._told = addr, Stencil(data, self._localKey)
+        return data
 
     def conflict(self, transactionId: bytes) -> bytes:
         """
@@ -183,3 +237,11 @@ class Signer:
 
     def _draw(self) -> None:
         self.tieBreaker = int.from_bytes(self._random(8), "big")
+
+
+def _isUsual(message: Message) -> bool:
+    """
+    Whether a message has just one MESSAGE-INTEGRITY, followed by FINGERPRINT, at its end.
+    """
+    usual = FINGERPRINT in message and MESSAGE_INTEGRITY_SHA256 not in message
+    return usual and message.get(MESSAGE_INTEGRITY) == message.received[-28:-8]

@@ -86,6 +86,27 @@ class Checklist:
     def hasTriggered(self) -> bool:
         return bool(self._triggered)
 
+    @property
+    def hasWaiting(self) -> bool:
+        """
+        Whether any pair waits, of whatever use it is.
+        """
+        return any(pair.state is State.WAITING for pair in self._pairs.values())
+
+    @property
+    def isQuiet(self) -> bool:
+        """
+        Whether nothing is out, and nothing to be sent.
+        """
+        return not self._checks and not self._triggered and not self.hasWaiting
+
+    @property
+    def isKeeping(self) -> bool:
+        """
+        Whether only pairs that work are being checked.
+        """
+        return not self._triggered and all(check.pair.state is State.SUCCEEDED for check in self._checks)
+
     def nextWaiting(self, atLeast: int, controlling: bool, hops: int = 0) -> Pair | None:
         """
         The waiting pair of highest priority.
@@ -132,7 +153,9 @@ class Checklist:
         """
         The check that has to be sent again or given up first.
         """
-        return min(self._checks, key=lambda check: check.dueAt, default=None)
+        if not self._checks:
+            return None
+        return min(self._checks, key=lambda check: check.dueAt)
 
     def finish(self, check: Check) -> None:
         """

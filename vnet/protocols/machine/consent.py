@@ -2,9 +2,18 @@
 """
 Consent of the peer to be sent to (RFC 7675), and the keep-alive of the NATs between, by the same checks.
 
-While the tunnel carries traffic a check goes out every 5 seconds, otherwise every 20, or as often as the NAT wants it:
-see L{vnet.protocols.machine.lifetime}; each interval 20 percent more or less.  A check that is not answered makes the next
-follow after 5 seconds in both cases.
+While the tunnel carries traffic a check goes out every 5 seconds, 20 percent more or less.  A check that is not answered makes
+the next follow after 5 seconds at any time.
+
+Without traffic the path is checked every 20 seconds, or as often as the NAT wants it: see
+L{vnet.protocols.machine.lifetime}.  There a check of the peer and its answer are as good for the NATs on the way, so both sides
+take turns::
+
+    this side has checked          its next check is due after 1.1 to 1.2 intervals
+    the peer has checked           0.9 to 1.05 intervals after that, but at most 2.2 after this side's last
+    it repeats its check           5 seconds after this side's last: our answers do not seem to arrive
+
+Consent is what our own checks are answered, and nothing else: the peer's only put them off.
 """
 
 from __future__ import annotations
@@ -46,13 +55,20 @@ _PATIENCE = 0.1
 _LAPSES, _JUDGED = 3, 4
 _INSTANT = 0.001
 _AGAIN = 0.2
+# Shares of the idle interval.
+_AFTER_OURS, _AFTER_THEIRS, _LONGEST = (1.1, 1.2), (0.9, 1.05), 2.2
 
 
 def jittered(interval: float, random: Callable[[int], bytes]) -> float:
     """
     The interval times 0.8 to 1.2.
     """
-    return interval * (0.8 + 0.4 * int.from_bytes(random(2), "big") / 0xFFFF)
+    return _between(interval, (0.8, 1.2), random)
+
+
+def _between(interval: float, shares: tuple[float, float], random: Callable[[int], bytes]) -> float:
+    least, most = shares
+    return interval * (least + (most - least) * int.from_bytes(random(2), "big") / 0xFFFF)
 
 
 @attrs.define(eq=False)
@@ -65,6 +81,7 @@ class Consent:
     @ivar dueAt: when the next check is to be sent.
     @ivar suspectAt: when L{missed} is to be called, because an answer is late.
     @ivar idleInterval: gives the seconds between two checks without traffic.
+    @ivar isCalm: whether there is neither traffic nor doubt, so that nothing is in a hurry.
     """
 
     _random: Callable[[int], bytes]
@@ -74,7 +91,9 @@ class Consent:
     dueAt: float = attrs.field(init=False)
     unansweredSince: float | None = attrs.field(default=None, init=False)
     suspectAt: float | None = attrs.field(default=None, init=False)
+    isCalm: bool = attrs.field(default=False, init=False)
     _checkedAt: float = attrs.field(init=False)
+    _heardAt: float = attrs.field(default=float("-inf"), init=False)
     _patience: float = attrs.field(default=_SUSPECT, init=False)
     _isIdle: bool = attrs.field(default=False, init=False)
     _afterIdle: bool = attrs.field(default=False, init=False)
@@ -93,6 +112,7 @@ class Consent:
         """
         idle = now - self.trafficAt > _QUIET
         self.trafficAt = now
+        self.isCalm = False
         soon = self._checkedAt + INTERVAL_ACTIVE
         if not idle or soon >= self.dueAt:
             return False
@@ -105,10 +125,25 @@ class Consent:
 
         @param rtt: seconds of a round trip.
         """
+        self.isCalm = False
         self._patience = min(_HURRY, _PATIENCE + 2 * rtt)
         self.dueAt = min(self.dueAt, max(now, self._checkedAt + self._patience))
         if self.suspectAt is not None:
             self.suspectAt = min(self.suspectAt, max(now, self._checkedAt) + self._patience)
+
+    def heard(self, now: float) -> None:
+        """
+        The peer has checked this path, with a check that was not heard before.
+        """
+        again, self._heardAt = now - self._heardAt < INTERVAL_ACTIVE, now
+        if self.unansweredSince is not None or now - self.trafficAt <= _QUIET or self._patience != _SUSPECT:
+            return
+        if again:
+            self.dueAt = min(self.dueAt, max(now, self._checkedAt + INTERVAL_ACTIVE))
+            return
+        interval = self.idleInterval()
+        longest = self._checkedAt + _LONGEST * interval
+        self.dueAt = max(self.dueAt, min(now + _between(interval, _AFTER_THEIRS, self._random), longest))
 
     def checked(self, now: float) -> None:
         """
@@ -120,8 +155,11 @@ class Consent:
             self.unansweredSince = now
             self.suspectAt = now + self._patience
             self._afterIdle = self._isIdle
-        self._isIdle = not active
-        self.dueAt = now + jittered(INTERVAL_ACTIVE if active else self.idleInterval(), self._random)
+        self._isIdle = self.isCalm = not active
+        if active:
+            self.dueAt = now + jittered(INTERVAL_ACTIVE, self._random)
+        else:
+            self.dueAt = now + _between(self.idleInterval(), _AFTER_OURS, self._random)
 
     @staticmethod
     def waits(rtt: float) -> tuple[float, ...]:
@@ -138,6 +176,7 @@ class Consent:
         A check got no answer in time: the next follows as if there were traffic.
         """
         self.suspectAt = None
+        self.isCalm = False
         self.dueAt = min(self.dueAt, max(now, self._checkedAt + INTERVAL_ACTIVE))
 
     def answered(self, now: float, sentAt: float | None = None, mapped: Address | None = None) -> bool:
@@ -182,7 +221,11 @@ class Consent:
         """
         When L{dueAt}, L{suspectAt} or L{expiresAt} is reached.
         """
-        return min(time for time in (self.dueAt, self.suspectAt, self.expiresAt) if time is not None)
+        first = self.dueAt
+        if self.suspectAt is not None and self.suspectAt < first:
+            first = self.suspectAt
+        expiresAt = self.expiresAt
+        return first if expiresAt is None else min(first, expiresAt)
 
 
 @attrs.define(eq=False)

@@ -11,12 +11,13 @@ from vnet.protocols.codec.stun import Authentic, Class, Message
 from vnet.protocols.codec.stunattributes import ERROR_CODE, XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import Alive
 from vnet.protocols.machine.candidates import LIMIT
-from vnet.protocols.machine.check import ROLE_CONFLICT
+from vnet.protocols.machine.check import ROLE_CONFLICT, Request
 from vnet.protocols.machine.checklist import MAXIMUM_PAIRS
 from vnet.protocols.machine.lifecycle import Lifecycle
 from vnet.protocols.machine.pair import Pair, State, Transmission
 from vnet.protocols.machine.prober import PACE
 from vnet.protocols.machine.ratelimit import KeyedLimit
+from vnet.protocols.machine.responder import Answer
 from vnet.protocols.machine.search import Search
 from vnet.protocols.machine.vigil import Vigil
 from vnet.values import Address, Candidate
@@ -51,8 +52,18 @@ class Exchange:
 
         @return: whether it is authentic.
         """
+        return self._answered(self._core.responder.answer(message, addr), addr, now)
+
+    def repeated(self, request: Request, addr: Address, now: float) -> bool:
+        """
+        An authentic check of the peer.
+
+        @return: whether it is answered.
+        """
+        return self._answered(self._core.responder.answerTo(request, addr), addr, now)
+
+    def _answered(self, answer: Answer | None, addr: Address, now: float) -> bool:
         core = self._core
-        answer = core.responder.answer(message, addr)
         if answer is None:
             return False
         self._note(addr)
@@ -62,9 +73,12 @@ class Exchange:
         pair = None if request is None else self.pairAt(addr, request.priority, now)
         if request is None or pair is None:
             return True
-        self._lifecycle.heard(now)
+        if core.election.selected is None:
+            self._lifecycle.heard(now)
         core.extend(now)
         self._trigger(pair, now)
+        if pair is core.election.selected and core.consent is not None and answer.isNew:
+            core.consent.heard(now)
         if isNew:
             # The peer may have moved.
             core.doubt(now)
@@ -110,23 +124,27 @@ class Exchange:
             return None
         return checklist.add(candidate, self._core.election.selected)
 
-    def responded(self, message: Message, addr: Address, now: float) -> bool:
+    def expects(self, transactionId: bytes, addr: Address) -> bool:
         """
-        An answer to a check of ours, perhaps.
+        Whether a check of ours with this id is out for this address.
+        """
+        check = self._core.checklist.check(transactionId)
+        return check is not None and check.pair.address == addr
 
-        @return: whether it is that, and authentic.
+    def responded(self, response: Authentic, addr: Address, now: float) -> bool:
+        """
+        An authentic answer.
+
+        @return: whether it is one to a check of ours.
         """
         core = self._core
-        check = core.checklist.check(message.transactionId)
+        check = core.checklist.check(response.transactionId)
         if check is None or check.pair.address != addr:
-            return False
-        response = core.signer.readResponse(message)
-        if response is None:
             return False
         self._note(addr)
         core.budget.answered(addr)
         core.checklist.finish(check)
-        transmission = check.transmissions[message.transactionId]
+        transmission = check.transmissions[response.transactionId]
         mapped = response.get(XOR_MAPPED_ADDRESS)
         if response.klass is Class.SUCCESS and mapped is not None and not response.unknown:
             self._succeeded(check.pair, mapped, now - transmission.at, now)

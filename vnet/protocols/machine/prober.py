@@ -78,7 +78,9 @@ class Prober:
         """
         Use the slots that have come.
         """
-        if self._signer.remote is not None and now >= self._nextSlot and self._transmitOne(now):
+        if self._signer.remote is None or now < self._nextSlot:
+            return
+        if not self._checklist.isQuiet and self._transmitOne(now):
             self._nextSlot = now + PACE
 
     def datagramsToSend(self) -> list[tuple[bytes, Address]]:
@@ -89,12 +91,20 @@ class Prober:
         """
         When L{pump} has something to do.
         """
-        if self._signer.remote is None:
+        if self._signer.remote is None or self._checklist.isQuiet:
             return None
         if self._checklist.hasTriggered or self._nextWaiting() is not None:
             return self._nextSlot
         due = self._checklist.nextDue()
         return None if due is None else max(due.dueAt, self._nextSlot)
+
+    @property
+    def isKeeping(self) -> bool:
+        """
+        Whether no path is sought, and only those that work are checked.
+        """
+        checklist = self._checklist
+        return checklist.isQuiet or (checklist.isKeeping and self._nextWaiting() is None)
 
     def _transmitOne(self, now: float) -> bool:
         """
@@ -154,7 +164,7 @@ class Prober:
         return False
 
     def _nextWaiting(self) -> Pair | None:
-        if not self.searching:
+        if not self.searching or not self._checklist.hasWaiting:
             return None
         hops = _TURNS[self._started % len(_TURNS)] if self._election.selected is None else 0
         return self._checklist.nextWaiting(self._election.preference, self._signer.controlling, hops)

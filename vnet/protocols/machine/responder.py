@@ -24,10 +24,12 @@ class Answer:
     What an authentic check is answered.
 
     @ivar request: the check; L{None} when it is refused.
+    @ivar isNew: whether it was not heard before.
     """
 
     data: bytes
     request: Request | None = None
+    isNew: bool = True
 
 
 class Responder:
@@ -41,16 +43,27 @@ class Responder:
 
     def answer(self, message: Message, addr: Address) -> Answer | None:
         """
-        Judge a check.  A conflict of roles that the peer wins switches the role of this agent.
+        Judge a check.
 
         @param message: a Binding request.
         @return: L{None} when silence is the answer: the peer has not made it, or somebody sends it again
             from elsewhere.
         """
-        signer = self._signer
-        request = signer.readRequest(message)
-        if request is None or self._isReplay(request.transactionId, addr):
+        request = self._signer.readRequest(message)
+        return None if request is None else self.answerTo(request, addr)
+
+    def answerTo(self, request: Request, addr: Address) -> Answer | None:
+        """
+        Answer an authentic check.  A conflict of roles that the peer wins switches the role of this agent.
+
+        @return: L{None} when somebody sends it again from elsewhere.
+        """
+        signer, isNew = self._signer, request.transactionId not in self._recent
+        if not isNew and self._recent[request.transactionId] != addr:
             return None
+        self._recent[request.transactionId] = addr
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
         if request.foreign:
             return Answer(signer.unknown(request.transactionId, request.foreign))
         if request.controlling == signer.controlling:
@@ -58,10 +71,4 @@ class Responder:
             if (signer.tieBreaker >= request.tieBreaker) == signer.controlling:
                 return Answer(signer.conflict(request.transactionId))
             signer.switchRole()
-        return Answer(signer.success(request.transactionId, addr), request)
-
-    def _isReplay(self, transactionId: bytes, addr: Address) -> bool:
-        first = self._recent.setdefault(transactionId, addr)
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
-        return first != addr
+        return Answer(signer.success(request.transactionId, addr), request, isNew)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 
 from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Failed, Selected, Suspect
@@ -21,6 +22,7 @@ from vnet.protocols.machine.pair import PROBING, Pair
 from vnet.protocols.machine.prober import Prober
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.responder import Responder
+from vnet.protocols.machine.slots import Slots
 from vnet.values import Address
 
 __all__ = ["FAILURE", "Search"]
@@ -29,7 +31,7 @@ FAILURE = 10.0
 """Seconds until a search without result fails."""
 
 _LATE_CANDIDATE = 5.0
-_STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 20.0
+_STANDBY_FIRST, _STANDBY_ACTIVE, _STANDBY_IDLE = 0.3, 10.0, 40.0
 _ACTIVE = 15.0
 _RETRY_FIRST, _RETRY_LONGEST = 5.0, 300.0
 _DOUBT_PAUSE, _DOUBT_WIDTH = 0.3, 8
@@ -64,8 +66,10 @@ class Search:
         random: Callable[[int], bytes],
         pace: KeyedLimit | None,
         keepAlive: KeepAlive | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self._random = random
+        self._slots = slots
         self._latestEnd = 0.0
         self.signer = Signer(local, controlling, random)
         self.checklist = Checklist()
@@ -115,12 +119,44 @@ class Search:
         """
         When one of the times here is reached.
         """
-        timers = [timer.deadline() for timer in (self.consent, self.liveness) if timer is not None]
-        times = [self.startAt, self.exhaustedAt, self.prober.deadline(), *timers]
+        times = [self.startAt, self.exhaustedAt, self.prober.deadline()]
+        if self.consent is not None:
+            times.append(self.consent.deadline())
+        if self.liveness is not None:
+            times.append(self.liveness.deadline())
         if self.election.selected is not None:
-            times += [self.standbyAt, self.retryAt]
-            times.append(None if self.doubting is None else self.doubting.deadline())
-        return min((time for time in times if time is not None), default=None)
+            times += (self.standbyAt, self.retryAt)
+            if self.doubting is not None:
+                times.append(self.doubting.deadline())
+        first = inf
+        for time in times:
+            if time is not None and time < first:
+                first = time
+        if first == inf:
+            return None
+        return self._slots.after(first) if self._slots is not None and self._isCalm else first
+
+    @property
+    def _isCalm(self) -> bool:
+        """
+        Whether there is a path that is only kept, so that nothing is in a hurry.
+        """
+        isKept = self.consent is not None and self.consent.isCalm and self.exhaustedAt is None
+        return isKept and self.liveness is None and self.doubting is None and self.prober.isKeeping
+
+    def noteTraffic(self, now: float) -> bool:
+        """
+        The tunnel carries traffic.
+
+        @return: whether L{deadline} has moved.
+        """
+        resumes, self.trafficAt = now - self.trafficAt > _ACTIVE, now
+        if self.consent is None:
+            return False
+        if resumes:
+            # Those that may have to take over were asked more seldom.
+            self.standbyAt = now
+        return self.consent.noteTraffic(now) or resumes
 
     def search(self, now: float) -> None:
         self.checklist.restart()
