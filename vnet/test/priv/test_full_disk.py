@@ -29,9 +29,6 @@ class FullDiskTests(HouseholdCase):
     The states of the mediator and of alice are on small disks of their own.
     """
 
-    # While bob is away.
-    mayLose = 25
-
     @classmethod
     def build(cls) -> None:
         """
@@ -62,13 +59,16 @@ class FullDiskTests(HouseholdCase):
             dave = self.cluster.addNode("dave")
             self.assertIn("cannot store", refused(dave, 1, "login", self.mediator.url))
             dave.stop()
-            before = len(bob.networks())
+            before, address, killed = len(bob.networks()), bob.address, time.monotonic()
             bob.kill()
             waitUntil(lambda: self.stateOfBob() == "lost", 20, "bob is lost")
             bob.start()
             bob.waitOnline()
             self.assertEqual(len(bob.networks()), before)
             waitUntil(lambda: self.stateOfBob() == "online", 20, "bob is online again")
+            self.alice.waitPing(address)
+            # While he was away; there are five a second.
+            type(self).mayLose += 1 + int(5 * (time.monotonic() - killed))
             self.assertIn("cannot store", refused(bob, 1, "set-nick", "robert"))
         self.assertGreater(number, 0)
         bob.vnet("set-nick", "robert")
