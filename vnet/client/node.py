@@ -517,8 +517,9 @@ class Node:
             peer.endpointMoved(event.address)
 
     def _peerChanged(self, key: bytes) -> None:
-        if self.sharing.isUsing:
-            # A path may go where a route to a LAN goes.
+        peer = self.peers.get(key)
+        if peer is not None and peer.path is not None and self.lanRoutes.holds(peer.path.address.host):
+            # It is as old as the route to the LAN, and would go into itself.
             self.lanRoutes.linksChanged()
         self.chronicle.note((key,))
         self._changed()

@@ -359,6 +359,8 @@ class Session:
             answer = await protocol.call(command, **arguments)
         except _FINAL as error:
             raise Refused(str(error)) from error
+        except amp.UnhandledCommand as error:
+            raise Refused("the mediator is older than this node and cannot do that: update it") from error
         except Exception as error:
             raise Unreachable(f"the mediator did not answer: {error}") from error
         if command is control.Ping:

@@ -12,13 +12,17 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.identity import tunnelKey
-from vnet.client.lanroutes.plan import Gateway
+from vnet.client.lanroutes.plan import Connected, Gateway, Surroundings
 from vnet.client.lansharing.choices import Choices, choicesFrom
 from vnet.client.lansharing.wording import briefLans, lanNews, sharedLines
 from vnet.client.state import StateFile
 from vnet.errors import Refused, Unreachable
-from vnet.protocols import control
+from vnet.protocols import control, controlserver
+from vnet.protocols.codec.prefix import parsePrefix
 from vnet.test.nodelab import URL, Overlay, TestNode
+from vnet.test.test_firewall import FakeNft
+from vnet.test.test_lanroutes import FakeKernel
+from vnet.values import Address
 
 LAN, OTHER = "192.168.7.0/24", "192.168.8.0/24"
 
@@ -399,6 +403,87 @@ class NodeTests(SynchronousTestCase):
         self.share(self.bea)
         self.assertIn("2 members are named 'bea'", self.refusal(self.accept))
         self.assertEqual("accepted", self.accept(member=self.bea.address)["state"])
+
+    def test_olderMediator(self) -> None:
+        """
+        A mediator that knows nothing of LANs is said to be too old, and nothing is remembered.
+        """
+        commands = {name: each for name, each in controlserver._COMMANDS.items() if name != b"OfferLan"}
+        self.patch(controlserver, "_COMMANDS", commands)
+        self.assertIn("the mediator is older", self.refusal(self.share, self.bea))
+        self.assertEqual({}, self.bea.state.remembered.lans)
+
+
+class RoutedTests(SynchronousTestCase):
+    """
+    The same with what routes, on a computer that is not there.
+    """
+
+    def setUp(self) -> None:
+        self.overlay = Overlay(self.mktemp)
+        self.addCleanup(self.overlay.stopAll)
+        self.kernels = [FakeKernel([]), FakeKernel([])]
+        self.kernels[0].around = Surroundings()
+        self.ann, self.bea = (
+            self.overlay.add(name, f"203.0.113.{number}", kernel=self.kernels[number], nft=FakeNft())
+            for number, name in enumerate(("ann", "bea"))
+        )
+        for node in (self.ann, self.bea):
+            node.do(node.node.login(URL))
+        self.ann.do(self.ann.node.create("home", "secret"))
+        self.bea.do(self.bea.node.join("home", "secret"))
+        self.overlay.advance(3)
+
+    def share(self, prefix: str) -> None:
+        around = Surroundings([Connected(parsePrefix(prefix), "eth0")])
+        self.kernels[1].around = around
+        self.bea.do(self.bea.node.shareLan(prefix, None, False))
+        self.overlay.advance(1)
+        self.ann.do(self.ann.node.acceptLan("bea", prefix, None, False))
+        self.overlay.advance(1)
+
+    def use(self, prefix: str) -> dict[str, Any]:
+        return self.ann.do(self.ann.node.useLan("bea", prefix, None, False))
+
+    def test_routed(self) -> None:
+        """
+        What is used has a route, whose end nobody is asked to send to by his peers; after a logout it has none.
+        """
+        self.share(LAN)
+        self.assertEqual("used", self.use(LAN)["state"])
+        self.assertEqual({LAN: self.bea.address}, self.kernels[0].routes)
+        inside = [self.ann.core._outside(Address(host, 5)) for host in ("192.168.7.9", "192.168.8.9")]
+        self.assertEqual([False, True], inside)
+        self.ann.do(self.ann.node.logout())
+        self.overlay.advance(1)
+        self.assertEqual({}, self.kernels[0].routes)
+
+    def test_needed(self) -> None:
+        """
+        What holds the mediator, or the path to a peer, is not used: that would go into the tunnel.
+        """
+        for prefix, host in (("198.51.100.0/24", "198.51.100.1"), ("203.0.113.0/24", "203.0.113.1")):
+            self.share(prefix)
+            refused = self.assertRaises(Refused, self.use, prefix)
+            self.assertIn(f"holds {host}, which this node needs", str(refused))
+        self.assertEqual({}, self.kernels[0].routes)
+
+    def test_overlap(self) -> None:
+        """
+        The own network wins, and gives way again.
+        """
+        self.share(LAN)
+        self.use(LAN)
+        self.kernels[0].around = Surroundings([Connected(parsePrefix("192.168.0.0/16"), "wlan0")])
+        self.ann.core.linksChanged()
+        self.overlay.advance(1)
+        [lan] = self.ann.do(self.ann.node.shareLan(None, None, False))["lans"]
+        self.assertEqual(({}, "blocked"), (self.kernels[0].routes, lan["state"]))
+        self.assertIn("192.168.0.0/16 on wlan0", lan["why"])
+        self.kernels[0].around = Surroundings()
+        self.ann.core.linksChanged()
+        self.overlay.advance(1)
+        self.assertEqual({LAN: self.bea.address}, self.kernels[0].routes)
 
 
 class ChoicesTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ Tests for L{vnet.client.render}.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +16,7 @@ from vnet.client.render import (
     renderNatReport,
     renderNetworks,
     renderPeer,
+    renderSharedLans,
     renderStatus,
     styleOf,
 )
@@ -230,6 +231,38 @@ class StyleTests(SynchronousTestCase):
         self.assertEqual(styleOf(True, {}, 1), Style(40, False))
 
 
+class LanTests(SynchronousTestCase):
+    """
+    LANs that are shared.
+    """
+
+    LAN: ClassVar[dict[str, Any]] = {
+        "prefix": "192.168.7.0/24",
+        "state": "used",
+        "why": None,
+        "network": "home",
+    }
+
+    def test_list(self) -> None:
+        """The list says in brief what members share, and what this computer shares."""
+        sharing = [member(2, "alice", lans=[self.LAN])]
+        value = {"networks": [{"name": "home", "owner": ID, "members": sharing, "ownLans": [self.LAN]}]}
+        first, second = renderNetworks(value, PLAIN, ID).splitlines()
+        self.assertTrue(first.endswith("owner you  you: LAN 192.168.7.0/24 used"), first)
+        self.assertTrue(second.endswith("LAN 192.168.7.0/24 used"), second)
+
+    def test_peer(self) -> None:
+        """A peer's LANs have a line each, with the reason where one cannot be used."""
+        blocked = {**self.LAN, "state": "blocked", "why": "it overlaps"}
+        text = renderPeer(member(2, "alice", lans=[self.LAN, blocked]), PLAIN)
+        self.assertRegex(text, r"LAN +192.168.7.0/24 in home; used\n")
+        self.assertIn("192.168.7.0/24 in home; not possible now: it overlaps", text)
+
+    def test_none(self) -> None:
+        """Where there are none it is said how one is shared."""
+        self.assertIn("vnet share-lan", renderSharedLans({"lans": []}, PLAIN))
+
+
 class HostileTests(SynchronousTestCase):
     """
     No text of a stranger does anything to a terminal.
@@ -286,6 +319,18 @@ class HostileTests(SynchronousTestCase):
             rendered += [render(fields, COLOURED) for render in (renderPeer, renderStatus, renderNatReport)]
             for shownText in rendered:
                 self.assertIsNone(HARM.search(SGR.sub("", shownText)))
+
+    def test_lans(self) -> None:
+        """The same of LANs, in the list of them, in that of networks and in the report on a peer."""
+        for text in hostileTexts(60, seed=3):
+            lan = dict.fromkeys(("prefix", "network", "nick", "address", "state", "why"), text)
+            network = {"name": "n", "members": [member(2, "a", lans=[lan])], "ownLans": [lan]}
+            for rendered in (
+                renderSharedLans({"lans": [lan, {**lan, "state": "offered"}]}, COLOURED),
+                renderPeer(member(2, "a", lans=[lan]), COLOURED),
+                renderNetworks({"networks": [network]}, COLOURED),
+            ):
+                self.assertIsNone(HARM.search(SGR.sub("", rendered)))
 
     def test_gate(self) -> None:
         """The last gate lets newlines pass, and colours only if they are wanted."""

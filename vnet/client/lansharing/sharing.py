@@ -110,11 +110,6 @@ class Sharing:
     _offered: tuple[str, ...] = field(default=(), init=False)
     _used: dict[Gateway, tuple[str, ...]] = field(factory=dict, init=False)
 
-    @property
-    def isUsing(self) -> bool:
-        """Whether this node is to use any LAN."""
-        return bool(self._used)
-
     def choicesOf(self, network: bytes) -> Choices:
         """
         @return: what was chosen in a network.
