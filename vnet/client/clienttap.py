@@ -32,6 +32,7 @@ from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
 from vnet.client.firewall.nft import NftProgram
 from vnet.client.firewall.tablewatch import tableWatcher
+from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.lanpriority import LanPriority
@@ -386,6 +387,7 @@ class ClientService(MultiService):
                 # A TUN has no frames.
                 etherTypes=None if device.isTun else parseTypes(self._options["ether-types"]),
                 groupRate=self._options["group-rate"],
+                groupSocket=GroupSocket(device.name),
             )
         )
         if self._options["metrics"]:

@@ -101,6 +101,8 @@ PARTS: Mapping[str, Mapping[str, str | None]] = {
         "solicitations": None,
         "groupSent": None,
         "groupReceived": None,
+        "groupSpared": None,
+        "groupReports": None,
         "etherSent": None,
         "etherReceived": None,
         "clamped": None,

@@ -271,6 +271,8 @@ class Node:
         self.names.stop()
         if self.parts.lanPriority is not None:
             self.parts.lanPriority.stop()
+        if self.parts.groupSocket is not None:
+            self.parts.groupSocket.close()
         if unmapped is not None:
             await unmapped
         self.peers.close()
@@ -322,6 +324,8 @@ class Node:
         self.names.configured(welcome)
         if self.parts.lanPriority is not None:
             self.parts.lanPriority.configured(welcome.address)
+        if self.parts.groupSocket is not None:
+            self.parts.groupSocket.join()
         self.front.setServers(welcome.stun)
         if self.relays is not None:
             self.relays.setTickets(welcome.relays)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.firewall.nft import Nft
+from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import Identity
 from vnet.client.lanpriority import LanPriority
 from vnet.client.lanroutes.kernel import Kernel
@@ -52,6 +53,8 @@ class NodeParts:
         L{vnet.protocols.codec.llc}; L{None}: the interface carries IP only.
     @ivar groupRate: packets a second to groups that are sent, and that are taken of one member.
     @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
+    @ivar groupSocket: a membership on the interface, so that the operating system is known to report what programs join; L{None}:
+        there is none.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar kernel: routes to LANs behind nodes; L{None}: nothing is routed.
     @ivar wallClock: seconds since 1970, for people to read.
@@ -76,6 +79,7 @@ class NodeParts:
     names: NameParts | None = None
     nft: Nft | None = None
     lanPriority: LanPriority | None = None
+    groupSocket: GroupSocket | None = None
     etherTypes: frozenset[int] | None = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
     kernel: Kernel | None = None

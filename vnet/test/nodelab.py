@@ -143,7 +143,7 @@ class TestNode:
         Be the operating system: answer the echo requests that came.
         """
         for frame in self.device.take():
-            if frame[12:14] not in (IPV4, IPV6) or not self.answers:
+            if frame[0] & 1 or frame[12:14] not in (IPV4, IPV6) or not self.answers:
                 continue
             echo = decodeEcho(frame[14:])
             if echo.reply:

@@ -40,6 +40,7 @@ SOURCES = {
                 "neighbours",
                 "groups",
                 "etherip",
+                "snooping",
                 "clamp",
                 "echo",
             )

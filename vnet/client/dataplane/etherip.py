@@ -35,8 +35,8 @@ class EtherIp:
     Puts frames into packets, and takes them out.
 
     @ivar counters: C{etherSent}, C{etherReceived}: frames that passed; C{etherType}: of a protocol that is in no list of ours
-        that holds there; C{etherForeign}: from or to another MAC address than those that there are; C{etherSize}: longer than an Ethernet has, or
-        than the interface takes; C{malformed}.
+        that holds there; C{etherForeign}: from or to another MAC address than those that there are; C{etherSize}: longer than an
+        Ethernet has, or than the interface takes; C{malformed}.
     @ivar _send: sends packets to a member, and asks for a path where there is none.
     @ivar _typesOf: gives the protocols that pass to and from a member, see L{vnet.protocols.codec.llc}.
     """

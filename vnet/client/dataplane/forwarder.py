@@ -34,7 +34,7 @@ from vnet.protocols.codec import virtio
 from vnet.protocols.codec.llc import DEFAULT_TYPES
 from vnet.protocols.codec.runs import Run
 from vnet.protocols.demux import Kind, classify
-from vnet.protocols.machine.wireguardevents import PacketsReceived, WireGuardEvent
+from vnet.protocols.machine.wireguardevents import PacketsReceived, SessionEstablished, WireGuardEvent
 from vnet.values import Address, Superframe, Train
 
 __all__ = ["Forwarder"]
@@ -110,6 +110,7 @@ class Forwarder:
             self._clamp,
             self._sending.send,
             self._wireguard.mute,
+            self.deliver,
             self.counters,
             self._groupRate,
         )
@@ -160,6 +161,7 @@ class Forwarder:
         """
         self._stopped = True
         self._driver.stop()
+        self._groups.snooping.stop()
         self._echoes.stop()
 
     def configure(self, address: str, pool: str, address6: str, pool6: str) -> None:
@@ -276,6 +278,8 @@ class Forwarder:
 
     def _event(self, event: WireGuardEvent) -> None:
         if not isinstance(event, PacketsReceived):
+            if isinstance(event, SessionEstablished):
+                self._groups.snooping.sessionBegan(event.publicKey)
             self._wireguardEvent(event)
             return
         member = self._neighbours.get(event.publicKey)

@@ -3,8 +3,8 @@
 Broadcast and multicast: what the operating system sends to a group goes once to each member that has a path, and what members
 send to groups comes in.
 
-Both ways are bounded, and what concerns one link alone (L{vnet.protocols.codec.linkscope}) goes neither way.  Who listens to
-which multicast group is not asked: each member's own operating system drops what nobody there listens to.
+Both ways are bounded, and what concerns one link alone (L{vnet.protocols.codec.linkscope}) goes neither way.  Packets to a
+multicast group go to the members that listen to it, as far as that is known (L{vnet.client.dataplane.snooping}).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.neighbours import Member, Neighbours
+from vnet.client.dataplane.snooping import Snooping, mayBeReport
 from vnet.errors import DecodeError
 from vnet.protocols.codec.etherip import ETHERIP
 from vnet.protocols.codec.ethernet import BROADCAST, IPV4, IPV6, multicastMac4, multicastMac6
 from vnet.protocols.codec.linkscope import concernsLink
 from vnet.protocols.codec.runs import Run
 from vnet.protocols.codec.segmentation import IP, finish
+from vnet.protocols.machine.membergroups import isForAll
 from vnet.protocols.machine.ratelimit import KeyedLimit
 
 __all__ = ["MEMBER_RATE", "Groups"]
@@ -47,11 +49,13 @@ class Groups:
     """
     The members that have a path, and the bounds.
 
-    @ivar counters: C{groupSent}: packets to groups that went to the members; C{groupTooMany}: that were dropped by the bound;
+    @ivar counters: C{groupSent}: packets to groups that went to the members; C{groupSpared}: copies that went to no member, since
+        it does not listen; C{groupTooMany}: that were dropped by the bound;
         C{groupOther}: that are from another address than ours, or to no group that is sent to; C{groupReceived}: of members,
         taken; C{stormDropped}: of members, dropped by the bound; and those of L{vnet.protocols.codec.linkscope}.
     @ivar _seal: sends packets to a member; C{KeyError} when there is none.
     @ivar _mute: has nothing be opened that a member sends until then; C{KeyError} when there is none.
+    @ivar _deliver: hands Ethernet frames to our operating system.
     """
 
     _neighbours: Neighbours
@@ -59,16 +63,21 @@ class Groups:
     _clamp: Clamp | None
     _seal: Callable[[bytes, Sequence[bytes]], None]
     _mute: Callable[[bytes, float], None]
+    _deliver: Callable[[Sequence[bytes]], None]
     counters: Counter[str]
     _rate: int = MEMBER_RATE
     _live: dict[bytes, None] = field(factory=dict, init=False)
     _broadcasts: frozenset[bytes] = field(default=frozenset((_EVERYBODY,)), init=False)
     _waiting: list[bytes] = field(factory=list, init=False)
+    snooping: Snooping = field(init=False)
     _sent: KeyedLimit = field(init=False)
     _received: KeyedLimit = field(init=False)
     _excess: KeyedLimit = field(factory=lambda: KeyedLimit(_EXCESS_RATE, _EXCESS_BURST), init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.snooping = Snooping(
+            self._clock, self._neighbours, self.live, self._sendTo, self._deliver, self.counters
+        )
         self._sent = KeyedLimit(self._rate, self._rate * _BURSTS, 1)
         self._received = KeyedLimit(self._rate, self._rate * _BURSTS)
 
@@ -77,6 +86,7 @@ class Groups:
         The overlay's block, as CIDR: its last address is for everybody.
         """
         self._broadcasts = frozenset((_EVERYBODY, IPv4Network(pool).broadcast_address.packed))
+        self.snooping.start()
 
     def setLive(self, publicKey: bytes, isLive: bool) -> None:
         """
@@ -86,6 +96,8 @@ class Groups:
             self._live[publicKey] = None
         else:
             self._live.pop(publicKey, None)
+        if self._neighbours.get(publicKey) is None:
+            self.snooping.forget(publicKey)
 
     def live(self) -> list[Member]:
         """
@@ -102,6 +114,8 @@ class Groups:
 
         @param frame: with its virtio header.
         """
+        if mayBeReport(frame[IP : IP + 41]) and self.snooping.ownReport(frame[IP:]):
+            return
         if not self.maySend():
             return
         try:
@@ -153,11 +167,19 @@ class Groups:
             return
         packets, self._waiting = self._waiting, []
         self.counters["groupSent"] += len(packets)
+        destinations = list(map(_destination, packets))
+        everybodys = all(map(isForAll, destinations))
         for publicKey in tuple(self._live):
-            try:
-                self._seal(publicKey, self._fitting(publicKey, packets))
-            except KeyError:
-                self._live.pop(publicKey, None)
+            wanted = packets if everybodys else self.snooping.wanted(publicKey, destinations, packets)
+            self.counters["groupSpared"] += len(packets) - len(wanted)
+            if wanted:
+                self._sendTo(publicKey, wanted)
+
+    def _sendTo(self, publicKey: bytes, packets: list[bytes]) -> None:
+        try:
+            self._seal(publicKey, self._fitting(publicKey, packets))
+        except KeyError:
+            self._live.pop(publicKey, None)
 
     def _fitting(self, publicKey: bytes, packets: list[bytes]) -> list[bytes]:
         limit = None if self._clamp is None else self._clamp.limitOf(publicKey)
@@ -187,6 +209,10 @@ class Groups:
             # Frames come to us alone.
             reason = "etherForeign"
         if not reason and not self.mayReceive(member, len(run)):
+            return None
+        if reason == "listeners":
+            known = sum(self.snooping.memberReport(member, packet) for packet in run)
+            self.counters[reason] += len(run) - known
             return None
         if reason:
             self.counters[reason] += len(run)

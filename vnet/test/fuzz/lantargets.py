@@ -4,11 +4,29 @@ Targets: what members send to groups, and frames of other protocols than IP.
 
 from __future__ import annotations
 
+from collections import Counter
+
+from twisted.internet.task import Clock
+
+from vnet.client.dataplane.neighbours import Neighbours
+from vnet.client.dataplane.snooping import Snooping, mayBeReport
+from vnet.errors import DecodeError
 from vnet.protocols.codec.etherip import decodeEtherIp, encodeEtherIp
-from vnet.protocols.codec.ip import ICMP, ICMP6, UDP, encodeIp4, encodeIp6
+from vnet.protocols.codec.grouprecords import IS_EXCLUDE, GroupRecord, isMulticast
+from vnet.protocols.codec.igmp import IGMP, decodeIgmpReport, encodeIgmpQuery, encodeIgmpReport
+from vnet.protocols.codec.ip import (
+    ICMP,
+    ICMP6,
+    UDP,
+    checksum,
+    encodeIp4,
+    encodeIp6,
+    transportChecksum6,
+)
 from vnet.protocols.codec.linkscope import concernsLink
 from vnet.protocols.codec.llc import DEFAULT_TYPES, RAW, parseTypes, protocolOf
-from vnet.test.fuzz.target import Target, require
+from vnet.protocols.codec.mld import decodeMldReport, encodeMldQuery, encodeMldReport
+from vnet.test.fuzz.target import Target, accepting, require
 
 __all__ = ["TARGETS"]
 
@@ -59,7 +77,83 @@ def _checkTypes(data: bytes) -> None:
     require(not found & {0, 0x0800, 0x0806, 0x86DD, 0x8100, 0xAA, 0x42}, "what never crosses is in no list")
 
 
+def _reports() -> list[bytes]:
+    record, other = GroupRecord(IS_EXCLUDE, b"\xef\1\2\3"), GroupRecord(4, b"\xe0\0\2\x3c")
+    six = GroupRecord(IS_EXCLUDE, b"\xff\x15" + bytes(13) + b"\x09")
+    return [
+        encodeIgmpReport(_FOUR, ()),
+        encodeIgmpReport(_FOUR, (record, other)),
+        encodeIgmpQuery(_FOUR, 1),
+        encodeMldReport(_SIX, (six, six)),
+        encodeMldQuery(_SIX, 100),
+        encodeIp4(_FOUR, record.group, IGMP, b"\x16\0\xf8\xfa" + record.group, 1),
+    ]
+
+
+def _mendReport(packet: bytes) -> bytes:
+    """
+    With a checksum that is right, or nothing gets any further.
+    """
+    if len(packet) > 32 and packet[0] == 0x46:
+        message = packet[24:26] + b"\0\0" + packet[28:]
+        return packet[:26] + checksum(message).to_bytes(2, "big") + packet[28:]
+    if len(packet) > 52 and packet[0] >> 4 == 6:
+        message = packet[48:50] + b"\0\0" + packet[52:]
+        total = transportChecksum6(packet[8:24], packet[24:40], ICMP6, message)
+        size = (len(packet) - 40).to_bytes(2, "big")
+        return packet[:4] + size + packet[6:50] + total.to_bytes(2, "big") + packet[52:]
+    return packet
+
+
+def _checkReport(data: bytes) -> None:
+    isIp4 = data[:1] != b"" and data[0] >> 4 == 4
+    decode, encode = (decodeIgmpReport, encodeIgmpReport) if isIp4 else (decodeMldReport, encodeMldReport)
+    found = decode(data)
+    require(len(found) <= len(data) // 8, "each record takes at least its own size")
+    require(
+        all(isMulticast(record.group) and 1 <= record.kind <= 6 for record in found), "a record is of a group"
+    )
+    plain = [GroupRecord(record.kind, record.group) for record in found]
+    with accepting("a report that was written is read"):
+        require(list(decode(encode(_FOUR if isIp4 else _SIX, plain))) == plain, "a report stays")
+
+
+class _Snooped:
+    """
+    A node that members report to.
+    """
+
+    def __init__(self) -> None:
+        neighbours = Neighbours()
+        neighbours.setOwn("100.64.0.1", "fd00::1")
+        neighbours.add(b"k" * 32, "100.64.0.2", "fd00::2")
+        member = neighbours.get(b"k" * 32)
+        assert member is not None
+        self._member = member
+        self._clock = Clock()
+        self._snooping = Snooping(
+            self._clock, neighbours, lambda: [member], self._notSent, self._notSent, Counter()
+        )
+
+    def _notSent(self, *arguments: object) -> None:
+        require(False, "what a member reports has nothing sent, and nothing told to our operating system")
+
+    def __call__(self, data: bytes) -> None:
+        """A member's packet."""
+        if not mayBeReport(data[:41]):
+            raise DecodeError("nothing that is looked at")
+        self._clock.advance(0.2)
+        isReport = self._snooping.memberReport(self._member, data)
+        for group in (_FOUR_TO, b"\xe0\0\0\xfb", _SIX_TO):
+            wanted = self._snooping.wanted(self._member.publicKey, [group], [data])
+            require(wanted == [data], "what is for all goes to all")
+        if not isReport:
+            raise DecodeError("no report")
+
+
 TARGETS = (
+    Target("group-report", lambda: _checkReport, _reports, _mendReport, 512),
+    Target("snooping", _Snooped, _reports, _mendReport, 512),
     Target("link-scope", lambda: _checkPacket, _packets),
     Target("ether-protocol", lambda: _checkFrame, _frames),
     Target(

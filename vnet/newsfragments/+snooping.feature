@@ -1,0 +1,1 @@
+Multicast goes only to the members whose programs have joined the group (IGMP and MLD snooping); mDNS, SSDP, LLMNR, broadcasts, and all packets to members that do not say what they listen to, go to all as before.
