@@ -23,7 +23,7 @@ import attrs
 from vnet.test.netlab import Home, Host, Lab, LabError, stop
 from vnet.test.priv.daemons import CommandFailed, Daemon, Mediator, Node, listens, waitUntil
 
-_END = 5.0
+_END = 15.0
 _MOST = 1_000_000
 COMPLAINTS = ("Traceback", "Unhandled")
 

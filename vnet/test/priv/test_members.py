@@ -19,7 +19,7 @@ from vnet.test.priv.cluster import Cluster, Node, waitUntil
 AT_ONCE = 2.0
 LOST = 45.0
 OFFLINE = 60.0
-JOINED = 20.0
+JOINED = 40.0
 
 
 def memberOf(node: Node, network: str, address: str) -> dict[str, Any]:

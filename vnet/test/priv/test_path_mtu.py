@@ -17,7 +17,7 @@ from vnet.test.netlab import Link, Space, stop
 from vnet.test.netlab._system import batch
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 
-FOUND = 12.0
+FOUND = 30.0
 TOTAL = 3_000_000
 WHOLE = " 0% packet loss"
 #: What says that something is too long is lost, and so are fragments, which are counted before anything joins them.
