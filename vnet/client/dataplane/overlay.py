@@ -17,8 +17,8 @@ _MAX_CACHED = 4096
 @define(eq=False)
 class Overlay:
     """
-    The overlay's blocks, and the prefixes that are behind members.  A peer whose datagrams come from there sends them through a tunnel: the answers would go
-    into that tunnel too, and each of them would be a packet for it again, for ever.
+    The overlay's blocks, and the prefixes that are behind members.  A peer whose datagrams come from there sends them through a
+    tunnel: the answers would go into that tunnel too, and each of them would be a packet for it again, for ever.
     """
 
     _blocks: tuple[IPv4Network | IPv6Network, ...] = field(default=(), init=False)
