@@ -188,7 +188,8 @@ class Options(OneLineOptions):
             "ether-types",
             None,
             _ETHER_TYPES,
-            "Protocols beside IP that pass where 'vnet lan' chose no others: words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, or none.",
+            "Protocols beside IP that pass where 'vnet lan' chose no others: "
+            "words of ipx,appletalk,netbeui, EtherTypes and SAPs such as 0x88b5, or none.",
             _etherTypes,
         ],
         [

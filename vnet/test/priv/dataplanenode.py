@@ -6,8 +6,9 @@ A node with nothing but its data plane and static keys: a program for tests::
 The node is 100.64.0.NUMBER and fd76:1:2::NUMBER.  It prints C{ready}, and then the round trip of one echo to its
 peer, milliseconds, for each line on its standard input.  Its log goes to standard error.
 
-Options are C{tun}; C{live}: the peer gets what is sent to groups; C{partial}: the peer takes unfinished checksums; C{offload=LIST}, as of C{vnet-client}; and
-C{unknown=LIST}: what the kernel shall not know, of C{checksum}, C{tcp}, C{udp}, C{segment} and C{gro}.
+Options are C{tun}; C{live}: the peer gets what is sent to groups; C{partial}: the peer takes unfinished checksums;
+C{offload=LIST}, as of C{vnet-client}; and C{unknown=LIST}: what the kernel shall not know, of C{checksum}, C{tcp}, C{udp},
+C{segment} and C{gro}.
 """
 
 from __future__ import annotations
