@@ -28,6 +28,7 @@ class _Carried:
     What one tunnel has carried, when it was looked at last.
 
     @ivar sentAt: when it was seen to have sent something.
+    @ivar busyUntil: until when it is looked at often.
     @ivar silentSince: since when something that it sent may have got no answer; L{None}: nothing has.
     @ivar doubtedAt: when the path was doubted; C{checkedAt}: when the peer was asked whether it is there.
     """
@@ -35,6 +36,7 @@ class _Carried:
     rx: int
     tx: int
     sentAt: float = float("-inf")
+    busyUntil: float = float("-inf")
     silentSince: float | None = None
     doubtedAt: float = float("-inf")
     checkedAt: float = float("-inf")
@@ -43,7 +45,7 @@ class _Carried:
 @define(eq=False, repr=False)
 class TrafficWatch:
     """
-    Looks at all tunnels twenty times a second while any of them carries something, otherwise twice a second.
+    Looks at each tunnel twenty times a second while it carries something, and at all of them twice a second.
 
     @ivar _peers: gives the peers.
     """
@@ -54,8 +56,9 @@ class TrafficWatch:
     _peers: Callable[[], Iterable[Peer]]
     _carried: dict[bytes, _Carried] = field(factory=dict, init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
-    _busyUntil: float = field(default=0.0, init=False)
+    _busy: list[Peer] = field(factory=list, init=False)
     _lookedAt: float = field(default=0.0, init=False)
+    _wholeAt: float = field(default=0.0, init=False)
 
     def start(self) -> None:
         """
@@ -74,14 +77,22 @@ class TrafficWatch:
 
     def _tick(self) -> None:
         now = self._clock.seconds()
-        self._call = self._clock.callLater(_BUSY if now < self._busyUntil else _IDLE, self._tick)
+        self._call = self._clock.callLater(_BUSY if self._busy else _IDLE, self._tick)
         with self._log.failuresHandled("while the traffic of tunnels is looked at"):
-            self._look(now)
+            if now >= self._wholeAt:
+                self._wholeAt = now + _IDLE - _BUSY / 2
+                self._carried = self._look(self._peers(), now)
+            else:
+                self._look(self._busy, now)
         self._lookedAt = now
 
-    def _look(self, now: float) -> None:
+    def _look(self, peers: Iterable[Peer], now: float) -> dict[bytes, _Carried]:
+        """
+        @return: those that there is a path to, or that one is sought to.
+        """
         carried: dict[bytes, _Carried] = {}
-        for peer in self._peers():
+        busy: list[Peer] = []
+        for peer in peers:
             if not peer.active:
                 continue
             received, transmitted = peer.context.tunnels.carried(peer.tunnelKey)
@@ -90,13 +101,16 @@ class TrafficWatch:
             heard, sent = received != seen.rx, transmitted != seen.tx
             if heard or sent:
                 seen.rx, seen.tx = received, transmitted
-                self._busyUntil = now + _BUSY_FOR
+                seen.busyUntil = now + _BUSY_FOR
                 peer.noteTraffic()
+            if now < seen.busyUntil:
+                busy.append(peer)
             elif seen.silentSince is None:
                 # Of thousands of peers most are idle.
                 continue
             self._judge(peer, seen, heard, sent, now)
-        self._carried = carried
+        self._busy = busy
+        return carried
 
     def _judge(self, peer: Peer, seen: _Carried, heard: bool, sent: bool, now: float) -> None:
         path = peer.path

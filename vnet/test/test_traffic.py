@@ -94,6 +94,29 @@ class TrafficTests(SynchronousTestCase):
         self.assertEqual((self.peer.noted, self.peer.doubts, self.peer.checks), ([], [], []))
         self.assertTrue(198 <= self.peer.looks <= 201)
 
+    def test_others(self) -> None:
+        """While one carries something, those that do not are looked at no more often than else, and noticed as soon."""
+        other = FakePeer(self.clock, key=b"o")
+        peers = [self.peer, other]
+        self.watch.stop()
+        self.watch = TrafficWatch(self.clock, lambda: [cast(Peer, each) for each in peers])
+        self.watch.start()
+        self.addCleanup(self.watch.stop)
+        self.wait(20, 100, 100)
+        self.assertGreater(self.peer.looks, 300)
+        self.assertTrue(35 <= other.looks <= 41, other.looks)
+        other.carry(1, 1)
+        self.wait(0.6, 100, 100)
+        self.assertEqual(len(other.noted), 1)
+
+    def test_oneWay(self) -> None:
+        """One that has sent something, and never hears anything, is looked at often for no longer than it carries something."""
+        self.wait(1, 0, 100)
+        self.wait(4)
+        before = self.peer.looks
+        self.wait(20)
+        self.assertTrue(39 <= self.peer.looks - before <= 41)
+
     def test_both(self) -> None:
         """One that carries both ways is looked at twenty times a second, and trusted."""
         self.wait(1)

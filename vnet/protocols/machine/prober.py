@@ -91,7 +91,7 @@ class Prober:
         """
         When L{pump} has something to do.
         """
-        if self._signer.remote is None or self._checklist.isQuiet:
+        if self._signer.remote is None:
             return None
         if self._checklist.hasTriggered or self._nextWaiting() is not None:
             return self._nextSlot
@@ -103,8 +103,7 @@ class Prober:
         """
         Whether no path is sought, and only those that work are checked.
         """
-        checklist = self._checklist
-        return checklist.isQuiet or (checklist.isKeeping and self._nextWaiting() is None)
+        return self._checklist.isKeeping and self._nextWaiting() is None
 
     def _transmitOne(self, now: float) -> bool:
         """

@@ -119,9 +119,10 @@ class Search:
         """
         When one of the times here is reached.
         """
-        times = [self.startAt, self.exhaustedAt, self.prober.deadline()]
-        if self.consent is not None:
-            times.append(self.consent.deadline())
+        consent, isQuiet = self.consent, self.checklist.isQuiet
+        times = [self.startAt, self.exhaustedAt, None if isQuiet else self.prober.deadline()]
+        if consent is not None:
+            times.append(consent.deadline())
         if self.liveness is not None:
             times.append(self.liveness.deadline())
         if self.election.selected is not None:
@@ -134,15 +135,10 @@ class Search:
                 first = time
         if first == inf:
             return None
-        return self._slots.after(first) if self._slots is not None and self._isCalm else first
-
-    @property
-    def _isCalm(self) -> bool:
-        """
-        Whether there is a path that is only kept, so that nothing is in a hurry.
-        """
-        isKept = self.consent is not None and self.consent.isCalm and self.exhaustedAt is None
-        return isKept and self.liveness is None and self.doubting is None and self.prober.isKeeping
+        if self._slots is None or consent is None or not consent.isCalm:
+            return first
+        isCalm = self.liveness is None and self.doubting is None and (isQuiet or self.prober.isKeeping)
+        return self._slots.after(first) if isCalm else first
 
     def noteTraffic(self, now: float) -> bool:
         """
