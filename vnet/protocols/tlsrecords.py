@@ -31,7 +31,8 @@ _read, _write, _take, _error, _WANT_READ = (
     _lib.SSL_ERROR_WANT_READ,
 )
 _view, _from = _ffi.buffer, _ffi.from_buffer
-_memory = _ffi.new("char[]", _MOST)
+_opened, _closed = _ffi.new("char[]", _MOST), _ffi.new("char[]", _MOST)
+_all = memoryview(_view(_opened))
 
 
 def received(transport: Any) -> bytes:
@@ -74,10 +75,10 @@ class Records(Protocol):
     share, where pyOpenSSL copies each record several times.  What is not data is left to the transport of TLS.
     """
 
-    def __init__(self, secure: Any, deliver: Callable[[bytes], None]) -> None:
+    def __init__(self, secure: Any, deliver: Callable[[memoryview], None]) -> None:
         """
         @param secure: the transport of TLS, on one of TCP.
-        @param deliver: gets what was in the records of one read.
+        @param deliver: gets what was in the records of one read, in memory that is good until it returns.
         """
         self._secure = secure
         self._deliver = deliver
@@ -92,14 +93,14 @@ class Records(Protocol):
         """
         ssl, size = self._ssl, 0
         self._handle.bio_write(data)
-        while (got := _read(ssl, _memory + size, _RECORD)) > 0:
+        while (got := _read(ssl, _opened + size, _RECORD)) > 0:
             size += got
             if size > _MOST - _RECORD:
-                self._deliver(_view(_memory, size)[:])
+                self._deliver(_all[:size])
                 size = 0
         isOver = _error(ssl, got) != _WANT_READ
         if size:
-            self._deliver(_view(_memory, size)[:])
+            self._deliver(_all[:size])
         if isOver or not size:
             # It has to answer what is not data, and finds the same end.
             self._secure._flushReceiveBIO()
@@ -122,7 +123,7 @@ class Records(Protocol):
             if some <= 0:
                 self._handle._raise_ssl_error(ssl, some)
             done += some
-        found: Buffer = _view(_memory, _take(self._sealed, _memory, _MOST))
+        found: Buffer = _view(_closed, _take(self._sealed, _closed, _MOST))
         return found
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -15,12 +15,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vnet.directreads import IDirectReader
+
 __all__ = ["TrainPoller"]
 
 _AT_ONCE = 128
 
 
-@implementer(IReadDescriptor)
+@implementer(IReadDescriptor, IDirectReader)
 @define(eq=False)
 class TrainPoller:
     """

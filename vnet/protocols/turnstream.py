@@ -208,7 +208,7 @@ class TurnStream(Protocol):
             data += received(self._wire)
         self._take(data)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: Buffer) -> None:
         try:
             trains = self._splitter.take(data)
         except DecodeError:

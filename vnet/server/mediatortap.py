@@ -16,6 +16,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
+from vnet.directreads import installDirectReads
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import OneLineOptions
 from vnet.protocols.codec.turnuri import parseRelayUri
@@ -244,6 +245,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     installBootClock(reactor)
+    installDirectReads(reactor)
     configuration = Configuration(
         state=StateDirectory(options["state"]),
         host=options["host"] or "",

@@ -16,6 +16,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from vnet.boottime import installBootClock
+from vnet.directreads import installDirectReads
 from vnet.errors import DecodeError
 from vnet.fatal import OneLineOptions
 from vnet.protocols.codec.turnuri import parseRelayUri
@@ -289,6 +290,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     installBootClock(reactor)
+    installDirectReads(reactor)
     files = (options["tls-certificate"], options["tls-key"])
     configuration = RelayConfiguration(
         state=StateDirectory(options["state"]),

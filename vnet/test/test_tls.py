@@ -284,6 +284,32 @@ class TLSTests(SynchronousTestCase):
                 self.assertEqual((client.secure, server.received), (True, b"secret"))
         self.assertEqual(offered, [[b"stun.turn"]] * 4)
 
+    def test_relaySuite(self) -> None:
+        """Where the processor has instructions for AES, the cheapest suite carries what relays do; else OpenSSL's order holds."""
+        found = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, found)
+        for number, (text, has) in enumerate(
+            (
+                ("model name\t: an aes of 2026\nflags\t\t: fpu aes avx\n", True),
+                ("Features\t: fp asimd aes pmull\n", True),
+                ("model name\t: aes\nflags\t\t: fpu vaes\n", False),
+                ("", False),
+            )
+        ):
+            file = found / str(number)
+            file.write_text(text)
+            self.assertEqual(tls.hasCipherCircuits(file), has)
+        self.assertFalse(tls.hasCipherCircuits(found / "none"))
+        certificate = self.authority.issue(self.key, "relay.example")
+        for options in (tls.relayClientOptions, tls.clientOptions):
+            _, server = self.connect(
+                tls.relayServerOptions(self.key, certificate),
+                options(tls.spkiHash(certificate), "relay.example"),
+            )
+            cheap = options is tls.relayClientOptions and tls.hasCipherCircuits()
+            suite = self.pump.serverIO.protocol.getHandle().get_cipher_name()
+            self.assertEqual((server.received, suite == "TLS_AES_128_GCM_SHA256"), (b"secret", cheap))
+
     def test_relayRefused(self) -> None:
         """The certificate of another than the relay is refused, and the text speaks of the relay."""
         certificate = self.authority.issue(self.key, "other.example")

@@ -220,7 +220,7 @@ class Splitter:
         """Bytes of a message that is not complete."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: Buffer) -> list[bytes]:
         """
         Take what arrived.
 
@@ -229,9 +229,9 @@ class Splitter:
         """
         return [message for train in self.take(data) for message in train.datagrams()]
 
-    def take(self, data: bytes) -> list[Train]:
+    def take(self, data: Buffer) -> list[Train]:
         """
-        The same, without copying them.
+        The same, without copying them: they lie in what is given.
 
         @return: messages of STUN, one in each, and ChannelData: of one channel and one size in a row, of which the last may be
             shorter.  The address of all is nobody's.
@@ -248,7 +248,7 @@ class Splitter:
                 found.append(Train.single(view[place : place + size], _NOWHERE))
                 place += padded
                 continue
-            head, begin = data[place : place + HEADER], place
+            head, begin = bytes(data[place : place + HEADER]), place
             place += padded * _repeats(view[place:], padded, head)
             end = place - padded + size
             shorter = self._shorter(data, place, head)
@@ -258,7 +258,7 @@ class Splitter:
         self._buffer += view[place:]
         return found
 
-    def _complete(self, data: bytes, found: list[Train]) -> int:
+    def _complete(self, data: Buffer, found: list[Train]) -> int:
         """
         Complete the message whose beginning has come before.
 
@@ -279,7 +279,7 @@ class Splitter:
         buffer.clear()
         return place + rest
 
-    def _shorter(self, data: bytes, place: int, head: bytes) -> int:
+    def _shorter(self, data: Buffer, place: int, head: bytes) -> int:
         """
         @return: the size of the message that is there, if it is complete and belongs to those before it as their last one.
         """
@@ -291,7 +291,7 @@ class Splitter:
         # One that is empty would be lost at the end of a train.
         return size if 0 < length < longest and len(data) - place >= size + -size % 4 else 0
 
-    def _sizes(self, buffer: bytes | bytearray, place: int) -> tuple[int, int]:
+    def _sizes(self, buffer: Buffer, place: int) -> tuple[int, int]:
         first, length = _HEADER.unpack_from(buffer, place)
         if first < 0x4000:
             if length % 4 or (len(buffer) - place >= 8 and buffer[place + 4 : place + 8] != _COOKIE):
