@@ -393,7 +393,7 @@ class LanTests(SynchronousTestCase):
         source, far = packed("100.64.0.1"), packed("10.2.0.2")
         packets = [
             encodeIp4(source, far, UDP, port.to_bytes(2, "big") + b"\x27\x0f\x00\x0c\0\0evil")
-            for port in range(10_000, 10_000 + FLOWS + 500)
+            for port in range(10_000, 10_000 + FLOWS + 1500)
         ]
         for place in range(0, len(packets), 500):
             self.alice.inject(*packets[place : place + 500], number=2)
