@@ -13,19 +13,46 @@ but for an id that comes later.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import zlib
 
 from vnet.protocols.codec.stun import isStun
 from vnet.protocols.codec.stunattributes import FINGERPRINT, MAGIC_COOKIE, MESSAGE_INTEGRITY
 
-__all__ = ["Stencil"]
+__all__ = ["Stencil", "StencilKey"]
 
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 _INTEGRITY = MESSAGE_INTEGRITY.code.to_bytes(2, "big") + b"\0\x14"
 _FINGERPRINT = FINGERPRINT.code.to_bytes(2, "big") + b"\0\4"
 _FINGERPRINT_XOR = 0x5354554E
 _TAIL = 24 + 8
+_BLOCK = 64
+_INNER, _OUTER = bytes(each ^ 0x36 for each in range(256)), bytes(each ^ 0x5C for each in range(256))
+
+
+class StencilKey:
+    """
+    HMAC-SHA1 (RFC 2104) under one key.  What depends on the key alone is computed once, which halves the time.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) > _BLOCK:
+            key = hashlib.sha1(key, usedforsecurity=False).digest()
+        block = key.ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha1(block.translate(_INNER), usedforsecurity=False)
+        self._outer = hashlib.sha1(block.translate(_OUTER), usedforsecurity=False)
+
+    def sign(self, data: bytes) -> bytes:
+        """
+        @return: the MAC, 20 bytes.
+        """
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 class Stencil:
@@ -33,14 +60,14 @@ class Stencil:
     All messages of one type, with the same attributes and key.
     """
 
-    __slots__ = ("_body", "_head", "_key", "_signed")
+    __slots__ = ("_body", "_head", "_sign", "_signed")
 
-    def __init__(self, data: bytes, key: bytes) -> None:
+    def __init__(self, data: bytes, key: StencilKey) -> None:
         """
         @param data: any of them, signed under the key.
         @raise ValueError: it is none, or its last two attributes are not those above.
         """
-        self._key = key
+        self._sign = key.sign
         self._body = data[20:-_TAIL]
         # The length that was signed ends with the integrity (RFC 8489 section 14.5).
         self._signed = data[:2] + (len(self._body) + 24).to_bytes(2, "big") + _COOKIE
@@ -53,8 +80,7 @@ class Stencil:
         The message with this id.
         """
         rest = transactionId + self._body
-        integrity = hmac.digest(self._key, self._signed + rest, "sha1")
-        data = self._head + rest + _INTEGRITY + integrity
+        data = self._head + rest + _INTEGRITY + self._sign(self._signed + rest)
         crc = zlib.crc32(data) ^ _FINGERPRINT_XOR
         return data + _FINGERPRINT + crc.to_bytes(4, "big")
 

@@ -40,7 +40,7 @@ from vnet.protocols.codec.stunattributes import (
     Attribute,
     ErrorCode,
 )
-from vnet.protocols.codec.stunstencil import Stencil
+from vnet.protocols.codec.stunstencil import Stencil, StencilKey
 from vnet.values import Address
 
 __all__ = ["ROLE_CONFLICT", "Request", "Signer"]
@@ -85,7 +85,8 @@ class Signer:
     remote: Credentials | None = None
     tieBreaker: int = attrs.field(init=False)
     _localKey: bytes = attrs.field(init=False)
-    _remoteKey: bytes = attrs.field(default=b"", init=False)
+    _localStencils: StencilKey = attrs.field(init=False)
+    _remoteKeys: tuple[bytes, StencilKey] | None = attrs.field(default=None, init=False)
     _asked: tuple[tuple[int, bool, bool, int], Stencil] | None = attrs.field(default=None, init=False)
     _told: tuple[Address, Stencil] | None = attrs.field(default=None, init=False)
     _wasAsked: tuple[Request, Stencil] | None = attrs.field(default=None, init=False)
@@ -93,6 +94,7 @@ class Signer:
 
     def __attrs_post_init__(self) -> None:
         self._localKey = shortTermKey(self.local.password)
+        self._localStencils = StencilKey(self._localKey)
         self._draw()
 
     def switchRole(self) -> None:
@@ -102,14 +104,14 @@ class Signer:
         self.controlling = not self.controlling
         self._draw()
 
-    @property
-    def _key(self) -> bytes:
+    def _keysOf(self, remote: Credentials) -> tuple[bytes, StencilKey]:
         """
         What the peer's credentials sign with.
         """
-        if not self._remoteKey and self.remote is not None:
-            self._remoteKey = shortTermKey(self.remote.password)
-        return self._remoteKey
+        if self._remoteKeys is None:
+            key = shortTermKey(remote.password)
+            self._remoteKeys = key, StencilKey(key)
+        return self._remoteKeys
 
     def request(self, transactionId: bytes, priority: int, nominate: bool, size: int = 0) -> bytes:
         """
@@ -130,11 +132,11 @@ class Signer:
         ]
         if nominate:
             attributes.append(USE_CANDIDATE(True))
-        key = self._key
+        key, stencils = self._keysOf(self.remote)
         data = encode(
             Message(BINDING, Class.REQUEST, transactionId, tuple(attributes)), key=key, fingerprint=True
         )
-        self._asked = kind, Stencil(data, key)
+        self._asked = kind, Stencil(data, stencils)
         if size < len(data) + 4:
             return data
         attributes.append(PATH_PADDING(bytes(size - len(data) - 4)))
@@ -169,7 +171,7 @@ class Signer:
             authentic.notUnderstood(_UNDERSTOOD),
         )
         if self.remote is not None and _isUsual(message):
-            self._wasAsked = request, Stencil(message.received, self._localKey)
+            self._wasAsked = request, Stencil(message.received, self._localStencils)
         return request
 
     def repeatedRequest(self, data: bytes) -> Request | None:
@@ -188,11 +190,12 @@ class Signer:
         """
         if self.remote is None:
             return None
-        response = authenticate(message, self._key)
+        key, stencils = self._keysOf(self.remote)
+        response = authenticate(message, key)
         mapped = None if response is None else response.get(XOR_MAPPED_ADDRESS)
         # An IPv6 address is written with the transaction id.
         if response is not None and mapped is not None and ":" not in mapped.host and _isUsual(message):
-            self._wasTold = response, Stencil(message.received, self._key)
+            self._wasTold = response, Stencil(message.received, stencils)
         return response
 
     def repeatedResponse(self, data: bytes) -> Authentic | None:
@@ -214,7 +217,7 @@ class Signer:
             return self._told[1].write(transactionId)
         data = self._response(Class.SUCCESS, transactionId, XOR_MAPPED_ADDRESS(addr))
         if ":" not in addr.host:
-            self._told = addr, Stencil(data, self._localKey)
+            self._told = addr, Stencil(data, self._localStencils)
         return data
 
     def conflict(self, transactionId: bytes) -> bytes:
