@@ -167,7 +167,7 @@ class Node:
             self.logins,
             lambda: parts.state.remembered.mediator,
         )
-        self._traffic = TrafficWatch(parts.clock, self.peers.opened)
+        self._traffic = TrafficWatch(parts.clock, self.peers.opened, self.tunnels.carriedTotal)
         self._roaming = Roaming(
             parts.clock,
             parts.port,

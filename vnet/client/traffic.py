@@ -18,6 +18,7 @@ __all__ = ["TrafficWatch"]
 
 _BUSY, _IDLE = 0.05, 0.5
 _BUSY_FOR = 3.0
+_STALE = 5.0
 _PATIENCE = 0.15
 _CHECK = 2.0
 
@@ -45,20 +46,24 @@ class _Carried:
 @define(eq=False, repr=False)
 class TrafficWatch:
     """
-    Looks at each tunnel twenty times a second while it carries something, and at all of them twice a second.
+    Looks at each tunnel twenty times a second while it carries something, and at all of them twice a second, if any has.
 
     @ivar _peers: gives the peers.
+    @ivar _total: gives a number that is another one when any tunnel has carried something.
     """
 
     _log = Logger()
 
     _clock: IReactorTime
     _peers: Callable[[], Iterable[Peer]]
+    _total: Callable[[], int]
     _carried: dict[bytes, _Carried] = field(factory=dict, init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
     _busy: list[Peer] = field(factory=list, init=False)
     _lookedAt: float = field(default=0.0, init=False)
     _wholeAt: float = field(default=0.0, init=False)
+    _staleAt: float = field(default=0.0, init=False)
+    _seenTotal: int = field(default=-1, init=False)
 
     def start(self) -> None:
         """
@@ -79,12 +84,24 @@ class TrafficWatch:
         now = self._clock.seconds()
         self._call = self._clock.callLater(_BUSY if self._busy else _IDLE, self._tick)
         with self._log.failuresHandled("while the traffic of tunnels is looked at"):
-            if now >= self._wholeAt:
-                self._wholeAt = now + _IDLE - _BUSY / 2
+            if self._isWholeDue(now):
                 self._carried = self._look(self._peers(), now)
             else:
                 self._look(self._busy, now)
         self._lookedAt = now
+
+    def _isWholeDue(self, now: float) -> bool:
+        """
+        Whether to look at all: half a second after the last time if there was anything, else after some seconds.
+        """
+        if now < self._wholeAt:
+            return False
+        self._wholeAt = now + _IDLE - _BUSY / 2
+        total = self._total()
+        if total == self._seenTotal and now < self._staleAt:
+            return False
+        self._seenTotal, self._staleAt = total, now + _STALE
+        return True
 
     def _look(self, peers: Iterable[Peer], now: float) -> dict[bytes, _Carried]:
         """

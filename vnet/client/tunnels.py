@@ -175,3 +175,9 @@ class TunnelTable:
         @return: the bytes that a tunnel has received and sent.
         """
         return self._wireguard.carried(tunnelKey) if tunnelKey in self._entries else (0, 0)
+
+    def carriedTotal(self) -> int:
+        """
+        @return: the bytes that all of them have received and sent.
+        """
+        return self._wireguard.carriedTotal()

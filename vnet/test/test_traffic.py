@@ -77,9 +77,17 @@ class TrafficTests(SynchronousTestCase):
         """One peer."""
         self.clock = Clock()
         self.peer = FakePeer(self.clock)
-        self.watch = TrafficWatch(self.clock, lambda: [cast(Peer, self.peer)])
+        self.watch = self.watching([self.peer])
         self.watch.start()
         self.addCleanup(self.watch.stop)
+
+    def watching(self, peers: list[FakePeer]) -> TrafficWatch:
+        """One who looks at these."""
+        return TrafficWatch(
+            self.clock,
+            lambda: [cast(Peer, each) for each in peers],
+            lambda: sum(each.state.rxBytes + each.state.txBytes for each in peers),
+        )
 
     def wait(self, seconds: float, rx: int = 0, tx: int = 0) -> None:
         """Let time pass while the tunnel carries something each 10 ms."""
@@ -89,17 +97,20 @@ class TrafficTests(SynchronousTestCase):
             self.clock.advance(0.01)
 
     def test_idle(self) -> None:
-        """An idle tunnel is looked at twice a second, and not disturbed."""
-        self.wait(100)
+        """While all are idle, none is disturbed, and one that begins to carry something is noticed within half a second."""
+        self.wait(100.3)
         self.assertEqual((self.peer.noted, self.peer.doubts, self.peer.checks), ([], [], []))
-        self.assertTrue(198 <= self.peer.looks <= 201)
+        self.assertTrue(18 <= self.peer.looks <= 22, self.peer.looks)
+        self.peer.carry(1)
+        self.wait(0.5)
+        self.assertEqual(len(self.peer.noted), 1)
 
     def test_others(self) -> None:
         """While one carries something, those that do not are looked at no more often than else, and noticed as soon."""
         other = FakePeer(self.clock, key=b"o")
         peers = [self.peer, other]
         self.watch.stop()
-        self.watch = TrafficWatch(self.clock, lambda: [cast(Peer, each) for each in peers])
+        self.watch = self.watching(peers)
         self.watch.start()
         self.addCleanup(self.watch.stop)
         self.wait(20, 100, 100)
@@ -115,7 +126,7 @@ class TrafficTests(SynchronousTestCase):
         self.wait(4)
         before = self.peer.looks
         self.wait(20)
-        self.assertTrue(39 <= self.peer.looks - before <= 41)
+        self.assertTrue(3 <= self.peer.looks - before <= 5)
 
     def test_both(self) -> None:
         """One that carries both ways is looked at twenty times a second, and trusted."""

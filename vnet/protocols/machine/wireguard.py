@@ -227,6 +227,12 @@ class WireGuard:
         """
         return self._peers[publicKey].carried
 
+    def carriedTotal(self) -> int:
+        """
+        The same of all peers in one number, for who asks whether there was anything at all.
+        """
+        return sum(sum(session.carried) for session in self._peers.values())
+
     # To a peer
 
     def send(self, publicKey: bytes, packets: Sequence[bytes], now: float) -> None:
