@@ -128,6 +128,18 @@ class DatabaseTests(SynchronousTestCase):
             command.downgrade(config, "base")
             self.assertEqual(["alembic_version"], sa.inspect(connection).get_table_names())
 
+    def test_fromBeforeLans(self) -> None:
+        """A database from before LANs were shared is kept as it is, and can hold them."""
+        self.make(3)
+        with self.opened() as engine, engine.begin() as connection:
+            config = schema._scripts()
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0001")
+            self.assertNotIn("lans", sa.inspect(connection).get_table_names())
+        with self.opened() as engine, engine.begin() as connection:
+            self.assertEqual(3, len(connection.execute(sa.select(tables.nodes)).all()))
+            self.assertEqual([], connection.execute(sa.select(tables.lans)).all())
+
     def test_newer(self) -> None:
         """A database with a schema from the future is refused and not touched."""
         self.make()
