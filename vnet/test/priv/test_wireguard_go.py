@@ -226,26 +226,37 @@ class WireGuardGoTests(SynchronousTestCase):
             self.cookieFromThem(version)
 
     def cookieFromThem(self, version: int) -> None:
-        peer = self.lab.addPeer(version)
         sock = self.flood(self.lab.ours, OURS[version])
         burst = plausibleInitiations(self.lab.publicKey, 4000)
-        for _ in range(20):
-            pour(sock, burst, (THEIRS[version], PORT))
-            self.lab.run(0.1)
-            if any(len(data) == 64 for data in drain(sock)):
+        for _ in range(5):
+            peer = self.lab.addPeer(version)
+            began = self.load(sock, burst, version)
+            peer.machine.initiate(self.lab.publicKey, now())
+            self.lab.run(0.4, lambda: bool(peer.came(3)))  # noqa: B023
+            before = len(peer.came(3)), peer.established()
+            peer.machine.initiate(self.lab.publicKey, now())
+            self.lab.run(0.4, lambda: bool(peer.established()))  # noqa: B023
+            # It feels the load for a second; on a busy computer that may be over before.
+            if now() - began < 0.9:
                 break
-        else:
-            self.fail("wireguard-go was never under load")
-        # It feels the load for a second from here.
-        peer.machine.initiate(self.lab.publicKey, now())
-        self.waitFor(0.4, lambda: peer.came(3), "no cookie")
-        self.assertEqual(peer.established(), 0)
-        peer.machine.initiate(self.lab.publicKey, now())
-        self.waitFor(0.4, lambda: peer.established())
+        self.assertEqual((before, peer.established()), ((1, 0), 1))
         self.assertEqual([data[-16:] == _NO_MAC for data in peer.went(1)], [True, False])
         self.assertEqual(dict(peer.machine.counters), {})
         peer.ping(1)
         self.waitFor(2, lambda: peer.replies)
+
+    def load(self, sock: socket.socket, burst: list[bytes], version: int) -> float:
+        """
+        Have wireguard-go under load.
+
+        @return: when it was.
+        """
+        for _ in range(20):
+            pour(sock, burst, (THEIRS[version], PORT))
+            self.lab.run(0.1)
+            if any(len(data) == 64 for data in drain(sock)):
+                return now()
+        self.fail("wireguard-go was never under load")
 
     def test_cookieFromUs(self) -> None:
         """
