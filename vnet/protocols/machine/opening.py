@@ -211,7 +211,8 @@ class Opener:
         for run in runsOf(packets):
             first = run[0]
             if len(run) == 1:
-                run, reason = _trimmed(first)
+                run = lone = [first]
+                reason = _trim(lone)
                 if reason:
                     counters[reason] += 1
                     continue
@@ -223,12 +224,13 @@ class Opener:
         return runs
 
 
-def _trimmed(packet: bytes) -> tuple[Run, str]:
+def _trim(lone: list[bytes]) -> str:
     """
-    Take the padding from a lone packet.
+    Take the padding from a packet.
 
-    @return: it, and what is wrong with it.
+    @return: what is wrong with it.
     """
+    packet = lone[0]
     size = len(packet)
     version = packet[0] >> 4
     if version == 4 and size >= 20:
@@ -236,7 +238,8 @@ def _trimmed(packet: bytes) -> tuple[Run, str]:
     elif version == 6 and size >= 40:
         length, least = (packet[4] << 8 | packet[5]) + 40, 40
     else:
-        return [], "notIp"
+        return "notIp"
     if not least <= length <= size:
-        return [], "badLength"
-    return [packet[:length]], ""
+        return "badLength"
+    lone[0] = packet[:length]
+    return ""
