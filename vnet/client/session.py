@@ -6,26 +6,25 @@ The node's session with its mediator: connect, log in, stay, and come back.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from attrs import define, field, frozen
-from OpenSSL import SSL
+from attrs import define, field
 from twisted.application.internet import ClientService
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from vnet.client.links import hasLeft
+from vnet.client.loginendpoint import LoginEndpoint
+from vnet.client.loginfailures import NETWORK_FAILURES, REFUSALS
+from vnet.client.mediatorclock import MediatorClock
 from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import Refused, Unreachable, VnetError
 from vnet.protocols import control
@@ -33,7 +32,7 @@ from vnet.protocols.controlclient import ControlClient, ControlClientFactory, Cr
 from vnet.protocols.tls import describeFailure, identify
 from vnet.protocols.tunnel import FarEnd
 
-__all__ = ["MediatorClock", "Session", "SessionOwner"]
+__all__ = ["Session", "SessionOwner"]
 
 _SHORTEST_RETRY = 0.8
 _RETRY_GROWTH = 1.6
@@ -43,27 +42,6 @@ _PROBE_TIMEOUT = 1.0
 _STALE_ATTEMPT, _RESTARTS = 0.5, 3
 _LOGOUT_TIMEOUT = 2.0
 _STEADY = 10.0
-
-_FINAL: tuple[type[Exception], ...] = (
-    control.Denied,
-    control.TooMany,
-    control.Busy,
-    control.Storage,
-    control.NotPeers,
-    control.PeerAbsent,
-    control.LoginFailed,
-)
-
-_NETWORK: tuple[type[Exception], ...] = (
-    ConnectError,
-    ConnectingCancelledError,
-    ConnectionClosed,
-    DNSLookupError,
-    CancelledError,
-    DeferredTimeout,
-    SSL.Error,
-    OSError,
-)
 
 
 class SessionOwner(Protocol):
@@ -91,78 +69,6 @@ class SessionOwner(Protocol):
 
     def signal(self, peer: bytes, sealed: bytes) -> None:
         """See L{control.Signal}."""
-
-
-@define
-class MediatorClock:
-    """
-    Where the mediator's clock stands beside ours, from the exchange with the shortest round trip so far.
-    """
-
-    _offset: float | None = None
-    _roundTrip: float = 3600.0
-
-    def observe(self, sent: float, received: float, mediator: int) -> None:
-        """
-        An exchange took place.
-
-        @param mediator: the mediator's clock in it, microseconds.
-        """
-        if received - sent <= self._roundTrip:
-            self._roundTrip = received - sent
-            self._offset = (sent + received) / 2 - mediator / 1e6
-
-    @property
-    def roundTrip(self) -> float:
-        """Seconds of the shortest round trip, at most a second."""
-        return min(self._roundTrip, 1.0)
-
-    def local(self, mediator: int, latest: float) -> float:
-        """
-        A time of the mediator's clock, in ours; never later than C{latest}.
-        """
-        return latest if self._offset is None else min(mediator / 1e6 + self._offset, latest)
-
-
-@implementer(IStreamClientEndpoint)
-@frozen(repr=False)
-class _LoginEndpoint:
-    """
-    An endpoint that is connected when the node is logged in.
-
-    L{ClientService} must not hear of a connection that ends before: it has no place for that between connecting and connected.
-    """
-
-    _endpoint: IStreamClientEndpoint
-    _clients: ControlClientFactory
-    _begun: Callable[[], None]
-    _logIn: Callable[[ControlClient], Coroutine[Any, Any, None]]
-    _failed: Callable[[Failure], None]
-    _connected: Callable[[IProtocol], None]
-
-    def __repr__(self) -> str:
-        return "the mediator"
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        return Deferred.fromCoroutine(self._connect(factory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        client: Any = None
-        self._begun()
-        try:
-            client = await self._endpoint.connect(self._clients)
-            await self._logIn(client)
-        except Exception:
-            self._failed(Failure())
-            if client is not None and client.transport is not None:
-                client.transport.abortConnection()
-            raise
-        connection = factory.buildProtocol(client.transport.getPeer())
-        if connection is None:
-            raise ConnectionClosed("not wanted any more")
-        connection.makeConnection(client.transport)
-        self._connected(connection)
-        return connection
 
 
 def retryDelay(failures: int) -> float:
@@ -215,7 +121,7 @@ class Session:
         """
         Connect, and keep connected until L{stop}.
         """
-        endpoint = _LoginEndpoint(
+        endpoint = LoginEndpoint(
             self._endpoint,
             ControlClientFactory(self._clock, self),
             self._attempting,
@@ -357,7 +263,7 @@ class Session:
         sent = self._clock.seconds()
         try:
             answer = await protocol.call(command, **arguments)
-        except _FINAL as error:
+        except REFUSALS as error:
             raise Refused(str(error)) from error
         except amp.UnhandledCommand as error:
             raise Refused("the mediator is older than this node and cannot do that: update it") from error
@@ -390,8 +296,8 @@ class Session:
 
     def _attemptFailed(self, failure: Failure) -> None:
         error = failure.value
-        refused = isinstance(error, (*_FINAL, VnetError))
-        if not refused and not isinstance(error, _NETWORK):
+        refused = isinstance(error, (*REFUSALS, VnetError))
+        if not refused and not isinstance(error, NETWORK_FAILURES):
             self._log.failure("while logging in", failure)
         self.error = str(error) if refused else describeFailure(failure)
         self._settle(Failure(Refused(self.error) if refused else Unreachable(self.error)))

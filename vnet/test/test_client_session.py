@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client import session
-from vnet.client.session import MediatorClock, _placeOf, retryDelay
+from vnet.client.mediatorclock import MediatorClock
+from vnet.client.session import _placeOf, retryDelay
 from vnet.protocols import control
 from vnet.protocols.tunnel import FarEnd
 from vnet.test.nodelab import URL, Overlay, TestNode

@@ -20,7 +20,8 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from vnet.client.session import MediatorClock, Session
+from vnet.client.mediatorclock import MediatorClock
+from vnet.client.session import Session
 from vnet.client.sync import MAXIMUM_MEMBERS, NetworkView, synchronise
 from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import DecodeError, VnetError
