@@ -1,5 +1,5 @@
 """
-Tests for L{vnet.client.clienttap}: the options.
+Tests for L{vnet.client.clienttap} and L{vnet.client.clientoptions}.
 """
 
 from __future__ import annotations
