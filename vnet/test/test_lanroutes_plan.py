@@ -56,6 +56,16 @@ class OfferTests(SynchronousTestCase):
         ):
             self.assertEqual(self.offer(prefix), Plan((prefix,), interfaces))
 
+    def test_nearest(self) -> None:
+        """
+        A route to more than the LAN, such as one into a VPN, makes no LAN of what is behind it; parts of the LAN count.
+        """
+        around = connected(eth0="10.1.2.0/24", eth1="10.1.2.128/25", tun0="10.0.0.0/8")
+        self.assertEqual(self.offer("10.1.2.0/24", around=around).lans, ("eth0", "eth1"))
+        self.assertEqual(self.offer("10.1.0.0/16", around=around).lans, ("eth0", "eth1", "tun0"))
+        self.assertEqual(self.offer("10.1.2.7", around=around).lans, ("eth0",))
+        self.assertEqual(self.offer("10.9.0.0/16", around=around).lans, ("tun0",))
+
     def test_elsewhere(self) -> None:
         """
         What would go by the default route is not shared, nor what is on the loopback; others are all the same.

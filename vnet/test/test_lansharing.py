@@ -236,6 +236,32 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual("no route", self.refusal(self.use))
         self.assertEqual(({}, {}), (self.routes[self.ann].used, self.ann.state.remembered.lans))
 
+    def test_atOnce(self) -> None:
+        """
+        What is chosen while the mediator is asked is not lost; and nothing is chosen in a network that is left by then.
+        """
+        asked = [self.bea.node.shareLan(prefix, None, False) for prefix in (LAN, OTHER)]
+        for each in asked:
+            self.bea.do(each)
+        [chosen] = self.bea.state.remembered.lans.values()
+        self.assertEqual((LAN, OTHER), chosen.offered)
+        self.share(self.bea, stop=True)
+        asking = self.bea.node.shareLan(LAN, None, False)
+        self.bea.core.networkGone(next(iter(self.bea.core.view.networks)))
+        self.assertIn("left", self.refusal(self.bea.do, asking))
+        self.assertEqual({}, self.bea.state.remembered.lans)
+
+    def test_failingAgain(self) -> None:
+        """
+        Who asks again for what he has chosen, and cannot have now, keeps his choice.
+        """
+        self.share(self.bea)
+        self.accept()
+        self.use()
+        self.routes[self.ann].failing.add(LAN)
+        self.assertEqual("no route", self.refusal(self.use))
+        self.assertEqual("blocked", self.stateOf(self.ann))
+
     def test_owner(self) -> None:
         """
         What the owner offers is shared at once.
@@ -311,6 +337,8 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual({}, self.bea.state.remembered.lans)
         self.assertEqual("absent", self.stateOf(self.ann))
         clientId = self.bea.core.parts.identity.clientId
+        [(_, line)] = sharedLines(self.ann.do(self.ann.node.shareLan(None, None, False)))
+        self.assertIn(f"{clientId} in home", line)
         self.assertEqual("none", self.use(stop=True, member=clientId)["state"])
         self.assertEqual({}, self.ann.state.remembered.lans)
 

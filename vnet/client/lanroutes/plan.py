@@ -124,8 +124,13 @@ def _lansOf(prefix: Prefix, around: Surroundings) -> set[str]:
     """
     if prefix.version == 6 and not around.forwards6:
         raise DecodeError(_NO_FORWARDING6)
-    found = {each.interface for each in around.connected if overlapping(prefix, (each.prefix,)) is not None}
-    found.discard(_LOOPBACK)
+    elsewhere = [each for each in around.connected if each.interface != _LOOPBACK]
+    near = [each for each in elsewhere if overlapping(prefix, (each.prefix,)) is not None]
+    # A route to more than that, such as to all of a company behind a VPN, is not the one that is taken.
+    nearest = max(
+        (each.prefix.prefixlen for each in near if each.prefix.prefixlen <= prefix.prefixlen), default=0
+    )
+    found = {each.interface for each in near if each.prefix.prefixlen >= nearest}
     if not found:
         raise DecodeError(
             f"this computer is not connected to {prefix}: it has no address there, and no route to it"

@@ -73,12 +73,13 @@ class SharingVerbs:
             raise Refused(f"this computer offers {prefix} in {network.name} already: see 'vnet share-lan'")
         else:
             _refuse(self._routes.offerRefusal(prefix))
-            chosen = choices.offering(prefix, True)
+            choices.offering(prefix, True)
             self._state.ensureRoom()
         if isOffered == stop:
             await self._asker.ask(control.OfferLan, network=network.network, prefix=prefix, offered=not stop)
         if not stop:
-            await self._choose(network, chosen)
+            # Others may have chosen meanwhile.
+            await self._choose(network, self._sharing.choicesOf(network.network).offering(prefix, True))
         return self._answer(network, self._ownKey, prefix)
 
     async def accept(self, member: str, text: str, name: str | None, stop: bool) -> dict[str, Any]:
@@ -117,7 +118,9 @@ class SharingVerbs:
         await self._choose(network, choices.using(key, prefix, True))
         answer = self._answer(network, key, prefix)
         if answer["state"] == "blocked":
-            await self._choose(network, choices)
+            if not choices.uses(key, prefix):
+                now = self._sharing.choicesOf(network.network)
+                await self._choose(network, now.using(key, prefix, False))
             raise Refused(answer["why"])
         return answer
 
@@ -133,6 +136,8 @@ class SharingVerbs:
         _refuse(self._routes.useRefusal(gateway, prefix))
 
     async def _choose(self, network: Network, choices: Choices) -> None:
+        if network.network.hex() not in self._memberships.joined:
+            raise Refused(f"this computer has left {network.name}")
         self._state.setLans(network.network, choices)
         await self._sharing.settle()
 

@@ -88,7 +88,8 @@ def _command(verb: str, lan: Mapping[str, Any]) -> str:
 
 
 def _member(lan: Mapping[str, Any]) -> str:
-    return shown(lan.get("nick") or lan.get("clientId"), _NICK)
+    # Of one that has gone this is all by which it can be named.
+    return shown(lan.get("nick"), _NICK) if lan.get("nick") else shown(lan.get("clientId"))
 
 
 def _objects(value: object) -> Iterable[Mapping[str, Any]]:
