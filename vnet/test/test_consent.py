@@ -190,6 +190,14 @@ class TurnTests(SynchronousTestCase):
         self.consent.heard(114.3)
         self.assertEqual(self.consent.dueAt, 114.3)
 
+    def test_activeIsNotRepeated(self) -> None:
+        """
+        A peer whose tunnel still counts as busy does not repeat itself: an interval of 4 seconds puts ours off like any.
+        """
+        self.consent.heard(106.0)
+        self.consent.heard(110.0)
+        self.assertAlmostEqual(self.consent.dueAt, 119.75, 1)
+
     def test_unanswered(self) -> None:
         """
         While a check of ours is not answered, those of the peer put off nothing.

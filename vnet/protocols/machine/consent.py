@@ -55,6 +55,8 @@ _PATIENCE = 0.1
 _LAPSES, _JUDGED = 3, 4
 _INSTANT = 0.001
 _AGAIN = 0.2
+# Well below the active interval: who is still in that does not repeat itself.
+_REPEATED = 3.0
 # Shares of the idle interval.
 _AFTER_OURS, _AFTER_THEIRS, _LONGEST = (1.1, 1.2), (0.9, 1.05), 2.2
 
@@ -135,7 +137,7 @@ class Consent:
         """
         The peer has checked this path, with a check that was not heard before.
         """
-        again, self._heardAt = now - self._heardAt < INTERVAL_ACTIVE, now
+        again, self._heardAt = now - self._heardAt < _REPEATED, now
         if self.unansweredSince is not None or now - self.trafficAt <= _QUIET or self._patience != _SUSPECT:
             return
         if again:
