@@ -62,16 +62,16 @@ class MemberGroupsTests(SynchronousTestCase):
     def test_session(self) -> None:
         """In a new session a report from before counts for a moment only, unless there is a new one."""
         self.table.report(ANN, 4, frozenset((GAME,)), 0)
-        self.table.sessionBegan(ANN, 100)
+        self.table.mayHaveChanged(ANN, 100)
         self.assertFalse(self.table.wants(ANN, OTHER, 104))
-        self.table.sessionBegan(ANN, 104)
+        self.table.mayHaveChanged(ANN, 104)
         self.assertTrue(self.table.wants(ANN, OTHER, 105))
         self.table.report(ANN, 4, frozenset((GAME,)), 200)
-        self.table.sessionBegan(ANN, 300)
+        self.table.mayHaveChanged(ANN, 300)
         self.table.report(ANN, 4, frozenset((GAME,)), 300.2)
         self.assertFalse(self.table.wants(ANN, OTHER, 400))
         # The report was faster than the news of the session.
-        self.table.sessionBegan(ANN, 301)
+        self.table.mayHaveChanged(ANN, 301)
         self.assertFalse(self.table.wants(ANN, OTHER, 400))
 
     def test_tooMany(self) -> None:

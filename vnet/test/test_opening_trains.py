@@ -36,7 +36,7 @@ def inner() -> list[bytes]:
     Packets of two flows, those of one like a kernel's train, and others that may not come in.
     """
     found: list[bytes] = []
-    for size, segment in ((3000, 300), (500, 100)):
+    for size, segment in ((8000, 800), (500, 100)):
         train = Packet(4, payload=bytes(size), source=INNER[0], destination=INNER[1], ports=(size, 9))
         found += cutUp(trainFrame(train, segment), False)
     forged = Packet(4, payload=bytes(900), source=b"\x64\x40\0\7", destination=INNER[1])
@@ -176,7 +176,7 @@ class TrainTests(SynchronousTestCase):
             again.machines[1].receiveTrains([laid(sealed[:count], way, ADDRESSES[0])], again.now)
             event = again.machines[1].nextEvent()
             assert isinstance(event, PacketsReceived)
-            self.assertEqual(event.runs, [inner()[:count]])
+            self.assertEqual([list(run) for run in event.runs], [inner()[:count]])
         pair.machines[1].receiveTrains([Train.single(data, ADDRESSES[0]) for data in sealed], pair.now)
         counters = pair.machines[1].counters
         self.assertEqual((counters["wrongSource"], counters["notIp"], counters["badLength"]), (3, 1, 1))

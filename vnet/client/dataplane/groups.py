@@ -93,7 +93,9 @@ class Groups:
         Whether a member has a path: what goes to groups goes to those only, and makes none for the others.
         """
         if isLive and self._neighbours.get(publicKey) is not None:
-            self._live[publicKey] = None
+            if publicKey not in self._live:
+                self._live[publicKey] = None
+                self.snooping.pathBegan(publicKey)
         else:
             self._live.pop(publicKey, None)
         if self._neighbours.get(publicKey) is None:

@@ -3,8 +3,8 @@
 Who listens to which multicast group (RFC 4541), so that packets to a group go only to members that listen.
 
 Our operating system reports what its programs join (IGMP, MLD).  That is told to each member, as reports of IGMPv3 and MLDv2 in
-the tunnel: at once when it changes, and when a session begins.  Each report is complete: it holds a record C{IS_EXCLUDE} for each
-group, and nothing else.  Queries do not cross the tunnel: each node asks its own operating system.
+the tunnel: when it changes, when a session begins, and when there is a path again.  Each report is complete: it holds a record
+C{IS_EXCLUDE} for each group, and nothing else.  Queries do not cross the tunnel: each node asks its own operating system.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ __all__ = ["Snooping", "mayBeReport"]
 #: When our operating system is asked first, and how often, seconds; and in which time it answers.
 _FIRST, _INTERVAL = 1.0, 125.0
 _TENTHS, _MILLISECONDS = 1, 100
-#: How often a change is told, how long after each other, and after how long it is tried again when that is too often; seconds.
-_TIMES, _REPEAT, _WAIT = 3, 1.0, 0.25
+#: How often a change is told, how long after the first time it is told again, each pause twice as long as that before, and after
+#: how long it is tried again when that is too often; seconds.  Altogether that is as long as a path that is dead may look alive.
+_TIMES, _REPEAT, _WAIT = 6, 1.0, 0.25
+#: How long after there is a path a member is told, unless a session tells it before; seconds.
+_SETTLED, _LEEWAY = 3.0, 0.05
 #: Reports to all, to so many members, and to one of them, a second and at once; and reports of a member that are read.
 _RATE, _BURST, _SHARE = 4, 20, 64
 _RATE_EACH, _BURST_EACH = 1, 4
@@ -69,6 +72,7 @@ class Snooping:
     @ivar _deliver: hands Ethernet frames to our operating system.
     @ivar counters: C{groupReports}: reports of members.
     @ivar _joined: our groups, by the size of an address; C{_told} as the members were told them.
+    @ivar _untold: when to tell members who may have missed something, in order.
     """
 
     _clock: IReactorTime
@@ -83,6 +87,8 @@ class Snooping:
     _left: int = field(default=0, init=False)
     _telling: IDelayedCall | None = field(default=None, init=False)
     _asking: IDelayedCall | None = field(default=None, init=False)
+    _untold: dict[bytes, float] = field(factory=dict, init=False)
+    _settling: IDelayedCall | None = field(default=None, init=False)
     _tellAll: KeyedLimit = field(factory=lambda: KeyedLimit(_RATE, _BURST, 1), init=False)
     _tellEach: KeyedLimit = field(factory=lambda: KeyedLimit(_RATE_EACH, _BURST_EACH), init=False)
     _read: KeyedLimit = field(factory=lambda: KeyedLimit(_RATE_READ, _BURST_READ), init=False)
@@ -101,10 +107,10 @@ class Snooping:
         """
         Do nothing any more.
         """
-        for call in (self._asking, self._telling):
+        for call in (self._asking, self._telling, self._settling):
             if call is not None and call.active():
                 call.cancel()
-        self._asking = self._telling = None
+        self._asking = self._telling = self._settling = None
 
     # Ours
 
@@ -157,9 +163,8 @@ class Snooping:
             packets = self._reports()
             for member in live:
                 self._send(member.publicKey, packets)
-        self._telling = (
-            self._clock.callLater(_REPEAT if allowed else _WAIT, self._tell) if self._left else None
-        )
+        pause = _REPEAT * 2 ** (_TIMES - 1 - self._left) if allowed else _WAIT
+        self._telling = self._clock.callLater(pause, self._tell) if self._left else None
 
     def _reports(self) -> list[bytes]:
         packets = []
@@ -178,9 +183,38 @@ class Snooping:
         There is a new session with a member: it may know nothing of us, and no longer be what it was.
         """
         now = self._clock.seconds()
-        self._members.sessionBegan(publicKey, now)
+        self._members.mayHaveChanged(publicKey, now)
+        self._untold.pop(publicKey, None)
         if self._told and self._neighbours.get(publicKey) and self._tellEach.allow(publicKey, now):
             self._send(publicKey, self._reports())
+
+    def pathBegan(self, publicKey: bytes) -> None:
+        """
+        There is a path to a member where there was none, perhaps in the same session: both may have missed what the other told.
+        """
+        now = self._clock.seconds()
+        self._members.mayHaveChanged(publicKey, now)
+        self._untold.pop(publicKey, None)
+        if self._told:
+            # Not at once: a session may be about to begin, and packets for the old one would disturb that.
+            self._untold[publicKey] = now + _SETTLED
+            self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        if self._untold and self._settling is None:
+            delay = next(iter(self._untold.values())) - now
+            self._settling = self._clock.callLater(max(delay, 0.0), self._settled)
+
+    def _settled(self) -> None:
+        self._settling = None
+        now = self._clock.seconds()
+        due = [publicKey for publicKey, at in self._untold.items() if at <= now + _LEEWAY]
+        live = {member.publicKey for member in self._live()} if due else ()
+        for publicKey in due:
+            del self._untold[publicKey]
+            if publicKey in live:
+                self._send(publicKey, self._reports())
+        self._settle(now)
 
     def memberReport(self, member: Member, packet: bytes) -> bool:
         """
@@ -221,3 +255,4 @@ class Snooping:
         Somebody is no member any more.
         """
         self._members.forget(publicKey)
+        self._untold.pop(publicKey, None)

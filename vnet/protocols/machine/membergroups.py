@@ -3,8 +3,8 @@
 Which multicast groups each member listens to, as it has reported; each version of IP by itself.
 
 Who has reported nothing gets everything: a member that does not report, one that reports more than is kept of it, one whose last
-report is too old, and one that has a new session with us and has not reported in that.  So a member says only what itself gets,
-and nothing is lost when a report is.
+report is too old, and one that has a new session with us, or a path again, and has not reported since.  So a member says only
+what itself gets, and nothing is lost when a report is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from attrs import define, evolve, field, frozen
 
 __all__ = ["LIFETIME", "MOST4", "MOST6", "MemberGroups", "isForAll"]
 
-MOST4, MOST6 = 128, 60
-"""Groups of a member, of IPv4 and of IPv6: one more of each still fits into a packet of 1,280 bytes."""
+MOST4, MOST6 = 128, 50
+"""Groups of a member, of IPv4 and of IPv6: one more of each still fits into 1,168 bytes, which each path carries whole."""
 
 LIFETIME = 600.0
 """Seconds for which a report holds: three times as long as the longest session."""
@@ -68,9 +68,10 @@ class MemberGroups:
         self._count += len(groups)
         self._reports[member, size] = _Report(groups, now, now + LIFETIME)
 
-    def sessionBegan(self, member: bytes, now: float) -> None:
+    def mayHaveChanged(self, member: bytes, now: float) -> None:
         """
-        A member may have been started anew: what it has reported holds only a moment longer, unless it reports again.
+        A member may have been started anew, or what it told may be lost: what it has reported holds only a moment longer,
+        unless it reports again.
         """
         for size in (4, 16):
             known = self._reports.get((member, size))
