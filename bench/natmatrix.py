@@ -24,7 +24,8 @@ from pathlib import Path
 from machine import machineFacts
 from matrixtable import cellText, markdownRows, write
 from rich.console import Console
-from rivals import RIVALS, compare, missing
+from rivalreport import compare
+from rivals import RIVALS, missing
 
 from vnet.errors import VnetError
 from vnet.test.natcells import KINDS, Cell, figure, pairs

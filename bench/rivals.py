@@ -1,42 +1,24 @@
 """
-n2n, nebula and tinc between the homes of the matrix.
+n2n, nebula and tinc, as nodes on hosts of the laboratory.
 
 Each has one server on a public host, which all nodes know: n2n's supernode, nebula's lighthouse (which is a relay too),
-and a tinc daemon that all connect to.  Which way the packets go is seen in the middle of the Internet, where those between
-the two homes are counted.
+and a tinc daemon that all connect to.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
-from matrixtable import markdownMatrix, markdownRows
-from rich.console import Console
 
-from vnet.test.natcells import median
-from vnet.test.netlab import Home, Host, Lab, LabError, stop
-from vnet.test.netlab._system import configure
-from vnet.test.priv.natpairs import Outcome, Pinging, inTurn
+from vnet.test.netlab import Host
 
-__all__ = ["RIVALS", "compare", "missing"]
-
-#: Seconds: how long a first ping is waited for, and how long a direct path.
-PATIENCE = 30.0
-#: Seconds from one echo to the next: nebula tries a direct path instead of a relayed one after 1,000 packets.
-INTERVAL = 0.01
-#: A way is direct when of the echoes of this many seconds so large a share went directly, both ways.
-WINDOW, SHARE = 0.6, 0.8
-POLL = 0.05
+__all__ = ["RIVALS", "Rival", "missing"]
 
 
 class Rival(Protocol):
@@ -252,240 +234,3 @@ def missing() -> str | None:
     needed = [program for _, programs in RIVALS.values() for program in programs]
     absent = [program for program in needed if shutil.which(program) is None]
     return f"not installed, but needed: {', '.join(absent)}" if absent else None
-
-
-@attrs.define
-class Counted:
-    """
-    Counts, in the middle, the packets from each of two homes to the other.
-    """
-
-    _internet: str
-    _table: str
-    _addresses: tuple[str, str]
-
-    def begin(self) -> None:
-        """
-        Begin to count.
-        """
-        one, other = self._addresses
-        rules = "\n".join(f"ip saddr {a} ip daddr {b} counter" for a, b in ((one, other), (other, one)))
-        hook = "type filter hook forward priority filter + 10; policy accept;"
-        configure(self._internet, rules=f"table ip {self._table} {{ chain seen {{ {hook}\n{rules}\n}}\n}}")
-
-    def packets(self) -> tuple[int, int]:
-        """
-        @return: how many there were so far, one way and the other.
-        """
-        argv = ["ip", "netns", "exec", self._internet, "nft", "list", "table", "ip", self._table]
-        text = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
-        one, other = (int(found) for found in re.findall(r"packets (\d+)", text))
-        return one, other
-
-    def end(self) -> None:
-        """
-        Count no more.
-        """
-        configure(self._internet, rules=f"delete table ip {self._table}")
-
-
-def meet(
-    lab: Lab, rival: Rival, homes: Sequence[Home], numbers: Sequence[int], ended: threading.Event
-) -> Outcome:
-    """
-    Start two nodes at the same time, and see what they find.  Seconds are counted from the start.
-    """
-    counted = Counted(
-        lab.internet.namespace, f"pair{numbers[0]}", (homes[0].publicAddress, homes[1].publicAddress)
-    )
-    counted.begin()
-    begin = time.monotonic()
-    nodes = [rival.join(home.host, number) for home, number in zip(homes, numbers, strict=True)]
-    ping = Pinging(homes[0].host, rival.address(numbers[1]), INTERVAL)
-    try:
-        return _watch(ping, counted, begin, ended)
-    finally:
-        ping.end()
-        stop(*nodes)
-        counted.end()
-
-
-def _watch(ping: Pinging, counted: Counted, begin: float, ended: threading.Event) -> Outcome:
-    pinged: float | None = None
-    looked, answers, before = begin, 0, (0, 0)
-    while (now := time.monotonic()) - begin < PATIENCE and not ended.is_set():
-        found = ping.look()
-        if pinged is None and found:
-            pinged = now - begin
-        if now - looked >= WINDOW:
-            packets = counted.packets()
-            echoes, ways = (
-                found - answers,
-                [after - first for after, first in zip(packets, before, strict=True)],
-            )
-            if echoes > 5 and min(ways) >= SHARE * echoes:
-                return Outcome("direct", 0.0, now - WINDOW - begin, pinged)
-            looked, answers, before = now, found, packets
-        time.sleep(POLL)
-    if ended.is_set():
-        raise LabError("ended before it was done")
-    return Outcome("none" if pinged is None else "relayed", 0.0, None, pinged)
-
-
-def measureRivals(
-    chosen: Sequence[tuple[str, str]], jobs: int, console: Console
-) -> dict[str, dict[tuple[str, str], Outcome]]:
-    """
-    Let each program try each pair, in homes of its own.
-
-    @param jobs: pairs at a time.
-    """
-    results: dict[str, dict[tuple[str, str], Outcome]] = {name: {} for name in RIVALS}
-    done = count(1)
-    with Lab("rivals") as lab:
-        rivals = {}
-        for name, (make, _) in RIVALS.items():
-            rivals[name] = make()
-            directory = lab.directory / name
-            directory.mkdir()
-            rivals[name].serve(lab.addHost(name), directory)
-        time.sleep(1.0)
-
-        def one(task: tuple[int, tuple[str, str]], ended: threading.Event) -> None:
-            index, kinds = task
-            homes = [lab.addHome(f"{side}{index}", nat=kind) for side, kind in zip("ab", kinds, strict=True)]
-            for name, rival in rivals.items():
-                outcome = meet(lab, rival, homes, (2 * index + 2, 2 * index + 3), ended)
-                results[name][kinds] = outcome
-                for home in homes:
-                    home.flushConntrack()
-                console.print(
-                    f"{next(done)}/{len(chosen) * len(rivals)} {name}: {' - '.join(kinds)}: {_said(outcome)}",
-                    style="dim",
-                    markup=False,
-                    soft_wrap=True,
-                )
-
-        inTurn(jobs, list(enumerate(chosen)), one)
-    return results
-
-
-def _said(outcome: Outcome) -> str:
-    if outcome.ping is None:
-        return "no path"
-    return f"{outcome.path} {outcome.ping:.1f} s"
-
-
-def compare(
-    chosen: Sequence[tuple[str, str]],
-    jobs: int,
-    ours: Mapping[str, Any],
-    directory: Path,
-    facts: Mapping[str, Any],
-    console: Console,
-) -> list[Path]:
-    """
-    Measure, and write C{peers.json} and C{peers.md}.
-
-    @param ours: what C{namespaces.json} holds, if there is one.
-    @return: the files.
-    """
-    results = measureRivals(chosen, jobs, console)
-    paths = {name: {pair: each.path for pair, each in found.items()} for name, found in results.items()}
-    pings = {
-        name: {pair: each.ping for pair, each in found.items() if each.ping is not None}
-        for name, found in results.items()
-    }
-    if ours:
-        cells = {(cell["one"], cell["other"]): cell for cell in ours["cells"]}
-        known = [pair for pair in chosen if pair in cells]
-        starts = {pair: median(ours["startToPing"].get(" ".join(pair), ())) for pair in known}
-        paths = {"vnet": {pair: cells[pair]["verdict"] for pair in known}, **paths}
-        pings = {"vnet": {pair: value for pair, value in starts.items() if value is not None}, **pings}
-    directory.mkdir(parents=True, exist_ok=True)
-    written = [directory / "peers.json", directory / "peers.md"]
-    settings = {name: rival().settings for name, (rival, _) in RIVALS.items()}
-    record = {
-        **facts,
-        "settings": settings,
-        "pairs": [
-            {
-                "one": pair[0],
-                "other": pair[1],
-                **{name: {"path": paths[name].get(pair), "ping": pings[name].get(pair)} for name in paths},
-                **{f"{name}Direct": found[pair].direct for name, found in results.items() if pair in found},
-            }
-            for pair in chosen
-        ],
-    }
-    written[0].write_text(json.dumps(record, indent=2) + "\n")
-    written[1].write_text(_document(chosen, paths, pings, settings, facts, _ownStart(ours)))
-    return written
-
-
-def _ownStart(ours: Mapping[str, Any]) -> str:
-    """
-    Which part of vnet's time is its start.
-    """
-    starts = [each for found in ours.get("startToPing", {}).values() for each in found]
-    pings = [each for cell in ours.get("cells", ()) for each in cell["pingSeconds"]]
-    if not starts or not pings:
-        return ""
-    return f" From when both are online it takes vnet {median(pings):.1f} s; what comes before is Python's start and the login."
-
-
-def _document(
-    chosen: Sequence[tuple[str, str]],
-    paths: Mapping[str, Mapping[tuple[str, str], str]],
-    pings: Mapping[str, Mapping[tuple[str, str], float]],
-    settings: Mapping[str, str],
-    facts: Mapping[str, Any],
-    ownStart: str,
-) -> str:
-    def total(name: str, path: str) -> str:
-        return str(sum(each == path for each in paths[name].values()))
-
-    summary = [
-        [
-            name,
-            total(name, "direct"),
-            total(name, "relayed"),
-            total(name, "none"),
-            _seconds(median(pings[name].values())),
-        ]
-        for name in paths
-    ]
-
-    def cell(one: str, other: str) -> str:
-        pair = (one, other)
-        words = []
-        for name in paths:
-            path = paths[name].get(pair, "")
-            words.append(
-                f"{name} {_seconds(pings[name][pair])} {path}" if pair in pings[name] else f"{name} {path}"
-            )
-        return "<br>".join(words)
-
-    kinds = list(dict.fromkeys(kind for pair in chosen for kind in pair))
-    lines = [
-        "# Direct paths of other programs",
-        "",
-        f"Of {len(chosen)} pairs of NATs:",
-        "",
-        markdownRows(["", "direct", "relayed", "none", "first ping, median"], summary),
-        f"The first ping is counted from the start of both programs.{ownStart} Each pair:",
-        "",
-        markdownMatrix(kinds, cell),
-        *[f"* {name}: {text}" for name, text in settings.items()],
-        "",
-        f"In network namespaces of one computer: {facts['processor']}, {facts['cores']} cores, load average "
-        f"{facts['loadAverage']} at the beginning. Of the others a path counts as direct when the packets of its echoes, "
-        f"{1 / INTERVAL:.0f} a second, pass between the two homes within {PATIENCE:.0f} s, counted in the middle of the "
-        "Internet between them.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
