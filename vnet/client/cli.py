@@ -8,161 +8,24 @@ mediator cannot be reached.
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import shutil
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from attrs import asdict, define, field
+from attrs import asdict
 
-from vnet.client.clierror import Failure, failureOf, oneLineUsage
-from vnet.client.cliinput import Passwords, linkFrom, passwordOptions
+from vnet.client.clicommand import Group
+from vnet.client.clierror import Failure
+from vnet.client.cliinput import linkFrom, passwordOptions
+from vnet.client.clisession import Session
 from vnet.client.listing import PER_PAGE, Selection
-from vnet.client.localclient import LocalClient, defaultSocket
-from vnet.errors import VnetError
 
-__all__ = ["Session", "cli", "main"]
+__all__ = ["cli", "main"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NUMBER = click.IntRange(1, 1_000_000)
-
-
-@define
-class Session:
-    """
-    One run of the command.
-
-    @ivar passwords: where passwords come from.
-    """
-
-    passwords: Passwords = field(factory=Passwords)
-    socketPath: str | None = None
-    json: bool = False
-    _client: LocalClient | None = None
-
-    def ask(self, verb: str, **arguments: str | int | None) -> dict[str, Any]:
-        """
-        Ask the running client.
-
-        @raise Failure: it refuses, or cannot be reached.
-        """
-        try:
-            return self._connected().call(verb, self._progress(), **arguments)
-        except VnetError as error:
-            raise failureOf(error) from None
-
-    def _connected(self) -> LocalClient:
-        if self._client is None:
-            self._client = LocalClient(self.socketPath or defaultSocket(os.environ, os.geteuid()))
-        return self._client
-
-    def _progress(self) -> Callable[[str], None] | None:
-        if self.json or not sys.stderr.isatty():
-            return None
-        from vnet.client.wording import shown
-
-        return lambda text: click.echo(shown(text), err=True)
-
-    def watch(self, render: Callable[[dict[str, Any]], str]) -> None:
-        """
-        Print event after event, until the client ends or somebody interrupts.
-
-        @raise Failure: the client refuses, cannot be reached, or has ended.
-        """
-        from vnet.client.render import harmless
-
-        try:
-            for event in self._connected().watch():
-                click.echo(_inAscii(event, None) if self.json else harmless(render(event)))
-        except KeyboardInterrupt:
-            pass
-        except VnetError as error:
-            raise failureOf(error) from None
-
-    def show(self, answer: dict[str, Any], render: Callable[[dict[str, Any], Any], str]) -> None:
-        """
-        Print an answer: as JSON, or as C{render} has it for a person.
-        """
-        if self.json:
-            click.echo(_inAscii(answer, 2))
-            return
-        from vnet.client.render import harmless, styleOf
-
-        style = styleOf(sys.stdout.isatty(), os.environ, shutil.get_terminal_size().columns)
-        click.echo(harmless(render(answer, style), style.colour), nl=False, color=style.colour)
-
-
-def _inAscii(answer: dict[str, Any], indent: int | None) -> str:
-    """
-    JSON in ASCII; DEL is the one control character that JSON leaves alone.
-    """
-    return json.dumps(answer, indent=indent).replace("\x7f", "\\u007f")
-
-
-def _setJson(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        context.ensure_object(Session).json = True
-
-
-def _setSocket(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value:
-        context.ensure_object(Session).socketPath = value
-
-
-def _common() -> list[click.Parameter]:
-    """
-    The options that are taken before and after the command's name.
-    """
-    return [
-        click.Option(["--json"], is_flag=True, expose_value=False, callback=_setJson, help="Print JSON."),
-        click.Option(
-            ["--socket"],
-            metavar="PATH",
-            expose_value=False,
-            callback=_setSocket,
-            help="The control socket of the client (VNET_SOCKET).",
-        ),
-    ]
-
-
-class Command(click.Command):
-    """
-    A command of C{vnet}.
-    """
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self.params.extend(_common())
-
-
-class Group(click.Group):
-    """
-    C{vnet} itself.
-    """
-
-    command_class = Command
-
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self.params.extend(_common())
-
-    def make_context(self, *args: Any, **keywords: Any) -> click.Context:
-        """
-        Read the options before the command's name.
-        """
-        with oneLineUsage():
-            return super().make_context(*args, **keywords)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """
-        Read what follows the command's name, and carry it out.
-        """
-        with oneLineUsage():
-            return super().invoke(ctx)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

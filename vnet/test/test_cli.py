@@ -16,10 +16,11 @@ from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.cli import Session, cli
+from vnet.client.cli import cli
 from vnet.client.clierror import ClientFailure, Failure, UnreachableFailure
 from vnet.client.cliinput import Passwords
 from vnet.client.cliping import Pinger
+from vnet.client.clisession import Session
 from vnet.client.localclient import LocalClient, NotRunning, defaultSocket
 from vnet.client.report import describeNat
 from vnet.errors import Refused, Unreachable
