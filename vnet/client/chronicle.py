@@ -28,6 +28,10 @@ __all__ = ["Chronicle"]
 _WAY = ("endpoint", "relay", "transport", "latencyMs")
 
 
+_Lan = tuple[str, bytes, str]
+# The identifier of the network, the key of the member who offers it, and the prefix.
+
+
 @frozen
 class _Seen:
     """
@@ -49,12 +53,14 @@ class Chronicle:
     """
     Tells watchers of one node.
 
+    @ivar _ownKey: its Ed25519 key.
     @ivar _mediator: the URL of the mediator that this node logged in with last.
     @ivar _wallClock: seconds since 1970.
     """
 
     _clock: IReactorTime
     _wallClock: Callable[[], float]
+    _ownKey: bytes
     _view: NetworkView
     _memberships: Memberships
     _peers: Peers
@@ -65,6 +71,7 @@ class Chronicle:
     _state: str = field(default="", init=False)
     _networks: dict[str, tuple[str, str]] = field(factory=dict, init=False)
     _members: dict[bytes, _Seen] = field(factory=dict, init=False)
+    _lans: dict[_Lan, str] = field(factory=dict, init=False)
     _changed: dict[bytes, None] = field(factory=dict, init=False)
     _all: bool = field(default=False, init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
@@ -107,7 +114,7 @@ class Chronicle:
         if call is not None and call.active():
             call.cancel()
         self._all = False
-        for table in (self._watchers, self._networks, self._members, self._changed):
+        for table in (self._watchers, self._networks, self._members, self._lans, self._changed):
             table.clear()
 
     def note(self, keys: Iterable[bytes] = ()) -> None:
@@ -141,10 +148,20 @@ class Chronicle:
         )
         joined = self._memberships.joined
         self._members.update((peer.key, self._look(peer, joined)) for peer in self._peers.all())
+        self._lans = self._offeredLans()
 
     def _stateOf(self, identifier: str) -> str:
         network = self._view.networks.get(bytes.fromhex(identifier))
         return "online" if network is not None and network.online else "offline"
+
+    def _offeredLans(self) -> dict[_Lan, str]:
+        return {
+            (identifier, key, lan.prefix): "accepted" if lan.accepted else "offered"
+            for identifier in self._memberships.joined
+            if (network := self._view.networks.get(bytes.fromhex(identifier))) is not None
+            for key, lans in network.lans.items()
+            for lan in lans
+        }
 
     def _look(self, peer: Peer, joined: Container[str]) -> _Seen:
         shared = self._view.sharedWith(peer.key, joined)
@@ -170,6 +187,7 @@ class Chronicle:
         for key in keys:
             peer = self._peers.get(key)
             self._compareMember(key, None if peer is None else self._look(peer, joined), steady)
+        self._compareLans(steady)
 
     def _compareMediator(self) -> None:
         state, self._state = self._state, self._logins.state
@@ -225,6 +243,21 @@ class Chronicle:
         if old["path"] != new["path"]:
             way = {key: new[key] for key in _WAY}
             self._tellMember("memberPath", new, path=new["path"], before=old["path"], **way)
+
+    def _compareLans(self, steady: frozenset[str]) -> None:
+        before, self._lans = self._lans, self._offeredLans()
+        for lan in dict.fromkeys([*before, *self._lans]):
+            old, new = before.get(lan), self._lans.get(lan, "withdrawn")
+            identifier, key, prefix = lan
+            if old == new or identifier not in steady:
+                continue
+            told = {"network": self._nameOf(identifier), "prefix": prefix, "state": new, "before": old}
+            seen = self._members.get(key)
+            if key == self._ownKey:
+                self._tell("ownLan", **told)
+            elif seen is not None and identifier in seen.networks:
+                # Who has left has taken its LANs along.
+                self._tellMember("memberLan", seen, **told)
 
     def _nameOf(self, identifier: str) -> str:
         return self._networks[identifier][0]

@@ -52,6 +52,18 @@ def _joined(event: Event) -> str:
     return f"joined {_network(event)}" + ("" if state == "online" else f", {shown(state)}")
 
 
+def _lan(event: Event) -> str:
+    return f"{shown(event.get('prefix'), _NAME_WIDTH)} in {_network(event)}{_LAN_STATES.get(str(event.get('state')), '')}"
+
+
+def _memberLan(event: Event) -> str:
+    return (
+        f"offers no more the LAN {_lan(event)}"
+        if event.get("state") == "withdrawn"
+        else f"offers the LAN {_lan(event)}"
+    )
+
+
 def _path(event: Event) -> str:
     path = event.get("path")
     if path == "none":
@@ -96,17 +108,21 @@ def _unknown(event: Event) -> str:
     return shown(event.get("event"))
 
 
+_LAN_STATES = {"offered": ", not accepted", "accepted": ", accepted"}
+
 _MEMBER: Mapping[str, Callable[[Event], str]] = {
     "memberJoined": _joined,
     "memberLeft": lambda event: f"left {_network(event)}",
     "memberState": lambda event: f"is {shown(event.get('state'))}",
     "memberPath": _path,
+    "memberLan": _memberLan,
     "memberNick": lambda event: f"was called {shown(event.get('before'), _NICK_WIDTH)} before",
 }
 _NODE: Mapping[str, Callable[[Event], str]] = {
     "watching": _watching,
     "mediator": _mediator,
     "network": _ownNetwork,
+    "ownLan": lambda event: f"this computer {_memberLan(event)}",
     "missed": _missed,
 }
 

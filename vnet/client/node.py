@@ -161,6 +161,7 @@ class Node:
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
+            parts.identity.publicKey,
             self.view,
             self.memberships,
             self.peers,

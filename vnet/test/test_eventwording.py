@@ -36,6 +36,7 @@ class LineTests(SynchronousTestCase):
         """Each kind of event is one line with the local time, who it is, and what happened."""
         bea = member(2, "bea")
         relayed = {"relay": "relay.example:443", "transport": "tls", "latencyMs": 48.0}
+        lan = {"network": "home", "prefix": "192.168.7.0/24"}
         direct = {"endpoint": "198.51.100.4:40001", "relay": None, "transport": "udp", "latencyMs": 12.34}
         for told, line in (
             (
@@ -76,6 +77,18 @@ class LineTests(SynchronousTestCase):
                 "bea (100.64.0.2) is reached: relayed, by relay.example:443 over TLS, 48.0 ms",
             ),
             (event("memberPath", **{**bea, "path": "none"}), "bea (100.64.0.2) has no path any more"),
+            (
+                event("memberLan", **{**bea, **lan, "state": "offered"}),
+                "bea (100.64.0.2) offers the LAN 192.168.7.0/24 in home, not accepted",
+            ),
+            (
+                event("memberLan", **{**bea, **lan, "state": "withdrawn"}),
+                "bea (100.64.0.2) offers no more the LAN 192.168.7.0/24 in home",
+            ),
+            (
+                event("ownLan", **lan, state="accepted"),
+                "this computer offers the LAN 192.168.7.0/24 in home, accepted",
+            ),
             (event("memberNick", **bea, before="eve"), "bea (100.64.0.2) was called eve before"),
             (
                 event("missed", count=7),
@@ -90,7 +103,10 @@ class LineTests(SynchronousTestCase):
         for text in hostileTexts(300):
             for kind in (*KINDS, text):
                 everything = dict.fromkeys(
-                    ("nick", "address", "network", "state", "before", "path", "endpoint", "relay", "error"),
+                    (
+                        *("nick", "address", "network", "prefix", "state", "before"),
+                        *("path", "endpoint", "relay", "error"),
+                    ),
                     text,
                 )
                 line = eventLine(event(kind, **{**everything, "count": text}))

@@ -5,6 +5,7 @@ LANs that members share, of whole nodes: what is offered, accepted, chosen and r
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -341,6 +342,43 @@ class NodeTests(SynchronousTestCase):
         self.assertIn(f"{clientId} in home", line)
         self.assertEqual("none", self.use(stop=True, member=clientId)["state"])
         self.assertEqual({}, self.ann.state.remembered.lans)
+
+    def test_watched(self) -> None:
+        """
+        Watchers hear of LANs that are offered, accepted and taken back, by others and by this node, once; those that come or go
+        with their member or their network are not told one by one.
+        """
+        told: dict[TestNode, list[tuple[Any, ...]]] = {self.ann: [], self.bea: []}
+
+        def hear(node: TestNode, event: dict[str, Any]) -> None:
+            keys = ("event", "nick", "network", "prefix", "state", "before")
+            if "Lan" in event["event"]:
+                told[node].append(tuple(event[each] for each in keys if each in event))
+
+        for node in told:
+            node.node.watch(partial(hear, node))
+        self.share(self.bea)
+        self.accept()
+        self.use()
+        self.accept(stop=True)
+        self.share(self.bea, stop=True)
+        steps = [
+            ("offered", None),
+            ("accepted", "offered"),
+            ("offered", "accepted"),
+            ("withdrawn", "offered"),
+        ]
+        self.assertEqual([("memberLan", "bea", "home", LAN, *step) for step in steps], told[self.ann])
+        self.assertEqual([("ownLan", "home", LAN, *step) for step in steps], told[self.bea])
+        self.share(self.bea)
+        for each in told.values():
+            each.clear()
+        self.ann.do(self.ann.node.logout())
+        self.ann.do(self.ann.node.login(URL))
+        self.overlay.advance(2)
+        self.bea.do(self.bea.node.leave("home"))
+        self.overlay.advance(1)
+        self.assertEqual([[], []], list(told.values()))
 
     def test_logout(self) -> None:
         """
