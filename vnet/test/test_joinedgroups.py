@@ -64,6 +64,26 @@ class JoinedGroupsTests(SynchronousTestCase):
         self.assertEqual(self.rounds(2, GAME), (GAME,))
         self.assertEqual(self.rounds(20, GAME), (GAME,))
 
+    def test_shared(self) -> None:
+        """
+        Where others report, too, who leaves a group may not be the last: the rounds tell.  What others say shows not that the
+        operating system reports, nor that it has answered.
+        """
+        self.groups.report([GroupRecord(TO_EXCLUDE, MDNS)], False)
+        self.say(TO_EXCLUDE, OTHER)
+        self.assertEqual(self.say(TO_INCLUDE, OTHER), ())
+        self.groups = JoinedGroups(4)
+        self.groups.report([GroupRecord(TO_EXCLUDE, GAME)], False)
+        self.assertEqual((self.groups.isKnown, self.groups.told()), (False, (GAME,)))
+        self.say(TO_EXCLUDE, GAME)
+        self.groups.report([GroupRecord(TO_INCLUDE, GAME)], False)
+        self.assertEqual(self.say(TO_INCLUDE, GAME), (GAME,))
+        for _ in range(9):
+            self.groups.asked()
+            self.groups.report([GroupRecord(IS_EXCLUDE, OTHER)], False)
+        self.assertEqual(self.groups.told(), (OTHER, GAME))
+        self.assertEqual(self.rounds(5), ())
+
     def test_tooMany(self) -> None:
         """Of more groups than are told one more is told, so that it shows."""
         many = [group(number) for number in range(6)]

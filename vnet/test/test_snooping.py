@@ -133,6 +133,31 @@ class TellingTests(SnoopingCase):
         self.assertEqual(self.told()[BOB], [set()])
         self.assertEqual(self.forwarder.counters["listeners"], 0)
 
+    def test_others(self) -> None:
+        """What others behind the interface leave our operating system may still listen to; from no address it is its own word."""
+        self.system(TO_EXCLUDE, GAME, GAME6)
+        self.quiet()
+        for source, source6 in (
+            (bytes((172, 17, 0, 2)), ip_address("fe80::2").packed),
+            (bytes(4), bytes(16)),
+        ):
+            for packet, to in (
+                (encodeIgmpReport(source, records(TO_INCLUDE, OTHER)), multicastMac4(REPORTS)),
+                (encodeMldReport(source6, records(TO_INCLUDE, OTHER6)), multicastMac6(REPORTS6)),
+            ):
+                self.device.deliver([frame4(packet, to) if packet[0] >> 4 == 4 else frame6(packet, to)])
+        self.system(TO_INCLUDE, GAME, GAME6)
+        self.assertEqual(self.told(), {})
+
+    def test_ownAddress(self) -> None:
+        """Before it has an address our operating system leaves a group from none."""
+        self.system(TO_EXCLUDE, GAME)
+        self.quiet()
+        self.device.deliver(
+            [frame4(encodeIgmpReport(bytes(4), records(TO_INCLUDE, GAME)), multicastMac4(REPORTS))]
+        )
+        self.assertEqual(self.told()[BOB], [set()])
+
     def test_nothingKnown(self) -> None:
         """
         Until the operating system has reported anything nothing is told, since a filter may hold its reports back; a group that

@@ -140,7 +140,8 @@ class Snooping:
             records = decodeIgmpReport(packet) if size == 4 else decodeMldReport(packet)
         except DecodeError:
             return False
-        self._joined[size].report(records)
+        source, own = packet[12:16] if size == 4 else packet[8:24], self._neighbours.own
+        self._joined[size].report(records, not own or source in own or not any(source))
         self._compare()
         return True
 

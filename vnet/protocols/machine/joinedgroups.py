@@ -5,7 +5,8 @@ operating system.
 
 That says what it joins and leaves, and all of it when it is asked, in rounds.  A group stays until it is said to be left, or was
 not mentioned in several rounds that were answered: a report that is lost, or an operating system that hears no queries, makes
-none forgotten that somebody listens to.
+none forgotten that somebody listens to.  Where others report on the interface, too (containers with addresses of their own), one
+that leaves a group may not be the last, and only the rounds tell.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class JoinedGroups:
     @ivar isKnown: whether the operating system has reported anything: one that never does may have joined any.
     @ivar _joined: in which round each was mentioned last.
     @ivar _overflow: the last round in which one was not kept.
+    @ivar _isShared: whether others than our operating system have reported.
     """
 
     _most: int
@@ -40,16 +42,21 @@ class JoinedGroups:
     _round: int = field(default=0, init=False)
     _isAnswered: bool = field(default=False, init=False)
     _overflow: int = field(default=-_ROUNDS, init=False)
+    _isShared: bool = field(default=False, init=False)
 
-    def report(self, records: Iterable[GroupRecord]) -> None:
+    def report(self, records: Iterable[GroupRecord], isOurs: bool = True) -> None:
         """
         The operating system has said this.
+
+        @param isOurs: whether it speaks for itself: what others say shows neither what it has joined nor that it has answered.
         """
-        self.isKnown = self._isAnswered = True
+        if isOurs:
+            self.isKnown = self._isAnswered = True
         for record in records:
             if record.kind == BLOCK or isForAll(record.group):
                 # A source that is blocked may have been the last one, or not: the next rounds tell.
                 continue
+            self._isShared |= not isOurs
             if record.kind in (IS_INCLUDE, TO_INCLUDE) and not record.sources:
                 self._leave(record.group)
             elif record.group in self._joined or len(self._joined) < _MOST:
@@ -59,7 +66,7 @@ class JoinedGroups:
 
     def _leave(self, group: bytes) -> None:
         # While not all are kept they stay too many.
-        if self._round - self._overflow >= _ROUNDS:
+        if not self._isShared and self._round - self._overflow >= _ROUNDS:
             self._joined.pop(group, None)
 
     def asked(self) -> None:
