@@ -6,11 +6,10 @@ The node: one computer in the overlay.  It joins session, view, peers, puncher a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from vnet import __version__
@@ -19,32 +18,29 @@ from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.forwarder import Forwarder
 from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
-from vnet.client.firewall.filtered import Filtered
 from vnet.client.firewall.firewall import Firewall
-from vnet.client.firewall.report import FirewallVerb
+from vnet.client.lanfront import LanFront
 from vnet.client.lanroutes.lanroutes import LanRoutes
-from vnet.client.lansharing.report import SharingVerbs
 from vnet.client.lansharing.sharing import Sharing
 from vnet.client.logins import Logins
 from vnet.client.losses import Losses, countersOf
 from vnet.client.memberships import Memberships
 from vnet.client.names.nameservice import NameService
-from vnet.client.names.roster import Roster, networksOf
 from vnet.client.nat import NatDiscovery
 from vnet.client.natfront import NatFront
 from vnet.client.nodeparts import NodeParts
 from vnet.client.nonip.allowed import Allowed
-from vnet.client.nonip.report import LanVerb
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
 from vnet.client.relays import Relays
+from vnet.client.relayuse import RelayUse
 from vnet.client.roaming import Roaming
 from vnet.client.session import Session
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.traffic import TrafficWatch
 from vnet.client.tunnels import TunnelTable
-from vnet.client.welcome import Welcome, checkPool, parseTickets
+from vnet.client.welcome import Welcome, checkPool
 from vnet.errors import DecodeError, StateError, VnetError
 from vnet.protocols import control
 from vnet.protocols.codec.url import MediatorUrl
@@ -80,16 +76,15 @@ class Node:
     memberships: Memberships = field(init=False)
     peers: Peers = field(init=False)
     chronicle: Chronicle = field(init=False)
-    relays: Relays | None = field(default=None, init=False)
+    relayUse: RelayUse = field(init=False)
+    relays: Relays | None = field(init=False)
     front: NatFront = field(init=False)
+    lan: LanFront = field(init=False)
     names: NameService = field(init=False)
     firewall: Firewall = field(init=False)
-    firewallVerb: FirewallVerb = field(init=False)
     allowed: Allowed = field(init=False)
-    lanVerb: LanVerb = field(init=False)
     lanRoutes: LanRoutes = field(init=False)
     sharing: Sharing = field(init=False)
-    sharingVerbs: SharingVerbs = field(init=False)
     losses: Losses = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
@@ -103,6 +98,10 @@ class Node:
         self.logins = Logins(parts.state, self._makeSession)
         self.front = NatFront(parts, self._paths, self.logins, self._outside, self._mapped, self._changed)
         self.puncher, self.nat = self.front.puncher, self.front.nat
+        self.relayUse = RelayUse(
+            parts, self._paths, self.logins, self.puncher, self.nat, lambda: self.welcome, self._changed
+        )
+        self.relays = self.relayUse.relays
         self.clamp = Clamp(parts.device.mtu, parts.clock)
         self.forwarder = Forwarder(
             parts.device,
@@ -137,27 +136,28 @@ class Node:
             changed=self._peerChanged,
             handover=self._handover.move,
             double=self._handover.double,
-            doubtRelay=self._doubtRelay,
-            describeVia=self._describeVia,
+            doubtRelay=self.relayUse.doubt,
+            describeVia=self.relayUse.describe,
             ownNat=self.front.ownNat,
-            relayProblem=lambda: self.relayProblem,
+            relayProblem=lambda: self.relayUse.problem,
             suspected=lambda: self._roaming.suspected(),
         )
         self.peers = Peers(context, self.tunnels, parts.state, self._presharedKeys)
-        self.names = NameService(
-            parts.names,
-            parts.device.name,
-            parts.identity.publicKey,
+        self.lan = LanFront(
+            parts,
+            self.view,
+            self.memberships,
             self.peers,
-            self.forwarder.deliver,
-            self._roster,
+            self.logins,
+            self.synchroniser,
+            self.tunnels,
+            self.forwarder,
+            self.relayUse,
+            lambda: self.welcome,
+            self._changed,
         )
-        filtered = Filtered(parts.state, self.view, self.memberships, self.peers)
-        self.firewall = Firewall(parts.clock, parts.device.name, filtered, parts.nft)
-        self.firewallVerb = FirewallVerb(parts.state, filtered, self.firewall)
-        self.allowed = Allowed(parts.state, filtered, self.peers, parts.etherTypes)
-        self.lanVerb = LanVerb(parts.state, filtered, self.allowed)
-        self._shareLans()
+        self.names, self.firewall, self.allowed = self.lan.names, self.lan.firewall, self.lan.allowed
+        self.lanRoutes, self.sharing = self.lan.lanRoutes, self.lan.sharing
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -179,65 +179,15 @@ class Node:
             self.logins,
             lambda: self.relays,
         )
-        if parts.relayReach is not None:
-            self.relays = Relays(
-                parts.clock,
-                parts.random,
-                self._paths,
-                parts.port,
-                parts.relayReach,
-                changed=self._relaysChanged,
-                renew=self._renewTickets,
-                accepts=self._mayBeRelay,
-            )
-
         self.losses = Losses(parts.clock, self._counters)
 
-    def _shareLans(self) -> None:
-        parts, own = self.parts, self.parts.identity.publicKey
-        self.lanRoutes = LanRoutes(
-            parts.clock,
-            parts.device.name,
-            parts.etherTypes is None,
-            self.tunnels,
-            self.forwarder,
-            self.firewall,
-            parts.kernel,
-            admits=lambda key, prefix: self.sharing.admits(key, prefix),
-            needed=self._needed,
-            changed=self._changed,
-        )
-        self.sharing = Sharing(own, parts.state, self.view, self.memberships, self.peers, self.lanRoutes)
-        self.sharingVerbs = SharingVerbs(
-            own,
-            parts.state,
-            self.view,
-            self.memberships,
-            self.logins,
-            self.sharing,
-            self.lanRoutes,
-            lambda: self.welcome.blocks if self.welcome else (),
-        )
-
-    def _needed(self) -> set[str]:
-        """
-        The addresses outside the overlay that this node sends to.
-        """
-        paths = [peer.path for peer in self.peers.opened() if peer.path is not None]
-        found = {path.address.host for path in paths if not path.allocation}
-        found.update(address.host for address in (self.welcome.stun if self.welcome else ()))
-        found.update(self.relays.hosts() if self.relays is not None else ())
-        if self.welcome is not None and self.welcome.mediatorHost:
-            found.add(self.welcome.mediatorHost)
-        return found
-
     def _counters(self) -> list[tuple[str, Counter[str]]]:
-        parts, relayed = self.parts, Counter[str]() if self.relays is None else self.relays.dropped()
+        parts = self.parts
         return [
             ("interface", countersOf(parts.device)),
             ("udp", countersOf(parts.port) + self._paths.counters + countersOf(self.front.sockets)),
             ("tunnel", parts.wireguard.counters),
-            ("relay", relayed),
+            ("relay", self.relayUse.dropped()),
             ("forward", self.forwarder.counters),
         ]
 
@@ -269,11 +219,7 @@ class Node:
         """
         unmapped = self.front.unmap()
         await self.logins.close()
-        self.names.stop()
-        if self.parts.lanPriority is not None:
-            self.parts.lanPriority.stop()
-        if self.parts.groupSocket is not None:
-            self.parts.groupSocket.close()
+        self.lan.stop()
         if unmapped is not None:
             await unmapped
         self.peers.close()
@@ -281,8 +227,7 @@ class Node:
         self.synchroniser.stop()
         self._traffic.stop()
         self.losses.stop()
-        if self.relays is not None:
-            self.relays.clear()
+        self.relayUse.clear()
         self.front.close()
         self.forwarder.stop()
         await self.lanRoutes.close()
@@ -321,15 +266,9 @@ class Node:
         if before is not None and before.realm != welcome.realm:
             self._forgetAll()
         self.welcome = welcome
-        self.lanRoutes.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
-        self.names.configured(welcome)
-        if self.parts.lanPriority is not None:
-            self.parts.lanPriority.configured(welcome.address)
-        if self.parts.groupSocket is not None:
-            self.parts.groupSocket.join()
+        self.lan.configured(welcome)
         self.front.setServers(welcome.stun)
-        if self.relays is not None:
-            self.relays.setTickets(welcome.relays)
+        self.relayUse.setTickets(welcome.relays)
         self.synchroniser.run()
         self.peers.resumed()
         self._changed()
@@ -340,8 +279,7 @@ class Node:
         """
         self._log.info("{reason}", reason=reason)
         self.peers.checkAll()
-        if self.relays is not None:
-            self.relays.check()
+        self.relayUse.check()
         self._changed()
 
     def sessionReplaced(self, session: Session) -> None:
@@ -357,11 +295,8 @@ class Node:
         This node is logged out: it has no peers.
         """
         self._forgetAll()
-        self.sharing.changed()
-        self.allowed.changed()
-        self.firewall.changed()
-        if self.relays is not None:
-            self.relays.clear()
+        self.lan.changed()
+        self.relayUse.clear()
         self.chronicle.noteAll()
         self._changed()
 
@@ -431,23 +366,9 @@ class Node:
             members = self.view.peers(self.parts.identity.publicKey, self.memberships.joined)
             self.peers.reconcile(members, self.welcome)
             self.names.changed()
-        self.allowed.changed()
-        self.sharing.changed()
-        self.firewall.changed()
+        self.lan.changed()
         self.chronicle.noteAll()
         self._changed()
-
-    def _roster(self) -> Roster | None:
-        if self.welcome is None:
-            return None
-        joined = self.memberships.joined
-        return Roster(
-            self.welcome.realm,
-            self.parts.identity.publicKey,
-            self.parts.state.remembered.nick,
-            networksOf(self.view.networks.values(), joined, self.peers),
-            self.synchroniser.whole,
-        )
 
     # What peers need.
 
@@ -473,41 +394,6 @@ class Node:
     def _mapped(self) -> None:
         self._roaming.mapped()
         self.peers.candidatesChanged()
-
-    # Relays.
-
-    def _relaysChanged(self, relayed: Mapping[str, Sequence[Address]]) -> None:
-        self.puncher.setRelays(relayed)
-        if self.relays is not None:
-            self.nat.learnServers(self.relays.servers())
-        self._changed()
-
-    def _mayBeRelay(self, address: Address) -> bool:
-        """
-        Whether this node would ask for an allocation at an address that the mediator names: see L{Welcome.mayServe}.
-        """
-        return self.welcome is not None and self.welcome.mayServe(address)
-
-    def _renewTickets(self) -> None:
-        Deferred.fromCoroutine(self._fetchTickets()).addErrback(lambda failure: failure.trap(VnetError))
-
-    async def _fetchTickets(self) -> None:
-        answer = await self.logins.ask(control.Relays)
-        if self.relays is not None:
-            self.relays.setTickets(parseTickets(answer["relays"]))
-
-    @property
-    def relayProblem(self) -> str:
-        """Why no relay can be used, one line; empty when one can, or none is known."""
-        return "" if self.relays is None else self.relays.problem
-
-    def _doubtRelay(self, via: str) -> None:
-        if self.relays is not None:
-            self.relays.check()
-
-    def _describeVia(self, via: str) -> tuple[str, str] | None:
-        found = None if self.relays is None else self.relays.via(via)
-        return None if found is None else (found.relay, found.transport)
 
     def _tunnelEvent(self, event: object) -> None:
         key = getattr(event, "publicKey", b"")

@@ -91,10 +91,10 @@ class Verbs:
             "udpPort": node.parts.port.port,
             "nat": self._nat(),
             "relays": describeRelays(node.relays),
-            "relayError": node.relayProblem or None,
+            "relayError": node.relayUse.problem or None,
             "names": node.names.status(),
             "error": node.logins.error or None,
-            "firewall": node.firewallVerb.policies(),
+            "firewall": node.lan.firewallVerb.policies(),
             "dropped": node.losses.dropped(),
             "droppedLately": node.losses.lately(),
         }
@@ -135,7 +135,7 @@ class Verbs:
 
     async def _entered(self, name: str) -> dict[str, Any]:
         await self._node.synchroniser.run()
-        return {"network": name, "firewall": self._node.firewallVerb.policyOf(name)}
+        return {"network": name, "firewall": self._node.lan.firewallVerb.policyOf(name)}
 
     @_deferred
     async def leave(self, name: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Verbs:
             node.logins.online,
             selection,
             node.names.nameIn,
-            node.sharingVerbs.ofNetwork,
+            node.lan.sharingVerbs.ofNetwork,
         )
         if network is not None and not described:
             raise Refused(f"this node is in no network named {network!r}: see 'vnet list'")
@@ -187,8 +187,8 @@ class Verbs:
         if welcome is not None:
             answers = await answersPing(found, partial(self._echo, found, welcome), self._node.parts.clock)
         described = describeFully(found, answers, "" if welcome is None else welcome.pool)
-        described["lans"] = self._node.sharingVerbs.ofMember(found.key)
-        return self._node.firewallVerb.withPolicy(found.key, described)
+        described["lans"] = self._node.lan.sharingVerbs.ofMember(found.key)
+        return self._node.lan.firewallVerb.withPolicy(found.key, described)
 
     @_deferred
     async def ping(self, nameOrAddress: str) -> dict[str, Any]:
@@ -254,38 +254,38 @@ class Verbs:
     async def firewall(self, name: str | None, policy: str | None) -> dict[str, Any]:
         """See L{INode}."""
         if policy is None:
-            return await self._node.firewallVerb.show(name)
+            return await self._node.lan.firewallVerb.show(name)
         if name is None:
             raise Refused("a policy of the firewall is that of a network: name one")
-        return await self._node.firewallVerb.set(name, policy)
+        return await self._node.lan.firewallVerb.set(name, policy)
 
     @_deferred
     async def shareLan(self, prefix: str | None, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
         if prefix is None and not stop:
-            return self._node.sharingVerbs.show(network)
+            return self._node.lan.sharingVerbs.show(network)
         if prefix is None:
             raise Refused("name the prefix that is not to be shared any more")
-        return await self._node.sharingVerbs.share(prefix, network, stop)
+        return await self._node.lan.sharingVerbs.share(prefix, network, stop)
 
     @_deferred
     async def acceptLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
-        return await self._node.sharingVerbs.accept(member, prefix, network, stop)
+        return await self._node.lan.sharingVerbs.accept(member, prefix, network, stop)
 
     @_deferred
     async def useLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
-        return await self._node.sharingVerbs.use(member, prefix, network, stop)
+        return await self._node.lan.sharingVerbs.use(member, prefix, network, stop)
 
     @_deferred
     async def lan(self, name: str | None, nonIp: str | None, etherTypes: str | None) -> dict[str, Any]:
         """See L{INode}."""
         if nonIp is None and etherTypes is None:
-            return self._node.lanVerb.show(name)
+            return self._node.lan.lanVerb.show(name)
         if name is None:
             raise Refused("which protocols pass is chosen for a network: name one")
-        return self._node.lanVerb.set(name, nonIp, etherTypes)
+        return self._node.lan.lanVerb.set(name, nonIp, etherTypes)
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:

@@ -100,7 +100,7 @@ class NodeTests(SynchronousTestCase):
 
     def add(self, name: str, host: str, **parts: Any) -> TestNode:
         node = self.overlay.add(name, host, **parts)
-        self.routes[node] = node.core.sharing._routes = node.core.sharingVerbs._routes = FakeRoutes()
+        self.routes[node] = node.core.sharing._routes = node.core.lan.sharingVerbs._routes = FakeRoutes()
         return node
 
     def create(self, name: str) -> None:
