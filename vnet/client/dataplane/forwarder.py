@@ -111,6 +111,7 @@ class Forwarder:
             self._sending.send,
             self._wireguard.mute,
             self.deliver,
+            self._driver.wake,
             self.counters,
             self._groupRate,
         )

@@ -56,6 +56,7 @@ class Groups:
     @ivar _seal: sends packets to a member; C{KeyError} when there is none.
     @ivar _mute: has nothing be opened that a member sends until then; C{KeyError} when there is none.
     @ivar _deliver: hands Ethernet frames to our operating system.
+    @ivar _wake: has sent what the machine has to send.
     """
 
     _neighbours: Neighbours
@@ -64,6 +65,7 @@ class Groups:
     _seal: Callable[[bytes, Sequence[bytes]], None]
     _mute: Callable[[bytes, float], None]
     _deliver: Callable[[Sequence[bytes]], None]
+    _wake: Callable[[], None]
     counters: Counter[str]
     _rate: int = MEMBER_RATE
     _live: dict[bytes, None] = field(factory=dict, init=False)
@@ -76,7 +78,7 @@ class Groups:
 
     def __attrs_post_init__(self) -> None:
         self.snooping = Snooping(
-            self._clock, self._neighbours, self.live, self._sendTo, self._deliver, self.counters
+            self._clock, self._neighbours, self.live, self._sendTo, self._deliver, self._wake, self.counters
         )
         self._sent = KeyedLimit(self._rate, self._rate * _BURSTS, 1)
         self._received = KeyedLimit(self._rate, self._rate * _BURSTS)

@@ -70,6 +70,7 @@ class Snooping:
     @ivar _live: gives the members that have a path.
     @ivar _send: sends packets to a member.
     @ivar _deliver: hands Ethernet frames to our operating system.
+    @ivar _wake: has sent what waits: where there is no session, the beginning of one.
     @ivar counters: C{groupReports}: reports of members.
     @ivar _joined: our groups, by the size of an address; C{_told} as the members were told them.
     @ivar _untold: when to tell members who may have missed something, in order.
@@ -80,6 +81,7 @@ class Snooping:
     _live: Callable[[], Sequence[Member]]
     _send: Callable[[bytes, list[bytes]], None]
     _deliver: Callable[[Sequence[bytes]], None]
+    _wake: Callable[[], None]
     counters: Counter[str]
     _joined: dict[int, JoinedGroups] = field(init=False)
     _told: dict[int, tuple[bytes, ...]] = field(factory=dict, init=False)
@@ -164,6 +166,7 @@ class Snooping:
             packets = self._reports()
             for member in live:
                 self._send(member.publicKey, packets)
+            self._wake()
         pause = _REPEAT * 2 ** (_TIMES - 1 - self._left) if allowed else _WAIT
         self._telling = self._clock.callLater(pause, self._tell) if self._left else None
 
@@ -215,6 +218,7 @@ class Snooping:
             del self._untold[publicKey]
             if publicKey in live:
                 self._send(publicKey, self._reports())
+        self._wake()
         self._settle(now)
 
     def memberReport(self, member: Member, packet: bytes) -> bool:

@@ -132,7 +132,7 @@ class _Snooped:
         self._member = member
         self._clock = Clock()
         self._snooping = Snooping(
-            self._clock, neighbours, lambda: [member], self._notSent, self._notSent, Counter()
+            self._clock, neighbours, lambda: [member], self._notSent, self._notSent, self._notSent, Counter()
         )
 
     def _notSent(self, *arguments: object) -> None:
