@@ -390,7 +390,10 @@ class NodeTests(SynchronousTestCase):
         for node in (self.ann, self.bea):
             node.do(node.node.logout())
         self.assertEqual(((), {}), (self.routes[self.bea].offered, self.routes[self.ann].used))
-        self.assertEqual("absent", self.stateOf(self.ann))
+        for node in (self.ann, self.bea):
+            [(state, why)] = self.states(node).values()
+            self.assertEqual("absent", state)
+            self.assertIn("until this computer is connected", str(why))
         for node in (self.ann, self.bea):
             node.do(node.node.login(URL))
         self.overlay.advance(2)

@@ -48,6 +48,7 @@ class SharedLan:
     @ivar isOwn: whether that is this node.
     @ivar isOffered: whether the mediator says that it is offered; C{isAccepted}: and accepted.
     @ivar isChosen: whether this node's user has offered it, or has chosen to use it.
+    @ivar isKnown: whether the mediator has said anything of the network since the login.
     @ivar problem: why it is not shared or used though all agree, one line; empty: it is.
     """
 
@@ -60,6 +61,7 @@ class SharedLan:
     isAccepted: bool
     isChosen: bool
     problem: str = ""
+    isKnown: bool = True
 
     @property
     def state(self) -> str:
@@ -83,6 +85,8 @@ class SharedLan:
         One line on a state in which something is missing.
         """
         if self.state == "absent":
+            if not self.isKnown:
+                return "nothing is known of it until this computer is connected to the mediator"
             if not self.isOffered:
                 return "it is not offered now"
             return "the network's owner does not accept it any more"
@@ -225,6 +229,7 @@ class Sharing:
                 told.get((key, prefix), False),
                 (key, prefix) in chosen,
                 self._problem(network, name, key, prefix),
+                network is not None,
             )
 
     def _problem(self, network: Network | None, name: str, key: bytes, prefix: str) -> str:
