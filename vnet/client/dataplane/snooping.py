@@ -40,8 +40,8 @@ __all__ = ["Snooping", "mayBeReport"]
 _FIRST, _INTERVAL = 1.0, 125.0
 _TENTHS, _MILLISECONDS = 1, 100
 #: How often a change is told, how long after the first time it is told again, each pause twice as long as that before, and after
-#: how long it is tried again when that is too often; seconds.  Altogether that is as long as a path that is dead may look alive.
-_TIMES, _REPEAT, _WAIT = 6, 1.0, 0.25
+#: how long it is tried again when that is too often; seconds.  After that time the tunnel has noticed that it gets no answer.
+_TIMES, _REPEAT, _WAIT = 5, 1.0, 0.25
 #: How long after there is a path a member is told, unless a session tells it before; seconds.
 _SETTLED, _LEEWAY = 3.0, 0.05
 #: Reports to all, to so many members, and to one of them, a second and at once; and reports of a member that are read.
