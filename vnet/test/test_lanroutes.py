@@ -361,6 +361,24 @@ class LanRoutesTests(SynchronousTestCase):
         self.assertIsNone(self.machine.peerFor("fd05::1"))
         self.assertIn("Operation not permitted", self.routes.useProblems()[BOB.tunnelKey, FAR6])
 
+    def test_routeStays(self) -> None:
+        """
+        A route that the system does not take away is taken away as soon as it does, also when nothing is used any more.
+        """
+        self.routes.use({BOB: (FAR,)})
+        self.take()
+        self.kernel.refusing.add("setRoutes")
+        self.kernel.around = Surroundings([Connected(ip_network(FAR), "eth0")])
+        self.routes.linksChanged()
+        self.take()
+        self.routes.use({})
+        self.take()
+        self.assertEqual({FAR: BOB.address}, self.kernel.routes)
+        self.kernel.refusing.clear()
+        self.clock.advance(LOOK_AGAIN)
+        self.assertEqual({}, self.kernel.routes)
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_blind(self) -> None:
         """
         Where this computer's routes cannot be read, or there is no kernel, nothing is routed.

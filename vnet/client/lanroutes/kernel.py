@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Protocol
@@ -110,7 +111,9 @@ class LinuxKernel:
             present = _present(kernel, index)
             for prefix, found in present.items():
                 if routes.get(prefix) != found.gateway:
-                    kernel.deleteRoute(index, found.destination, found.prefixLength, origin=ORIGIN)
+                    with suppress(ProcessLookupError):
+                        # Somebody else may have been faster.
+                        kernel.deleteRoute(index, found.destination, found.prefixLength, origin=ORIGIN)
             for prefix, gateway in routes.items():
                 if prefix in present and present[prefix].gateway == gateway:
                     continue

@@ -75,6 +75,7 @@ class LanRoutes:
     _shared: tuple[str, ...] = field(default=(), init=False)
     _forwarding: tuple[str, ...] = field(default=(), init=False)
     _forwards6: bool = field(default=False, init=False)
+    _mayHaveRoutes: bool = field(default=False, init=False)
     _used: dict[bytes, tuple[str, ...]] = field(factory=dict, init=False)
     _blocks: tuple[Prefix, ...] = field(default=(), init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
@@ -239,7 +240,7 @@ class LanRoutes:
         before, self._plan = self._plan, plan
         if (plan.offerProblems, plan.useProblems) != (before.offerProblems, before.useProblems):
             self._changed()
-        if wish.offered or wish.used:
+        if wish.offered or wish.used or self._mayHaveRoutes:
             self._schedule(LOOK_AGAIN)
 
     def _route(self, kernel: Kernel, plan: Plan) -> Plan:
@@ -249,11 +250,13 @@ class LanRoutes:
         @return: what has come of it.
         """
         self._allow(plan.used)
-        if not (plan.routes or self._plan.routes):
+        if not (plan.routes or self._mayHaveRoutes):
             return plan
+        self._mayHaveRoutes = True
         wanted = {prefix: "" if self._isTun else gateway for prefix, gateway in plan.routes.items()}
         try:
             failed = kernel.setRoutes(self._interface, wanted, self._addresses)
+            self._mayHaveRoutes = bool(wanted)
         except OSError as error:
             failed = dict.fromkeys(wanted, f"the system does not take its route: {error.strerror}")
         plan = _without(plan, failed)
