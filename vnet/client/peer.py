@@ -11,10 +11,10 @@ from vnet.client.attempts import Attempts
 from vnet.client.doubts import Doubts
 from vnet.client.endpoint import Endpoint
 from vnet.client.peercontext import Attempt, PeerContext
+from vnet.client.rendezvous import SEARCH, Rendezvous
 from vnet.client.retries import LONGEST_RETRY, Retries
 from vnet.client.sync import Member
-from vnet.errors import DecodeError, Refused
-from vnet.protocols.codec import signal as signals
+from vnet.errors import Refused
 from vnet.protocols.machine.agentevents import Alive, ConsentLost, Dead, Failed, Selected, Suspect
 from vnet.protocols.machine.pair import Path
 from vnet.values import Address
@@ -22,10 +22,8 @@ from vnet.values import Address
 __all__ = ["Peer"]
 
 _FALLBACK = 1.0
-_SEARCH = 15.0
 _LONGER = 3.0
 _WANTED_INTERVAL = 3.0
-_ASK_INTERVAL = 0.5
 _DOUBT = 1.0
 _DOUBT_SOON, _DOUBT_AT_ONCE = 0.3, 0.1
 _SUSPICION_PAUSE = 5.0
@@ -67,21 +65,27 @@ class Peer:
     _retries: Retries = field(init=False)
     _doubts: Doubts = field(init=False)
     _endpoint: Endpoint = field(init=False)
-    _start: int = field(default=0, init=False)
-    _lastAsked: float = field(default=float("-inf"), init=False)
+    _rendezvous: Rendezvous = field(init=False)
     _initiated: bool = field(default=False, init=False)
     _confirmed: bool = field(default=False, init=False)
-    _searchedAt: float = field(default=float("-inf"), init=False)
     _wantsDirect: bool = field(default=False, init=False)
     _repeats: int = field(default=0, init=False)
     _isRelayed: bool = field(default=True, init=False)
     _suspectedAt: float = field(default=float("-inf"), init=False)
-    _isOurs: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._retries = Retries(self.context.clock, self._retry)
         self._doubts = Doubts(self.context.clock, self._doubted)
         self._endpoint = Endpoint(self.context, self.tunnelKey)
+        self._rendezvous = Rendezvous(
+            self.context,
+            self.key,
+            self.tunnelKey,
+            self._attempts,
+            self._retries,
+            self._punchEvent,
+            self._resized,
+        )
 
     @property
     def key(self) -> bytes:
@@ -91,7 +95,7 @@ class Peer:
     @property
     def controlling(self) -> bool:
         """Whether this node has the controlling role of ICE."""
-        return self.context.ownKey < self.key
+        return self._rendezvous.controlling
 
     @property
     def path(self) -> Path | None:
@@ -118,7 +122,7 @@ class Peer:
     @property
     def searching(self) -> bool:
         """Whether a rendezvous was so lately that better paths are likely to come."""
-        return self.context.clock.seconds() - self._searchedAt < _SEARCH
+        return self._rendezvous.begunWithin(SEARCH)
 
     def begin(self) -> None:
         """
@@ -132,7 +136,7 @@ class Peer:
         Whether nothing has been carried since then on a path that this side asked for.  One that the peer asked for is the
         peer's to give up: it would only ask again.
         """
-        return self.usedAt < since and (self._isOurs or not self.active)
+        return self.usedAt < since and (self._rendezvous.isOurs or not self.active)
 
     @property
     def _isUnneeded(self) -> bool:
@@ -258,7 +262,7 @@ class Peer:
         Get a path without regard to former failures, unless a rendezvous was called just now.
         """
         self.failures = self._retries.asked = 0
-        if self.context.clock.seconds() - self._searchedAt >= _FRESH:
+        if not self._rendezvous.begunWithin(_FRESH):
             self._seek()
 
     def wanted(self) -> None:
@@ -267,9 +271,9 @@ class Peer:
         """
         if self.member.state == "offline" or not self._open():
             return
-        now = self.usedAt = self.context.clock.seconds()
-        searching = self._attempts.newest is not None and now - self._searchedAt < _SEARCH
-        recently = now - self._lastAsked < _WANTED_INTERVAL
+        self.usedAt = self.context.clock.seconds()
+        searching = self._attempts.newest is not None and self._rendezvous.begunWithin(SEARCH)
+        recently = self._rendezvous.askedWithin(_WANTED_INTERVAL)
         if self.path is None and not searching and not recently and self.member.state == "online":
             self._ask()
 
@@ -298,29 +302,8 @@ class Peer:
             self._retries.schedule(_FALLBACK)
 
     def _ask(self) -> None:
-        now = self.context.clock.seconds()
-        if self.refused:
-            return
-        if not self.context.reachable():
-            self._searchAlone()
-            return
-        if now - self._lastAsked < _ASK_INTERVAL:
-            self._retries.schedule(_ASK_INTERVAL)
-            return
-        self._lastAsked = now
-        self._retries.asked += 1
-        self.context.askRendezvous(self.key)
-        self._retries.scheduleAsking()
-
-    def _searchAlone(self) -> None:
-        """
-        There is no mediator: search again with what is known of the peer from the last rendezvous.  The peer does the same,
-        and the checks of either find the other.
-        """
-        if self._attempts.newest is not None:
-            self._attempts.newest.search()
-            self._retries.scheduleAlone()
-            self._retries.alone += 1
+        if not self.refused:
+            self._rendezvous.ask()
 
     def _retry(self) -> None:
         if self.path is not None:
@@ -341,46 +324,22 @@ class Peer:
         @param start: as the mediator wrote it, for the signals; C{startAt} the same on this node's clock.
         @param host: where the mediator sees the peer.
         """
-        if start == self._start or not self._open():
+        if self._rendezvous.isLatest(start) or not self._open():
             return
         self._attempts.makeRoom()
-        self._start = start
         self._wantsDirect, self._repeats = False, 0
         self._initiated = self._confirmed = False
-        self._searchedAt = self.context.clock.seconds()
-        self._isOurs = self._searchedAt - self._lastAsked < _SEARCH
-        self._attempts.newest = self._connect(startAt, host)
-        self.sendSignal()
-        self._retries.schedule(_SEARCH)
-
-    def _connect(self, startAt: float, host: str) -> Attempt | None:
-        attempt: Attempt | None = None
-
-        def happened(event: object) -> None:
-            if attempt is not None:
-                self._punchEvent(attempt, event)
-
         try:
-            attempt = self.context.connect(
-                self.key,
-                controlling=self.controlling,
-                startAt=startAt,
-                onEvent=happened,
-                observed=host,
-                onSignal=self.sendSignal,
-                onSize=self._resized,
-            )
+            self._rendezvous.begin(start, startAt, host)
         except Refused as error:
             self.failure = str(error)
-        return attempt
+        self._retries.schedule(SEARCH)
 
     def sendSignal(self) -> None:
         """
-        Tell the peer this side's candidates: at a rendezvous, and when there are others.
+        This side has other candidates.
         """
-        if self._attempts.newest is not None:
-            signal = evolve(self._attempts.newest.signal(self._start), partial=True)
-            self.context.sendSignal(self.key, signals.encode(signal))
+        self._rendezvous.sendSignal()
 
     def signal(self, plaintext: bytes) -> None:
         """
@@ -388,11 +347,7 @@ class Peer:
 
         @raise DecodeError: it is malformed.
         """
-        signal = signals.decode(plaintext)
-        if self._attempts.newest is None or signal.start != self._start:
-            raise DecodeError("a signal for another rendezvous")
-        self.context.tunnels.setTakesPartial(self.tunnelKey, signal.partial)
-        self._attempts.newest.remoteSignal(signal)
+        self._rendezvous.signal(plaintext)
 
     def _punchEvent(self, attempt: Attempt, event: object) -> None:
         """
@@ -468,7 +423,7 @@ class Peer:
         The path does not answer.  The attempt searches on; an online peer may have begun anew, and needs another.
         """
         self._doubts.end()
-        self._searchedAt = float("-inf")
+        self._rendezvous.end()
         if self._isUnneeded:
             self._tearDown()
             return
@@ -486,7 +441,7 @@ class Peer:
         """
         self.failure = reason
         self.failures += 1
-        self._searchedAt = float("-inf")
+        self._rendezvous.end()
         self._initiated = False
         if self._attempts.goBack():
             return
