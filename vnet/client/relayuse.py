@@ -1,4 +1,4 @@
-# -*- test-case-name: vnet.test.test_relays -*-
+# -*- test-case-name: vnet.test.test_client_relayed -*-
 """
 The use that a node makes of relays, or none.
 """
