@@ -30,7 +30,7 @@ __all__ = ["Opener"]
 
 #: Packets for which it is worth to take a buffer for all, and how long they are at least.
 _ENOUGH, _LARGE = 4, 512
-_MOST_SPARE = 8
+_MOST_SPARE = 4
 
 
 class Opener:
