@@ -233,7 +233,13 @@ class NodeTests(SynchronousTestCase):
         _, bea = self.pair()
         bea.do(bea.node.logout())
         (only,) = bea.do(bea.node.networks())["networks"]
-        none: dict[str, object] = {"memberCount": 0, "onlineCount": 0, "foundCount": 0, "ownerNick": None, "ownLans": []}
+        none: dict[str, object] = {
+            "memberCount": 0,
+            "onlineCount": 0,
+            "foundCount": 0,
+            "ownerNick": None,
+            "ownLans": [],
+        }
         self.assertEqual(
             only,
             {"name": "home", "state": "offline", "owner": None, "protected": True, "members": [], **none},
