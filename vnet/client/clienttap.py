@@ -55,6 +55,7 @@ from vnet.protocols.machine.secrets import deriveMaster
 from vnet.protocols.machine.wireguard import WireGuard
 from vnet.residentpages import fileAreas, giveBack
 from vnet.statedir import StateDirectory
+from vnet.timeslice import takeShortTurns
 
 if TYPE_CHECKING:
     from vnet.client.portmapping.mapper import RouterNetwork
@@ -250,6 +251,8 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
     """
     if reactor is None:
         from twisted.internet import reactor as reactor
+
+        takeShortTurns()
     if sys.platform != "linux":
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)

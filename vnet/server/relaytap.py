@@ -25,6 +25,7 @@ from vnet.protocols.machine.relaysettings import RelayLimits, Service
 from vnet.server.relay import RelayConfiguration, RelayService
 from vnet.server.relayserver import RelayChoice
 from vnet.statedir import StateDirectory
+from vnet.timeslice import takeShortTurns
 
 __all__ = ["Options", "given", "makeService", "named", "parseAddress", "parseNetwork", "parsePorts"]
 
@@ -289,6 +290,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    takeShortTurns()
     installBootClock(reactor)
     installDirectReads(reactor)
     files = (options["tls-certificate"], options["tls-key"])

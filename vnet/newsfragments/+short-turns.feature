@@ -1,0 +1,1 @@
+Client and relay take short turns on the processor (Linux 6.12 and later), so that packets wait less behind other programs; and a peer that sends much has a queue that does not lose datagrams of a single TCP connection.
