@@ -35,7 +35,7 @@ from vnet.test.priv.cluster import Cluster, Node, waitUntil
 __all__ = ["Cost", "main"]
 
 #: Seconds for each peer to have its path, and for what a node does after it has found one.
-_PATIENCE, _SETTLING = 0.5, 20.0
+_PATIENCE, _SETTLING = 0.5, 60.0
 #: What is asked for: MB for so many peers, and percent of a core.
 TARGETS = {1: (45.0, 3.0), 1000: (120.0, 3.0)}
 

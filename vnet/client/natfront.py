@@ -170,6 +170,7 @@ class NatFront:
     def _reported(self, report: NatReport) -> None:
         traits = traitsOf(report, self._parts.port.localAddresses())
         self.puncher.setTraits(traits, report.noise or 0.0, report.hosts)
+        self.puncher.setBare(report.natted is False)
         self._testPort(report)
         self._changed()
 

@@ -205,6 +205,14 @@ class Puncher:
         for attempt in self._attempts.values():
             attempt.networkChanged()
 
+    def setBare(self, isBare: bool) -> None:
+        """
+        Say whether it is known that there is no NAT in front of this node.
+        """
+        if isBare != self.keepAlive.isBare:
+            self.keepAlive.isBare = isBare
+            self.keepAliveChanged()
+
     def keepAliveChanged(self) -> None:
         """
         L{keepAlive} has another interval.

@@ -289,6 +289,7 @@ CONSTANTS: dict[str, Callable[[], float]] = {
     "searchFails": lambda: search.FAILURE,
     "consentActive": lambda: consent.INTERVAL_ACTIVE,
     "consentIdle": lambda: lifetime.UNKNOWN,
+    "consentIdleBare": lambda: lifetime.BARE,
     "consentIdleShortest": lambda: lifetime.FLOOR,
     "consentIdleLongest": lambda: lifetime.LONGEST,
     "consentSlot": lambda: slots.WIDTH,

@@ -12,6 +12,7 @@ from vnet.protocols.codec.stun import BINDING, Class, Message, decode, encode
 from vnet.protocols.codec.stunattributes import XOR_MAPPED_ADDRESS
 from vnet.protocols.machine.agentevents import AgentEvent, ConsentLost, Selected
 from vnet.protocols.machine.lifetime import (
+    BARE,
     FLOOR,
     LONGEST,
     STEPS,
@@ -60,6 +61,19 @@ class KeepAliveTests(SynchronousTestCase):
         self.assertEqual(self.keepAlive.interval, UNKNOWN)
         self.assertLessEqual(1.2 * UNKNOWN, 12.0)
         self.assertIs(self.keepAlive.proven, None)
+
+    def test_bare(self) -> None:
+        """
+        Where there is no NAT it is less often, until something is lost or the network is another one.
+        """
+        keepAlive = KeepAlive()
+        keepAlive.isBare = True
+        self.assertEqual(keepAlive.interval, BARE)
+        keepAlive.enter(["192.0.2.0/24"])
+        self.assertEqual(keepAlive.interval, UNKNOWN)
+        keepAlive.isBare = True
+        keepAlive.lapsed()
+        self.assertEqual(keepAlive.interval, FLOOR)
 
     def test_grows(self) -> None:
         """

@@ -6,6 +6,7 @@ L{KeepAlive} says how often.  It begins short, since the first silence must not 
 proven, and falls at once to a floor when something was lost after a silence::
 
     nothing known        10 s
+    there is no NAT      20 s
     lives T seconds      three quarters of T: with 20 percent more, still nine tenths
     lost something       8 s, for as long as this network is remembered
 
@@ -27,10 +28,24 @@ from vnet.protocols.codec.stunattributes import MAPPED_ADDRESS, XOR_MAPPED_ADDRE
 from vnet.protocols.machine.transaction import Transaction, Transactions
 from vnet.values import Address
 
-__all__ = ["FLOOR", "LONGEST", "STEPS", "UNKNOWN", "Died", "Hidden", "KeepAlive", "LifetimeProbe", "Lived"]
+__all__ = [
+    "BARE",
+    "FLOOR",
+    "LONGEST",
+    "STEPS",
+    "UNKNOWN",
+    "Died",
+    "Hidden",
+    "KeepAlive",
+    "LifetimeProbe",
+    "Lived",
+]
 
 UNKNOWN = 10.0
 """Seconds between the packets of an idle path while the lifetime is not known."""
+
+BARE = 20.0
+"""The same where there is no NAT: a firewall may be there, and forget, but RFC 7675 and others go by that as well."""
 
 FLOOR = 8.0
 """The shortest interval."""
@@ -62,9 +77,12 @@ class _Known:
 class KeepAlive:
     """
     How often idle paths need a packet, in the network where this node is now.
+
+    @ivar isBare: whether there is no NAT.
     """
 
     def __init__(self) -> None:
+        self.isBare = False
         self._networks: OrderedDict[frozenset[str], _Known] = OrderedDict()
         self._known = _Known()
 
@@ -76,8 +94,10 @@ class KeepAlive:
         known = self._known
         if known.lapsed:
             return FLOOR
+        if known.proven is None and known.died is None:
+            return BARE if self.isBare else UNKNOWN
         if known.proven is None:
-            return UNKNOWN if known.died is None else FLOOR
+            return FLOOR
         shortest = UNKNOWN if known.died is None else FLOOR
         return min(max(_SHARE * known.proven, shortest), LONGEST / _JITTER)
 
@@ -101,6 +121,7 @@ class KeepAlive:
         This node is in these networks now.  Of those where it was, the last 16 are remembered.
         """
         key = frozenset(networks)
+        self.isBare = False
         self._known = self._networks.setdefault(key, _Known())
         self._networks.move_to_end(key)
         while len(self._networks) > _NETWORKS:

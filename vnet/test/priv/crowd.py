@@ -67,6 +67,8 @@ class _Tunnel(DatagramProtocol):
         self._machine.addPeer(self._key, allowedIps=("0.0.0.0/0",), roaming=False)
         self._driver = Driver(self._machine, reactor, self._sendAll, self._happened)
         self._puncher = Puncher(reactor, self._sendAll, os.urandom)
+        # As a client finds out by itself.
+        self._puncher.setBare(True)
         port = reactor.listenUDP(0, self, member.host)
         self._puncher.setLocal([member.host], port.getHost().port)
         self._clock, self._peer = reactor, peer
