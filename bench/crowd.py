@@ -43,6 +43,7 @@ from vnet.protocols.controlserver import ControlServer, ControlServerFactory
 from vnet.protocols.machine.ratelimit import KeyedLimit
 from vnet.protocols.machine.sealer import Sealer
 from vnet.protocols.machine.wireguard import WireGuard
+from vnet.protocols.stun import StunServer
 from vnet.protocols.tls import exportedKey, localSpkiHash, serverOptions, spkiHash
 from vnet.server.addresses import parsePool
 from vnet.server.certificate import loadIdentity
@@ -57,7 +58,7 @@ from vnet.testing import MemoryDevice
 __all__ = ["NETWORK", "Crowd", "PartialMediator", "main"]
 
 NETWORK = "idle"
-_PORT = 7443
+_PORT, _STUN_PORT = 7443, 3478
 #: How many log in at the same time, how often each tries, and seconds between two attempts.
 _AT_ONCE, _ATTEMPTS, _PAUSE = 4, 10, 3.0
 
@@ -95,7 +96,9 @@ def serve(reactor: Any, host: str, directory: Path) -> str:
     state.open()
     identity = loadIdentity(state, host)
     store = Store(memoryEngine(), inline)
-    mediator = PartialMediator(reactor, store, Offer(parsePool("100.64.0.0/10"), (), ()))
+    reactor.listenUDP(_STUN_PORT, StunServer(reactor, rate=100_000), interface=host)
+    offer = Offer(parsePool("100.64.0.0/10"), (f"{host}:{_STUN_PORT}",))
+    mediator = PartialMediator(reactor, store, offer)
     store.runNow(mediator.load)
     # All come from one host, within a minute, and to one peer.
     everything = KeyedLimit(1e6, 1e6)
