@@ -50,6 +50,10 @@ COMMANDS = (
     ("go-online", "n"),
     ("go-offline", "n"),
     ("firewall",),
+    ("lan",),
+    ("share-lan",),
+    ("accept-lan", "bob", "192.168.7.0/24"),
+    ("use-lan", "bob", "192.168.7.0/24"),
 )
 WATCH = ("watch",)  # which never ends by itself
 # The source tree and the interpreter may be closed to other users: all is imported before the user changes.

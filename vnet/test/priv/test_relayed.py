@@ -366,7 +366,7 @@ class OutageTests(SynchronousTestCase):
         Wait until each node has two relays.
         """
         waitUntil(
-            lambda: all(len(node.status()["relays"]) == 2 for node in nodes), 5.0, "two relays are in use"
+            lambda: all(len(node.status()["relays"]) == 2 for node in nodes), 20.0, "two relays are in use"
         )
 
     def test_mediatorKilled(self) -> None:
