@@ -72,6 +72,7 @@ class TrainReader:
         # Seen as numbers, one of each message: what is read of them, and what they are before each call.
         self._headers = memoryview(_ffi.buffer(messages)).cast("B")
         self._unread = bytes(self._headers)
+        self._unreadOne = self._unread[: _ffi.sizeof("struct mmsghdr")]
         size = _ffi.sizeof("struct mmsghdr")
         place = _ffi.offsetof("struct mmsghdr", "msg_len")
         self._sizes = self._headers.cast("I")[place // 4 :: size // 4]
@@ -94,6 +95,8 @@ class TrainReader:
             if count and _ffi.errno != errno.EAGAIN:
                 self.counters[errno.errorcode.get(_ffi.errno, "other")] += 1
             return []
+        if count == 1:
+            return [self._one()]
         used = count * self._width
         sizes = self._sizes[:count].tolist()
         controls = self._controls[:count].tolist()
@@ -127,6 +130,17 @@ class TrainReader:
             trains.append(self._train(begun, count, sizes, latest))
         self.most = JOINED_SLOTS if max(sizes) > _JOINED else SLOTS
         return trains
+
+    def _one(self) -> Train:
+        """
+        What the first slot holds.
+        """
+        size = self._sizes[0]
+        segment = self._segments[0] if self._controls[0] else size
+        self._headers[: self._width] = self._unreadOne
+        self.most = JOINED_SLOTS if size > _JOINED else SLOTS
+        segment = min(segment, size) or 1
+        return Train(self._memory[:size], segment, self._source(0), 0, segment if size else 0)
 
     def _train(self, first: int, end: int, sizes: list[int], source: Address | None) -> Train:
         """

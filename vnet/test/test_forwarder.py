@@ -60,6 +60,7 @@ class ScriptedMachine:
     due: float | None = None
     fired: list[float] = field(factory=list)
     muted: dict[bytes, float] = field(factory=dict)
+    isPending: bool = True
 
     def mute(self, publicKey: bytes, until: float) -> None:
         self.muted[publicKey] = until

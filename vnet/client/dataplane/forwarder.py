@@ -257,7 +257,8 @@ class Forwarder:
     def _framesReceived(self, frames: Sequence[bytes | Superframe]) -> None:
         if not self._stopped:
             self._dispatch.dispatch(frames)
-            self._driver.wake()
+            if self._wireguard.isPending:
+                self._driver.wake()
 
     def _datagramsReceived(self, trains: Sequence[Train]) -> None:
         if self._stopped:
@@ -278,7 +279,8 @@ class Forwarder:
                     self._log.failure("while a STUN message is read")
             else:
                 self.counters["unknownDatagram"] += 1
-        self._driver.wake()
+        if self._wireguard.isPending:
+            self._driver.wake()
 
     def _event(self, event: WireGuardEvent) -> None:
         if not isinstance(event, PacketsReceived):

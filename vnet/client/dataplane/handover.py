@@ -61,7 +61,7 @@ class Handover:
     resent: int = field(default=0, init=False)
     doubled: int = field(default=0, init=False)
     _keeping: bool = field(default=False, init=False)
-    _recent: deque[tuple[float, Sequence[tuple[bytes, Address]]]] = field(factory=deque, init=False)
+    _recent: deque[tuple[float, Train]] = field(factory=deque, init=False)
     _kept: int = field(default=0, init=False)
     _moves: dict[Address, _Move] = field(factory=dict, init=False)
     _again: deque[tuple[bytes, Address]] = field(factory=lambda: deque(maxlen=KEPT), init=False)
@@ -141,19 +141,33 @@ class Handover:
         """
         self._port.sendTrains(trains)
         if self._keeping:
-            for train in trains:
-                # Who sends more at once repairs what is lost by itself.
-                if len(train.data) <= _MOST_KEPT:
-                    self._remember([(datagram, train.address) for datagram in train.datagrams()])
+            self._rememberTrains(trains)
         if self._moves:
             self._double([(datagram, train.address) for train in trains for datagram in train.datagrams()])
 
     def _remember(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
-        recent = self._recent
-        recent.append((self._clock.seconds(), datagrams))
+        now = self._clock.seconds()
+        for data, addr in datagrams:
+            self._recent.append((now, Train.single(data, addr)))
         self._kept += len(datagrams)
-        while self._kept > KEPT and len(recent) > 1:
-            self._kept -= len(recent.popleft()[1])
+        self._forget()
+
+    def _rememberTrains(self, trains: Sequence[Train]) -> None:
+        now = self._clock.seconds()
+        for train in trains:
+            data = train.data
+            # Who sends more at once repairs what is lost by itself.
+            if len(data) <= _MOST_KEPT:
+                if data.__class__ is not bytes:
+                    train = train._replace(data=bytes(data))
+                self._recent.append((now, train))
+                self._kept += train.datagramCount
+        if self._kept > KEPT:
+            self._forget()
+
+    def _forget(self) -> None:
+        while self._kept > KEPT and len(self._recent) > 1:
+            self._kept -= self._recent.popleft()[1].datagramCount
 
     def _double(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
         now = self._clock.seconds()
@@ -188,10 +202,9 @@ class Handover:
             self._again += waiting
             self._again += [
                 (data, new)
-                for at, batch in self._recent
-                if at >= since
-                for data, addr in batch
-                if addr == old
+                for at, train in self._recent
+                if at >= since and train.address == old
+                for data in train.datagrams()
             ]
             if self._call is None:
                 self._sendAgain()

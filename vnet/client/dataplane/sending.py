@@ -31,6 +31,12 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
     What the forwarder asks of L{vnet.protocols.machine.wireguard.WireGuard}.
     """
 
+    @property
+    def isPending(self) -> bool:
+        """
+        Whether the machine has anything to send or to tell, or a deadline that is new.
+        """
+
     def peerFor(self, destination: bytes) -> bytes | None:
         """
         Whose an inner address is.

@@ -62,7 +62,7 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
         are the same; the last one may be shorter.
     """
     runs: list[Run] = []
-    slots = packets if isinstance(packets, Slots) else None
+    slots = packets if type(packets) is Slots else None
     count, place = len(packets), 0
     while place < count:
         first = packets[place]
@@ -83,12 +83,12 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
 
 
 def _sizeOf(packets: Sequence[bytes], place: int) -> int:
-    return packets.sizeOf(place) if isinstance(packets, Slots) else len(packets[place])
+    return packets.sizeOf(place) if type(packets) is Slots else len(packets[place])
 
 
 def _trim(run: list[bytes] | SlotRun) -> None:
     length = lengthOf(run[0])
-    if isinstance(run, SlotRun):
+    if type(run) is SlotRun:
         run.trim(length, lengthOf(run.last()))
         return
     if len(run[0]) != length:
@@ -176,13 +176,30 @@ def _extend(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, he
     count = _following(packets, place, most, size, header, number, step)
     _grow(run, packets, place, count)
     place += count
-    if count < most and place < len(packets):
-        return _close(run, packets, place, header)
-    return place
+    if count == most or place == len(packets):
+        return place
+    if isTcp and _ends(packets, place, header, number + (count + 1) * step, transport + 13):
+        _grow(run, packets, place, 1)
+        return place + 1
+    return _close(run, packets, place, header)
+
+
+def _ends(packets: Sequence[bytes], place: int, header: int, number: int, flags: int) -> bool:
+    """
+    Whether a packet is the last one of a run, and as long as the others.
+
+    @param number: its header, but for FIN and PSH, and C{flags}: where they are.
+    """
+    packet = packets.view(place) if type(packets) is Slots else packets[place]
+    begin = packet[:header]
+    if len(begin) < header:
+        return False
+    more = (begin[flags] & _FIN_PSH) << (header - flags - 1) * 8
+    return int.from_bytes(begin, "big") == number + more and len(packet) >= lengthOf(begin)
 
 
 def _grow(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, count: int) -> None:
-    if isinstance(run, SlotRun):
+    if type(run) is SlotRun:
         run.grow(count)
     else:
         run += packets[place : place + count]
@@ -196,7 +213,7 @@ def _following(
 
     @param number: the header before them, and C{step}: by how much each is more than that before it.
     """
-    if isinstance(packets, Slots):
+    if type(packets) is Slots:
         heads, count = packets.heads(place, most, header)
     else:
         packets = packets[place : place + most]
@@ -206,10 +223,14 @@ def _following(
             packets = packets[:count]
         heads = b"".join(map(itemgetter(slice(header)), packets))
     wanted = progression(number.to_bytes(header, "big"), step, count)
-    if heads != wanted:
-        places = range(0, count * header, header)
-        count = next(at // header for at in places if heads[at : at + header] != wanted[at : at + header])
-    return count
+    if heads == wanted:
+        return count
+    # Most often it is only the last one, which has PSH.
+    end = (count - 1) * header
+    if heads[:end] == wanted[:end]:
+        return count - 1
+    places = range(0, end, header)
+    return next(at // header for at in places if heads[at : at + header] != wanted[at : at + header])
 
 
 def stepsOf(first: bytes, header: int, transport: int, advance: int) -> tuple[int, ...]:
@@ -316,7 +337,7 @@ def partialHeader(packet: bytes) -> bytes:
 
 
 def _last(run: Run) -> Buffer:
-    return run.last() if isinstance(run, SlotRun) else run[-1]
+    return run.last() if type(run) is SlotRun else run[-1]
 
 
 def join(run: Run, ethernet: bytes) -> list[Buffer]:
@@ -340,10 +361,10 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
             kind |= virtio.ECN
         head[transport + 13] |= _last(run)[transport + 13] & _FIN_PSH
     payload = len(first) - header
-    last = run.lastSize if isinstance(run, SlotRun) else len(run[-1])
+    last = run.lastSize if type(run) is SlotRun else len(run[-1])
     setLengths(head, transport, isTcp, payload * (len(run) - 1) + last)
     start = HEADER + transport
     front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
     parts: list[Buffer] = [front + ethernet + head]
-    parts += run.payloads(header) if isinstance(run, SlotRun) else map(itemgetter(slice(header, None)), run)
+    parts += run.payloads(header) if type(run) is SlotRun else map(itemgetter(slice(header, None)), run)
     return parts

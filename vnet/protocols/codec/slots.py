@@ -8,7 +8,7 @@ Nothing is made for each packet: what is cut from a buffer is kept for the next 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import final, overload
 
 from vnet.values import Buffer, Pieces
 
@@ -18,6 +18,7 @@ ROOM = 68_000
 """Bytes of the packets together."""
 
 
+@final
 class Slots(Sequence[bytes]):
     """
     A buffer of packets.
@@ -103,6 +104,7 @@ class Slots(Sequence[bytes]):
         )
 
 
+@final
 class SlotRun(Sequence[bytes]):
     """
     A run of packets in slots.

@@ -23,6 +23,7 @@ from vnet.protocols.machine.device import Device
 from vnet.protocols.machine.keypair import REJECT_AFTER_MESSAGES, Keypair
 from vnet.protocols.machine.replay import MOST_AHEAD
 from vnet.protocols.machine.session import Session
+from vnet.protocols.machine.timers import REKEY_TIMEOUT
 from vnet.protocols.machine.wireguardevents import PacketsReceived
 from vnet.values import Address, Train
 
@@ -39,14 +40,14 @@ class Opener:
     """
 
     def __init__(
-        self, device: Device, allowed: AllowedIps[Session], touched: Callable[[Session], None]
+        self, device: Device, allowed: AllowedIps[Session], passed: Callable[[Session, float], None]
     ) -> None:
         """
-        @param touched: called with each session that has received something.
+        @param passed: called with a session that has received something and comes up late.
         """
         self._device = device
         self._allowed = allowed
-        self._touched = touched
+        self._passed = passed
         self._lent: list[Slots] = []
         self._spare: list[Slots] = []
 
@@ -129,10 +130,11 @@ class Opener:
         session = keypair.session
         session.receiveTransport(keypair, len(plaintext) + OVERHEAD, newest, bool(plaintext), now)
         if plaintext:
-            runs = self._check(session, [plaintext])
-            if runs:
-                self._device.tell(PacketsReceived(session.publicKey, runs))
-        self._touched(session)
+            packet = self._checkOne(session, plaintext)
+            if packet:
+                self._device.tell(PacketsReceived(session.publicKey, [[packet]]))
+        if session.comesUp - now > REKEY_TIMEOUT:
+            self._passed(session, now)
 
     def _openEach(
         self, keypair: Keypair, counters: list[int], sealed: list[memoryview]
@@ -168,7 +170,7 @@ class Opener:
         if fresh is None:
             return
         newest = source if keypair.replay.greatest > before else None
-        if isinstance(fresh, Slots):
+        if type(fresh) is Slots:
             size, hasEmpty = fresh.byteCount, not fresh.sizeOf(len(fresh) - 1)
         else:
             size, hasEmpty = sum(map(len, fresh)), b"" in fresh
@@ -179,7 +181,8 @@ class Opener:
         runs = self._check(session, packets)
         if runs:
             self._device.tell(PacketsReceived(session.publicKey, runs))
-        self._touched(session)
+        if session.comesUp - now > REKEY_TIMEOUT:
+            self._passed(session, now)
 
     def _new(
         self, keypair: Keypair, plaintexts: Sequence[bytes], counters: list[int]
@@ -206,40 +209,38 @@ class Opener:
         Keep the packets that the peer may send, without their padding, in runs.
         """
         hosts, find = self._allowed.hosts.get, self._allowed.find
-        counters = self._device.counters
-        runs = []
+        runs: list[Run] = []
         for run in runsOf(packets):
             first = run[0]
             if len(run) == 1:
-                run = lone = [first]
-                reason = _trim(lone)
-                if reason:
-                    counters[reason] += 1
-                    continue
+                packet = self._checkOne(session, first)
+                if packet:
+                    runs.append([packet])
+                continue
             source = first[12:16] if first[0] >> 4 == 4 else first[8:24]
             if hosts(source) is session or find(source) is session:
                 runs.append(run)
             else:
-                counters["wrongSource"] += len(run)
+                self._device.counters["wrongSource"] += len(run)
         return runs
 
-
-def _trim(lone: list[bytes]) -> str:
-    """
-    Take the padding from a packet.
-
-    @return: what is wrong with it.
-    """
-    packet = lone[0]
-    size = len(packet)
-    version = packet[0] >> 4
-    if version == 4 and size >= 20:
-        length, least = packet[2] << 8 | packet[3], 20
-    elif version == 6 and size >= 40:
-        length, least = (packet[4] << 8 | packet[5]) + 40, 40
-    else:
-        return "notIp"
-    if not least <= length <= size:
-        return "badLength"
-    lone[0] = packet[:length]
-    return ""
+    def _checkOne(self, session: Session, packet: bytes) -> bytes:
+        """
+        A packet without its padding; nothing if the peer may not send it.
+        """
+        size = len(packet)
+        version = packet[0] >> 4
+        if version == 4 and size >= 20:
+            length, least, source = packet[2] << 8 | packet[3], 20, packet[12:16]
+        elif version == 6 and size >= 40:
+            length, least, source = (packet[4] << 8 | packet[5]) + 40, 40, packet[8:24]
+        else:
+            self._device.counters["notIp"] += 1
+            return b""
+        if not least <= length <= size:
+            self._device.counters["badLength"] += 1
+            return b""
+        if self._allowed.hosts.get(source) is not session and self._allowed.find(source) is not session:
+            self._device.counters["wrongSource"] += 1
+            return b""
+        return packet[:length]

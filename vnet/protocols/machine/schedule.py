@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 __all__ = ["Schedule"]
@@ -27,22 +28,25 @@ class Schedule(Generic[Key]):
         self._at: dict[Key, float] = {}
         self._order = 0
 
-    def update(self, key: Key, deadline: float | None) -> None:
+    def update(self, key: Key, deadline: float | None) -> float:
         """
         The key is to come up at C{deadline} or before; not at all when that is L{None}.
+
+        @return: when it comes up.
         """
         if deadline is None:
             self._at.pop(key, None)
-            return
+            return inf
         at = self._at.get(key)
         if at is not None and at <= deadline:
-            return
+            return at
         self._at[key] = deadline
         self._order += 1
         heappush(self._heap, (deadline, self._order, key))
         if len(self._heap) > 2 * len(self._at) + 64:
             self._heap = [entry for entry in self._heap if self._at.get(entry[2]) == entry[0]]
             heapify(self._heap)
+        return deadline
 
     def deadline(self) -> float | None:
         """

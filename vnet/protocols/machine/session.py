@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 
 from vnet.protocols.codec.handshake import CookieReply, Response
 from vnet.protocols.machine.device import BACKLOG, Device
@@ -55,6 +56,7 @@ class Session:
     @ivar mutedUntil: until when transport messages from the peer are dropped before they are opened.
     @ivar roaming: whether L{endpoint} follows the source of what comes from the peer (whitepaper section 2.1).
     @ivar allowedIps: the prefixes that were given to the peer, as they were written.
+    @ivar comesUp: when the owner looks at L{deadline} again by itself.
     """
 
     def __init__(self, device: Device, publicKey: bytes) -> None:
@@ -68,6 +70,7 @@ class Session:
         self.roaming = True
         self.mutedUntil = 0.0
         self.allowedIps: tuple[str, ...] = ()
+        self.comesUp = inf
         self._keypairs = Keypairs(device.indices.release)
         self._timers = Timers()
         self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from math import inf
 
 from vnet.errors import DecodeError
 from vnet.protocols.codec.handshake import CookieReply, Initiation, decodeHandshake
@@ -30,6 +31,7 @@ from vnet.protocols.machine.opening import Opener
 from vnet.protocols.machine.schedule import Schedule
 from vnet.protocols.machine.sealing import PacketTrain
 from vnet.protocols.machine.session import Session
+from vnet.protocols.machine.timers import REKEY_TIMEOUT
 from vnet.protocols.machine.timestamps import Timestamps
 from vnet.protocols.machine.wireguardevents import (
     EndpointMoved,
@@ -95,7 +97,7 @@ class WireGuard:
         self._moved: dict[Session, None] = {}
         self._touched: dict[Session, None] = {}
         self._gate = HandshakeGate(self._device)
-        self._opener = Opener(self._device, self._allowed, self._reschedule)
+        self._opener = Opener(self._device, self._allowed, self._packetPassed)
         self.publicKey = static.public
 
     @property
@@ -251,7 +253,8 @@ class WireGuard:
         """
         session = self._peers[publicKey]
         trains = session.sealPackets(packets, now)
-        self._reschedule(session)
+        if session.comesUp - now > REKEY_TIMEOUT:
+            self._packetPassed(session, now)
         return trains
 
     def sealSegments(self, publicKey: bytes, segments: PacketTrain, now: float) -> Sequence[Train]:
@@ -262,7 +265,8 @@ class WireGuard:
         """
         session = self._peers[publicKey]
         trains = session.sealSegments(segments, now)
-        self._reschedule(session)
+        if session.comesUp - now > REKEY_TIMEOUT:
+            self._packetPassed(session, now)
         return trains
 
     def initiate(self, publicKey: bytes, now: float) -> None:
@@ -344,8 +348,18 @@ class WireGuard:
         self._sendToMoved(now)
         self._settle()
         for session in self._schedule.due(now):
+            session.comesUp = inf
             session.timerFired(now)
             self._reschedule(session)
+
+    @property
+    def isPending(self) -> bool:
+        """
+        Whether there is anything to send, to tell, or to be done sooner than was said: L{datagramsToSend}, L{nextEvent} and
+        L{deadline} have nothing new otherwise.
+        """
+        device = self._device
+        return bool(device.events or device.datagrams or self._touched or self._moved)
 
     def nextEvent(self) -> WireGuardEvent | None:
         """
@@ -402,10 +416,17 @@ class WireGuard:
             self._reschedule(session)
 
     def _reschedule(self, session: Session) -> None:
-        # Nobody waits for that while packets are sealed and opened.
+        self._touched[session] = None
+
+    def _packetPassed(self, session: Session, now: float) -> None:
+        """
+        A packet was sealed or opened.  What follows from that is due in L{REKEY_TIMEOUT} at the earliest: a session that comes up
+        by then needs no look at its timers for each packet.
+        """
+        session.comesUp = self._schedule.update(session, now + REKEY_TIMEOUT)
         self._touched[session] = None
 
     def _settle(self) -> None:
         while self._touched:
             session, _ = self._touched.popitem()
-            self._schedule.update(session, session.deadline())
+            session.comesUp = self._schedule.update(session, session.deadline())
