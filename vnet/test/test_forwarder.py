@@ -108,6 +108,9 @@ class ScriptedMachine:
     def nextEvent(self) -> WireGuardEvent | None:
         return self.events.popleft() if self.events else None
 
+    def nextPackets(self) -> PacketsReceived | None:
+        return None
+
 
 def frame4(packet: bytes, mac: bytes = BOB_MAC) -> bytes:
     """A frame of our operating system's."""

@@ -99,7 +99,9 @@ class Delivery:
     def _frame(self, run: Run, ethernet: bytes, frames: list[Frame]) -> None:
         first, offload = run[0], self._device.offload
         header = partialHeader(first)
-        if header == virtio.FINISHED:
+        if len(run) == 1 and (offload.checksum or header == virtio.FINISHED):
+            frames.append((header + ethernet, first))
+        elif header == virtio.FINISHED:
             front = header + ethernet
             frames += [(front, packet) for packet in run]
         elif len(run) > 1 and (offload.udp if header[8] == virtio.UDP_OFFSET else offload.tcp):

@@ -279,15 +279,24 @@ class Forwarder:
                     self._log.failure("while a STUN message is read")
             else:
                 self.counters["unknownDatagram"] += 1
+        # What comes before any other event needs no driver.
+        while (packets := self._wireguard.nextPackets()) is not None:
+            try:
+                self._packetsReceived(packets)
+            except Exception:
+                self._log.failure("while packets are delivered")
         if self._wireguard.isPending:
             self._driver.wake()
 
     def _event(self, event: WireGuardEvent) -> None:
-        if not isinstance(event, PacketsReceived):
-            if isinstance(event, SessionEstablished):
-                self._groups.snooping.sessionBegan(event.publicKey)
-            self._wireguardEvent(event)
+        if isinstance(event, PacketsReceived):
+            self._packetsReceived(event)
             return
+        if isinstance(event, SessionEstablished):
+            self._groups.snooping.sessionBegan(event.publicKey)
+        self._wireguardEvent(event)
+
+    def _packetsReceived(self, event: PacketsReceived) -> None:
         member = self._neighbours.get(event.publicKey)
         if member is None:
             self.counters["fromNoMember"] += len(event.packets)

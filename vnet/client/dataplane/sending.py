@@ -17,7 +17,7 @@ from vnet.driver import DatagramMachine
 from vnet.interfaces import IDatagramPort
 from vnet.protocols.codec.segmentation import Segments
 from vnet.protocols.machine.sealing import PacketTrain
-from vnet.protocols.machine.wireguardevents import PeerStatus, WireGuardEvent
+from vnet.protocols.machine.wireguardevents import PacketsReceived, PeerStatus, WireGuardEvent
 from vnet.values import Address, Train
 
 __all__ = ["WANTED_INTERVAL", "Sending", "Tunnels"]
@@ -65,6 +65,11 @@ class Tunnels(DatagramMachine[WireGuardEvent], Protocol):
     def sealSegments(self, publicKey: bytes, segments: PacketTrain, now: float) -> Sequence[Train]:
         """
         The same of a segment train.
+        """
+
+    def nextPackets(self) -> PacketsReceived | None:
+        """
+        Take the oldest event if it tells of packets.
         """
 
     def receiveTrains(self, trains: Sequence[Train], now: float) -> Sequence[tuple[bytes, Address]]:

@@ -263,15 +263,21 @@ class Session:
         @param addr: the source of the newest; L{None} when all are older than what came before.
         @param data: whether any of them was not a keepalive.
         """
-        self._heard(size, addr, now)
-        if self._keypairs.heard(keypair, now):
+        timers = self._timers
+        self._rxBytes += size
+        timers.silence = None
+        if addr is not None and addr != self.endpoint:
+            self._heardFrom(addr, now)
+        keypair.heardAt = now
+        if keypair is not self._keypairs.current and self._keypairs.heard(keypair, now):
             self.handshake.confirm()
             self._established(keypair, now)
         if data:
-            self._oweKeepalive = self._timers.keepalive is not None
-            if self._timers.keepalive is None:
-                self._timers.keepalive = now + KEEPALIVE_TIMEOUT
-        self._rekeyBeforeTheEnd(now)
+            self._oweKeepalive = timers.keepalive is not None
+            if timers.keepalive is None:
+                timers.keepalive = now + KEEPALIVE_TIMEOUT
+        if now - keypair.createdAt >= _REKEY_ON_RECEIVE:
+            self._rekeyBeforeTheEnd(now)
 
     # What time brings
 
@@ -390,8 +396,13 @@ class Session:
     def _heard(self, size: int, addr: Address | None, now: float) -> None:
         self._rxBytes += size
         self._timers.silence = None
-        if addr is None or addr == self.endpoint:
-            return
+        if addr is not None and addr != self.endpoint:
+            self._heardFrom(addr, now)
+
+    def _heardFrom(self, addr: Address, now: float) -> None:
+        """
+        Something authentic has come from elsewhere than where the peer is held to be.
+        """
         if self.roaming:
             self.endpoint = addr
         elif addr == self._toldOf and now - self._toldAt < _TELL_AGAIN:

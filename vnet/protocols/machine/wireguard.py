@@ -361,6 +361,17 @@ class WireGuard:
         device = self._device
         return bool(device.events or device.datagrams or self._touched or self._moved)
 
+    def nextPackets(self) -> PacketsReceived | None:
+        """
+        Take the oldest event if it tells of packets.
+        """
+        events = self._device.events
+        first = events[0] if events else None
+        if type(first) is not PacketsReceived:
+            return None
+        events.popleft()
+        return first
+
     def nextEvent(self) -> WireGuardEvent | None:
         """
         Take the oldest event.
