@@ -176,7 +176,8 @@ def _extend(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, he
     count = _following(packets, place, most, size, header, number, step)
     _grow(run, packets, place, count)
     place += count
-    if count == most or place == len(packets):
+    # No packet may follow a header whose checksum is 0: C{most} is below that then.
+    if count >= most or place == len(packets):
         return place
     if isTcp and _ends(packets, place, header, number + (count + 1) * step, transport + 13):
         _grow(run, packets, place, 1)
