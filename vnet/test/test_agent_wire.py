@@ -4,6 +4,7 @@ Tests for L{vnet.protocols.machine.agent}: one agent and what arrives.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import attrs
@@ -46,6 +47,15 @@ ADDRESS = Address("192.0.2.1", 1000)
 
 def _asIs(value: bytes, transactionId: bytes) -> bytes:
     return value
+
+
+def _more(data: bytes, attribute: bytes) -> bytes:
+    """
+    A message with one more attribute after its integrity, and a FINGERPRINT.
+    """
+    body = data[20:] + attribute
+    data = data[:2] + (len(body) + 8).to_bytes(2, "big") + data[4:20] + body
+    return data + b"\x80\x28\0\4" + (zlib.crc32(data) ^ 0x5354554E).to_bytes(4, "big")
 
 
 class WireTests(SynchronousTestCase):
@@ -115,6 +125,22 @@ class WireTests(SynchronousTestCase):
             self.assertEqual(self.agent.tried, ())
         self.agent.receive(encode(self.request(), fingerprint=True), ADDRESS, 0.0)
         self.assertEqual(self.agent.datagramsToSend(0.0), [])
+
+    def test_afterTheIntegrity(self) -> None:
+        """
+        What follows the integrity counts for nothing (RFC 8489 section 14.5), even if it looks like it: neither a check nor an
+        answer of a peer that writes so makes anything fail.
+        """
+        request = self.outgoing()
+        answer = Message(BINDING, Class.SUCCESS, request.transactionId, (XOR_MAPPED_ADDRESS(ADDRESS),))
+        for kind in (b"\xc0\1\0\x14", b"\0\x08\0\x14"):
+            data = encode(attrs.evolve(self.request(), transactionId=kind * 3), key=shortTermKey("l" * 22))
+            self.agent.receive(_more(data, kind + data[-20:]), ADDRESS, 100.1)
+            self.assertIn(kind * 3, [each[8:20] for each, _ in self.agent.datagramsToSend(100.1)])
+            data = encode(answer, key=shortTermKey("r" * 22))
+            self.agent.receive(_more(data, kind + data[-20:]), ADDRESS, 100.1)
+            self.assertIsNot(self.agent.selected, None)
+        self.assertEqual(self.agent.ignored, 1)
 
     def test_replay(self) -> None:
         """

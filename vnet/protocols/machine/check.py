@@ -170,8 +170,8 @@ class Signer:
             USE_CANDIDATE in authentic,
             authentic.notUnderstood(_UNDERSTOOD),
         )
-        if self.remote is not None and _isUsual(message):
-            self._wasAsked = request, Stencil(message.received, self._localStencils)
+        if self.remote is not None and (stencil := _stencilOf(message, self._localStencils)) is not None:
+            self._wasAsked = request, stencil
         return request
 
     def repeatedRequest(self, data: bytes) -> Request | None:
@@ -194,8 +194,10 @@ class Signer:
         response = authenticate(message, key)
         mapped = None if response is None else response.get(XOR_MAPPED_ADDRESS)
         # An IPv6 address is written with the transaction id.
-        if response is not None and mapped is not None and ":" not in mapped.host and _isUsual(message):
-            self._wasTold = response, Stencil(message.received, stencils)
+        if response is not None and mapped is not None and ":" not in mapped.host:
+            stencil = _stencilOf(message, stencils)
+            if stencil is not None:
+                self._wasTold = response, stencil
         return response
 
     def repeatedResponse(self, data: bytes) -> Authentic | None:
@@ -242,9 +244,15 @@ class Signer:
         self.tieBreaker = int.from_bytes(self._random(8), "big")
 
 
-def _isUsual(message: Message) -> bool:
+def _stencilOf(message: Message, key: StencilKey) -> Stencil | None:
     """
-    Whether a message has just one MESSAGE-INTEGRITY, followed by FINGERPRINT, at its end.
+    What an authentic message was made with; L{None} unless it has just one MESSAGE-INTEGRITY, followed by FINGERPRINT, at its end.
     """
-    usual = FINGERPRINT in message and MESSAGE_INTEGRITY_SHA256 not in message
-    return usual and message.get(MESSAGE_INTEGRITY) == message.received[-28:-8]
+    isUsual = FINGERPRINT in message and MESSAGE_INTEGRITY_SHA256 not in message
+    if not isUsual or message.get(MESSAGE_INTEGRITY) != message.received[-28:-8]:
+        return None
+    try:
+        # What is there may only look like it.
+        return Stencil(message.received, key)
+    except ValueError:
+        return None
