@@ -23,6 +23,8 @@ _RECORD = 16_384
 _OVERHEAD = 512
 #: More than one read of a connection brings.
 _MOST = 256 * 1024
+#: Bytes that wait below for who reads nothing: more than any data that is sent while there is room.
+_UNREAD = 2 << 20
 
 _openssl: Any = SSL
 _lib, _ffi = _openssl._lib, _openssl._ffi
@@ -84,8 +86,11 @@ class Records(Protocol):
         self._deliver = deliver
         self._handle = handle = secure.getHandle()
         self._ssl, self._sealed = handle._ssl, handle._from_ssl
-        self._former: Protocol = secure.transport.protocol
-        secure.transport.protocol = self
+        self._below: Any = secure.transport
+        self._former: Protocol = self._below.protocol
+        self._below.protocol = self
+        #: Bytes of records that held no data, and may want an answer.
+        self._beside = 0
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -99,18 +104,31 @@ class Records(Protocol):
                 self._deliver(_all[:size])
                 size = 0
         isOver = _error(ssl, got) != _WANT_READ
+        self._beside += len(data) - size
         if size:
             self._deliver(_all[:size])
-        if isOver or not size:
+        if isOver or not size or self._beside > _MOST:
             # It has to answer what is not data, and finds the same end.
             self._secure._flushReceiveBIO()
+            self._flush()
         if isOver:
             # What is left there, OpenSSL would say of another connection.
             _lib.ERR_clear_error()
 
+    def _flush(self) -> None:
+        """
+        Send all answers.  Whoever asks for many, by updates of keys (RFC 8446 section 4.6.3), and reads none is cut off.
+        """
+        self._beside = 0
+        below = self._below
+        while (some := _take(self._sealed, _closed, _MOST)) > 0:
+            below.write(bytes(_view(_closed, some)))
+        if len(below.dataBuffer) + below._tempDataLen > _UNREAD:
+            self._secure.abortConnection()
+
     def seal(self, data: Buffer) -> Buffer:
         """
-        See L{sealed}.
+        See L{sealed}; of nothing comes nothing.
 
         @return: memory that is good until the next call.
         """
@@ -123,7 +141,8 @@ class Records(Protocol):
             if some <= 0:
                 self._handle._raise_ssl_error(ssl, some)
             done += some
-        found: Buffer = _view(_closed, _take(self._sealed, _closed, _MOST))
+        # What is below 0 would give all of the memory, with what others have sent.
+        found: Buffer = _view(_closed, max(_take(self._sealed, _closed, _MOST), 0))
         return found
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -4,10 +4,14 @@ Much data through TLS: what goes past Twisted's transport, on connections with a
 
 from __future__ import annotations
 
+import hmac
 import os
+import struct
 from typing import Any
 
+from attrs import define
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
@@ -15,6 +19,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.protocols import tlsrecords
 from vnet.protocols.codec.turn import encodeChannelData
 from vnet.protocols.tls import relayClientOptions, relayServerOptions, serverFactory, spkiHash
 from vnet.protocols.tlsrecords import Records
@@ -28,6 +33,44 @@ TRAIN = [bytes([each]) * 1404 for each in range(45)]
 FRAMES = [encodeChannelData(ONE, each) for each in TRAIN]
 
 
+def expanded(secret: bytes, label: bytes, size: int) -> bytes:
+    """
+    HKDF-Expand-Label of RFC 8446 section 7.1, with SHA-256 and no context.
+    """
+    label = b"tls13 " + label
+    return hmac.digest(secret, struct.pack("!HB", size, len(label)) + label + b"\0\1", "sha256")[:size]
+
+
+@define
+class Outgoing:
+    """
+    What a client sends that writes its records itself, with TLS_AES_128_GCM_SHA256.
+
+    @ivar number: of the next record.
+    """
+
+    secret: bytes
+    number: int
+
+    def record(self, kind: int, content: bytes) -> bytes:
+        """
+        A record.
+        """
+        nonce = int.from_bytes(expanded(self.secret, b"iv", 12), "big") ^ self.number
+        head = b"\x17\3\3" + struct.pack("!H", len(content) + 17)
+        cipher = AESGCM(expanded(self.secret, b"key", 16))
+        self.number += 1
+        return head + cipher.encrypt(nonce.to_bytes(12, "big"), content + bytes((kind,)), head)
+
+    def update(self) -> bytes:
+        """
+        A new key, and the wish for one of the other side.
+        """
+        record = self.record(22, b"\x18\0\0\1\1")
+        self.secret, self.number = expanded(self.secret, b"traffic upd", 32), 0
+        return record
+
+
 class RecordsTests(SynchronousTestCase):
     """
     A client and a relay with TLS between them.
@@ -39,9 +82,11 @@ class RecordsTests(SynchronousTestCase):
         self.streams = [TurnStream(owner, self.clock) for owner in self.owners]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = Authority().issue(key, "192.0.2.1")
-        client = TLSMemoryBIOFactory(
-            relayClientOptions(spkiHash(certificate), "192.0.2.1"), True, self.factory(0), self.clock
-        )
+        options = relayClientOptions(spkiHash(certificate), "192.0.2.1")
+        options._context.set_tls13_ciphersuites(b"TLS_AES_128_GCM_SHA256")
+        self.secrets: list[bytes] = []
+        options._context.set_keylog_callback(lambda connection, line: self.secrets.append(line))
+        client = TLSMemoryBIOFactory(options, True, self.factory(0), self.clock)
         server = serverFactory(relayServerOptions(key, certificate), self.factory(1), self.clock)
         address: Any = None
         self.pair = Pair(client.buildProtocol(address), server.buildProtocol(address))
@@ -179,3 +224,44 @@ class RecordsTests(SynchronousTestCase):
         self.settle()
         self.streams[0].sendTrain(ONE, TRAIN)
         self.assertEqual([owner.events for owner in self.owners], [["connected", "lost"]] * 2)
+
+    def outgoing(self) -> Outgoing:
+        """
+        The client's way to send, after the one record that it has sent.
+        """
+        (secret,) = (line.split()[2] for line in self.secrets if line.startswith(b"CLIENT_TRAFFIC_SECRET_0"))
+        return Outgoing(bytes.fromhex(secret.decode()), 1)
+
+    def test_updates(self) -> None:
+        """Keys are changed as often as the other side wants, with data in between and without."""
+        outgoing, incoming = self.outgoing(), self.pair.sockets[1].incoming
+        for count in (0, 1):
+            for frame in FRAMES[:count]:
+                incoming += outgoing.record(23, frame)
+            incoming += b"".join(outgoing.update() for _ in range(40))
+            self.settle()
+        incoming += outgoing.record(23, FRAMES[1])
+        self.streams[1].sendTrain(ONE, TRAIN)
+        self.settle()
+        self.assertEqual((self.owners[1].frames, self.owners[0].frames), (FRAMES[:2], FRAMES))
+
+    def test_updatesUnread(self) -> None:
+        """Whoever has keys changed without end and reads nothing is cut off, and little waits until then."""
+        self.patch(tlsrecords, "_UNREAD", 20_000)
+        self.patch(tlsrecords, "_MOST", 30_000)
+        for isAlone in (True, False):
+            self.setUp()
+            self.pair.sockets[1].room = 0
+            outgoing, end = self.outgoing(), self.pair.ends[1]
+            for _ in range(15):
+                updates = b"".join(outgoing.update() for _ in range(100))
+                end.protocol.dataReceived(updates if isAlone else updates + outgoing.record(23, FRAMES[0]))
+            self.settle()
+            self.assertEqual(self.owners[1].events, ["connected", "lost"])
+
+    def test_nothing(self) -> None:
+        """Nothing is sent as nothing, whatever was sent before."""
+        self.streams[0].sendTrain(ONE, TRAIN)
+        self.streams[1].sendEncoded(b"", 0)
+        self.streams[1].send([])
+        self.assertEqual(sum(self.pair.sockets[1].sent), 0)
