@@ -8,7 +8,7 @@ in a turn of the reactor.  Without a watcher nothing is kept, and nothing compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from vnet.client.lansharing.sharing import SharedLan
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.peer import Peer
@@ -55,6 +56,7 @@ class Chronicle:
 
     @ivar _ownKey: its Ed25519 key.
     @ivar _mediator: the URL of the mediator that this node logged in with last.
+    @ivar _sharedLans: gives the LANs of its networks.
     @ivar _wallClock: seconds since 1970.
     """
 
@@ -66,12 +68,14 @@ class Chronicle:
     _peers: Peers
     _logins: Logins
     _mediator: Callable[[], str]
+    _sharedLans: Callable[[], Iterable[SharedLan]] = field(default=tuple)
     _log: Logger = field(factory=Logger)
     _watchers: list[Callable[[dict[str, Any]], None]] = field(factory=list, init=False)
     _state: str = field(default="", init=False)
     _networks: dict[str, tuple[str, str]] = field(factory=dict, init=False)
     _members: dict[bytes, _Seen] = field(factory=dict, init=False)
     _lans: dict[_Lan, str] = field(factory=dict, init=False)
+    _problems: dict[_Lan, str | None] = field(factory=dict, init=False)
     _changed: dict[bytes, None] = field(factory=dict, init=False)
     _all: bool = field(default=False, init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
@@ -116,6 +120,7 @@ class Chronicle:
         self._all = False
         for table in (self._watchers, self._networks, self._members, self._lans, self._changed):
             table.clear()
+        self._problems.clear()
 
     def note(self, keys: Iterable[bytes] = ()) -> None:
         """
@@ -149,6 +154,7 @@ class Chronicle:
         joined = self._memberships.joined
         self._members.update((peer.key, self._look(peer, joined)) for peer in self._peers.all())
         self._lans = self._offeredLans()
+        self._problems = {each: lan.why for each, lan in self._lansInUse()}
 
     def _stateOf(self, identifier: str) -> str:
         network = self._view.networks.get(bytes.fromhex(identifier))
@@ -162,6 +168,11 @@ class Chronicle:
             for key, lans in network.lans.items()
             for lan in lans
         }
+
+    def _lansInUse(self) -> Iterator[tuple[_Lan, SharedLan]]:
+        for lan in self._sharedLans():
+            if lan.state in ("shared", "used", "blocked"):
+                yield (lan.network.hex(), lan.key, lan.prefix), lan
 
     def _look(self, peer: Peer, joined: Container[str]) -> _Seen:
         shared = self._view.sharedWith(peer.key, joined)
@@ -188,6 +199,7 @@ class Chronicle:
             peer = self._peers.get(key)
             self._compareMember(key, None if peer is None else self._look(peer, joined), steady)
         self._compareLans(steady)
+        self._compareProblems(steady)
 
     def _compareMediator(self) -> None:
         state, self._state = self._state, self._logins.state
@@ -258,6 +270,21 @@ class Chronicle:
             elif seen is not None and identifier in seen.networks:
                 # Who has left has taken its LANs along.
                 self._tellMember("memberLan", seen, **told)
+
+    def _compareProblems(self, steady: frozenset[str]) -> None:
+        before, self._problems = self._problems, {}
+        for each, lan in self._lansInUse():
+            self._problems[each] = lan.why
+            if lan.why != before.get(each) and each[0] in steady:
+                self._tell(
+                    "lanProblem",
+                    network=self._nameOf(each[0]),
+                    prefix=lan.prefix,
+                    own=lan.isOwn,
+                    state=lan.state,
+                    why=lan.why,
+                    help=list(lan.help),
+                )
 
     def _nameOf(self, identifier: str) -> str:
         return self._networks[identifier][0]

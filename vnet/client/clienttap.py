@@ -27,7 +27,7 @@ from vnet.client.dataplane.device import TapDevice
 from vnet.client.dataplane.udp import UdpPort
 from vnet.client.dialer import Dialer
 from vnet.client.firewall.nft import NftProgram
-from vnet.client.firewall.tablewatch import tableWatcher
+from vnet.client.firewall.tablewatch import ruleWatcher, tableWatcher
 from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
@@ -183,10 +183,12 @@ class ClientService(MultiService):
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
         self._watchers = [LinkWatcher(self._reactor, self.node.linksChanged)]
         self._watchers.append(tableWatcher(self._reactor, self.node.firewall.check))
+        self._watchers.append(ruleWatcher(self._reactor, self.node.lanRoutes.rulesChanged))
         self._watchers[0].start()
         with suppress(ConfigurationError):
             # A system without nftables.
-            self._watchers[1].start()
+            for watcher in self._watchers[1:]:
+                watcher.start()
         self.node.lanRoutes.prepare()
         self.node.firewall.prepare()
         self._opened = True

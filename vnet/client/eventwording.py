@@ -64,6 +64,16 @@ def _memberLan(event: Event) -> str:
     )
 
 
+def _lanProblem(event: Event) -> str:
+    which = f"the LAN {shown(event.get('prefix'), _NAME_WIDTH)} in {_network(event)}"
+    if not event.get("why"):
+        return f"{which} is {shown(event.get('state'))}"
+    commands = event.get("help")
+    listed = "; ".join(shown(each, 300) for each in commands) if isinstance(commands, list) else ""
+    help = f"; to let it through: {listed}" if listed else ""
+    return f"{which} does not work: {shown(event.get('why'))}{help}"
+
+
 def _path(event: Event) -> str:
     path = event.get("path")
     if path == "none":
@@ -123,6 +133,7 @@ _NODE: Mapping[str, Callable[[Event], str]] = {
     "mediator": _mediator,
     "network": _ownNetwork,
     "ownLan": lambda event: f"this computer {_memberLan(event)}",
+    "lanProblem": _lanProblem,
     "missed": _missed,
 }
 

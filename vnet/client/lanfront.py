@@ -10,6 +10,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from vnet.client.dataplane.forwarder import Forwarder
+from vnet.client.firewall.barriers import Barriers
 from vnet.client.firewall.filtered import Filtered
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.report import FirewallVerb
@@ -92,6 +93,7 @@ class LanFront:
             admits=lambda key, prefix: self.sharing.admits(key, prefix),
             needed=self._needed,
             changed=self._changed,
+            barriers=Barriers(parts.clock, parts.device.name, parts.nft),
         )
         self.sharing = Sharing(own, parts.state, self._view, self._memberships, self._peers, self.lanRoutes)
         self.sharingVerbs = SharingVerbs(

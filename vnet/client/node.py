@@ -167,6 +167,7 @@ class Node:
             self.peers,
             self.logins,
             lambda: parts.state.remembered.mediator,
+            self.sharing.lans,
         )
         self._traffic = TrafficWatch(parts.clock, self.peers.opened, self.tunnels.carriedTotal)
         self._roaming = Roaming(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from vnet.client.firewall.wording import firewallLines, firewallSummary, policyWords
-from vnet.client.lansharing.wording import briefLans, lanWords, sharedLines
+from vnet.client.lansharing.wording import briefLans, hinderedLines, lanWords, sharedLines
 from vnet.client.listing import Selection, moreLine
 from vnet.client.lossreasons import droppedLines
 from vnet.client.names.wording import namesSummary
@@ -180,6 +180,7 @@ def renderStatus(status: Mapping[str, Any], style: Style) -> str:
         ("relays", relaySummary(status)),
         *namesSummary(status),
         *firewallSummary(status),
+        *hinderedLines(status),
         *(("dropped", line) for line in droppedLines(status)),
     ]
     return _block(shown(status.get("nick"), _NICK_WIDTH, absent="(no nickname)"), lines, style)

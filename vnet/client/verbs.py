@@ -95,6 +95,7 @@ class Verbs:
             "names": node.names.status(),
             "error": node.logins.error or None,
             "firewall": node.lan.firewallVerb.policies(),
+            "lanProblems": node.lan.sharingVerbs.hindered(),
             "dropped": node.losses.dropped(),
             "droppedLately": node.losses.lately(),
         }

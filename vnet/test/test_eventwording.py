@@ -89,6 +89,14 @@ class LineTests(SynchronousTestCase):
                 event("ownLan", **lan, state="accepted"),
                 "this computer offers the LAN 192.168.7.0/24 in home, accepted",
             ),
+            (
+                event("lanProblem", **lan, state="shared", why="a firewall drops it", help=["open it"]),
+                "the LAN 192.168.7.0/24 in home does not work: a firewall drops it; to let it through: open it",
+            ),
+            (
+                event("lanProblem", **lan, state="shared", why=None, help=[]),
+                "the LAN 192.168.7.0/24 in home is shared",
+            ),
             (event("memberNick", **bea, before="eve"), "bea (100.64.0.2) was called eve before"),
             (
                 event("missed", count=7),
@@ -105,7 +113,7 @@ class LineTests(SynchronousTestCase):
                 everything = dict.fromkeys(
                     (
                         *("nick", "address", "network", "prefix", "state", "before"),
-                        *("path", "endpoint", "relay", "error"),
+                        *("path", "endpoint", "relay", "error", "why"),
                     ),
                     text,
                 )

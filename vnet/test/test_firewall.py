@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.firewall.firewall import AGAIN, COALESCE, Firewall
 from vnet.client.firewall.nft import MISSING, NftError
+from vnet.client.firewall.passage import OtherTable
 from vnet.client.firewall.policy import OPEN, PING_ONLY, Policy, parsePolicy
 from vnet.client.firewall.ruleset import OTHER, Ruled, change, install, remove
 from vnet.errors import ConfigurationError
@@ -36,6 +37,7 @@ class FakeNft:
     error: NftError | None = None
     missing: bool = False
     waiting: list[Deferred[None]] | None = None
+    tables: list[OtherTable] = field(factory=list)
 
     def runNow(self, script: str) -> None:
         """Keep a script."""
@@ -56,6 +58,10 @@ class FakeNft:
     def counters(self, interface: str) -> Deferred[dict[int, int]]:
         """What was dropped."""
         return fail(NftError("no table")) if self.missing else succeed(self.counts)
+
+    def others(self, interface: str) -> Deferred[list[OtherTable]]:
+        """The tables of others."""
+        return succeed(self.tables) if self.error is None else fail(self.error)
 
     def take(self) -> list[str]:
         """The scripts since the last time."""

@@ -17,8 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.client.dataplane.clamp import Clamp
 from vnet.client.dataplane.forwarder import Forwarder
+from vnet.client.firewall.barriers import REST, Barriers
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.nft import MISSING, NftError
+from vnet.client.firewall.passage import OtherTable
 from vnet.client.firewall.policy import PING_ONLY
 from vnet.client.lanroutes.lanroutes import COALESCE, LOOK_AGAIN, LanRoutes
 from vnet.client.lanroutes.plan import Connected, Gateway, Surroundings
@@ -153,6 +155,7 @@ class LanRoutesTests(SynchronousTestCase):
             lambda key, prefix: key in self.admitted,
             lambda: self.needed,
             self.changed,
+            Barriers(self.clock, "vnet0", self.nft),
         )
         routes.configure("100.64.0.1", "100.64.0.0/10", "fd76:1:2::1", "fd76:1:2::/48")
         return routes
@@ -344,6 +347,40 @@ class LanRoutesTests(SynchronousTestCase):
         self.assertEqual(self.take(), [("nft", True), ("nft", False)])
         self.assertFalse(self.reaches("192.168.7.9"))
         self.assertIn("Operation not permitted", self.routes.offerProblems()[LAN])
+
+    def test_barrier(self) -> None:
+        """
+        Another firewall that drops what is forwarded is told of when a LAN is shared, and when it appears, or goes, later; also
+        one that is not told of, or could not be read.
+        """
+        docker = OtherTable("ip", "filter", {"FORWARD": "drop"}, {"FORWARD": [], "DOCKER-USER": []})
+        self.routes.rulesChanged()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.nft.tables = [docker]
+        self.routes.offer((LAN,))
+        self.take()
+        [(prefix, (why, commands))] = self.routes.barriers().items()
+        self.assertEqual((prefix, self.changes), (LAN, 1))
+        self.assertIn("the chain FORWARD of the table ip filter", why)
+        self.assertEqual(commands[0], f"sudo iptables -I DOCKER-USER -i vnet0 -d {LAN} -j ACCEPT")
+        self.assertTrue(self.reaches("192.168.7.9"))
+        self.nft.tables = []
+        for _ in range(3):
+            self.routes.rulesChanged()
+            self.take()
+        self.assertEqual(self.changes, 1)
+        self.clock.advance(REST)
+        self.assertEqual((self.routes.barriers(), self.changes), ({}, 2))
+        self.nft.tables, self.nft.error = [docker], NftError(MISSING)
+        self.routes.rulesChanged()
+        self.clock.advance(REST)
+        self.assertEqual(self.routes.barriers(), {})
+        self.nft.error = None
+        self.clock.advance(LOOK_AGAIN)
+        self.assertEqual(list(self.routes.barriers()), [LAN])
+        self.routes.offer(())
+        self.take()
+        self.assertEqual((self.routes.barriers(), self.clock.getDelayedCalls()), ({}, []))
 
     def test_noRoute(self) -> None:
         """

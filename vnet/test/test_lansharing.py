@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from vnet.client.identity import tunnelKey
 from vnet.client.lanroutes.plan import Connected, Gateway, Surroundings
 from vnet.client.lansharing.choices import Choices, choicesFrom
-from vnet.client.lansharing.wording import briefLans, lanNews, sharedLines
+from vnet.client.lansharing.wording import briefLans, hinderedLines, lanNews, sharedLines
 from vnet.client.state import StateFile
 from vnet.errors import Refused, Unreachable
 from vnet.protocols import control, controlserver
@@ -41,6 +41,7 @@ class FakeRoutes:
     offered: tuple[str, ...] = ()
     used: dict[Gateway, tuple[str, ...]] = field(factory=dict)
     asked: int = 0
+    inTheWay: dict[str, tuple[str, list[str]]] = field(factory=dict)
 
     def offer(self, prefixes: Iterable[str]) -> None:
         self.offered = tuple(prefixes)
@@ -71,6 +72,9 @@ class FakeRoutes:
                 if why:
                     found[gateway.tunnelKey, prefix] = why
         return found
+
+    def barriers(self) -> Mapping[str, tuple[str, list[str]]]:
+        return self.inTheWay
 
     def hasRoute(self, prefix: str) -> bool:
         """
@@ -343,6 +347,39 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual("none", self.use(stop=True, member=clientId)["state"])
         self.assertEqual({}, self.ann.state.remembered.lans)
 
+    def test_barrier(self) -> None:
+        """
+        What another firewall of this computer drops is told wherever one looks, and to watchers once, until it is let through.
+        """
+        told: list[dict[str, Any]] = []
+        self.bea.node.watch(lambda event: told.append(event) if event["event"] == "lanProblem" else None)
+        self.share(self.bea)
+        self.accept()
+        self.assertEqual([], told)
+        routes, core = self.routes[self.bea], self.bea.core
+        for inTheWay in ({LAN: ("Docker drops it", ["open it", "and that"])}, {}):
+            routes.inTheWay = inTheWay
+            for _ in range(2):
+                core._changed()
+                self.overlay.advance(0.1)
+            why, commands = inTheWay.get(LAN, (None, []))
+            [lan] = self.bea.do(self.bea.node.shareLan(None, None, False))["lans"]
+            self.assertEqual(("shared", why, commands), (lan["state"], lan["why"], lan["help"]))
+            status = self.bea.do(self.bea.node.status())
+            self.assertEqual([lan] if inTheWay else [], status["lanProblems"])
+            last = told.pop()
+            self.assertEqual([], told)
+            self.assertEqual(
+                ("home", LAN, True, why, commands),
+                (last["network"], last["prefix"], last["own"], last["why"], last["help"]),
+            )
+            lines = hinderedLines(status)
+            self.assertEqual(["LAN", "", ""] if inTheWay else [], [name for name, _ in lines])
+            self.assertEqual("shared" in str(lines), bool(inTheWay))
+            self.assertEqual(3 if inTheWay else 1, lanNews(lan).count("\n") + 1)
+            self.assertEqual("but dropped" in briefLans([lan]), bool(inTheWay))
+        self.assertEqual("accepted", self.stateOf(self.ann))
+
     def test_watched(self) -> None:
         """
         Watchers hear of LANs that are offered, accepted and taken back, by others and by this node, once; those that come or go
@@ -608,6 +645,7 @@ class WordingTests(SynchronousTestCase):
         """
         Other JSON is shown, too.
         """
-        for answer in ({}, {"lans": None}, {"lans": [1, {}]}):
+        for answer in ({}, {"lans": None}, {"lans": [1, {}]}, {"lans": [{"help": 1}, {"help": [{}]}]}):
             sharedLines(answer)
+            hinderedLines({"lanProblems": answer.get("lans")})
         self.assertEqual("", briefLans("x"))

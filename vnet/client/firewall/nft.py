@@ -9,12 +9,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from vnet.client.firewall.passage import OtherTable, forwardingTables, readTable
 from vnet.client.firewall.ruleset import readCounters, tableName
 from vnet.errors import VnetError
 from vnet.protocols.codec.names import displayable
@@ -24,6 +25,9 @@ __all__ = ["MISSING", "Nft", "NftError", "NftProgram", "findNft"]
 MISSING = "the program nft is not installed: install nftables (on Debian and Ubuntu: apt install nftables)"
 
 _TIMEOUT = 10.0
+# Of a listing, bytes, and of tables: more is not read.
+_LONGEST = 16 << 20
+_MOST_TABLES = 32
 _WIDE = 200
 # Debian keeps it where a service does not always look.
 _FURTHER = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -58,6 +62,12 @@ class Nft(Protocol):
         """
         @return: how many packets the table of an interface has dropped, as L{readCounters} gives them; fails with
             L{NftError} when there is no such table.
+        """
+
+    def others(self, interface: str) -> Deferred[list[OtherTable]]:
+        """
+        @return: the tables that filter what is forwarded, without that of an interface; fails with L{NftError} when they cannot
+            be read.
         """
 
 
@@ -111,7 +121,7 @@ class NftProgram:
     """
 
     _locate: Callable[[], str | None] = findNft
-    _inThread: Callable[..., Deferred[bytes]] = field(default=deferToThread)
+    _inThread: Callable[..., Deferred[Any]] = field(default=deferToThread)
 
     def runNow(self, script: str) -> None:
         """See L{Nft}."""
@@ -126,9 +136,31 @@ class NftProgram:
         arguments = ["-j", "list", "counters", "table", "inet", tableName(interface)]
         return self._inThread(_call, self._locate(), arguments, "").addCallback(_counted)
 
+    def others(self, interface: str) -> Deferred[list[OtherTable]]:
+        """See L{Nft}."""
+        return self._inThread(_others, self._locate(), tableName(interface))
+
 
 def _counted(output: bytes) -> dict[int, int]:
     try:
         return readCounters(output)
     except ValueError as error:
         raise NftError(str(error)) from error
+
+
+def _others(program: str | None, own: str) -> list[OtherTable]:
+    try:
+        found = forwardingTables(_list(program, "chains"), own)[:_MOST_TABLES]
+        return [readTable(_list(program, "table", *each), *each) for each in found]
+    except ValueError as error:
+        raise NftError(str(error)) from error
+
+
+def _list(program: str | None, *what: str) -> bytes:
+    """
+    @return: the listing, without the elements of sets that have a name.
+    """
+    found = _call(program, ["-j", "-t", "list", *what], "")
+    if len(found) > _LONGEST:
+        raise NftError("there are more rules than are read")
+    return found

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from vnet.client.dataplane.forwarder import Forwarder
+from vnet.client.firewall.barriers import Barriers
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.forwarded import Forwarded
 from vnet.client.firewall.nft import NftError
@@ -54,7 +55,8 @@ class LanRoutes:
         L{membersChanged}.
     @ivar _needed: the addresses outside the overlay that this node sends to: the endpoints of peers, the mediator, the relays,
         STUN servers.  A prefix that holds one of them is not used: what goes into the tunnel would go into the tunnel again.
-    @ivar _changed: called, without arguments, when L{offerProblems} or L{useProblems} are others than before.
+    @ivar _changed: called, without arguments, when L{offerProblems}, L{useProblems} or L{barriers} are others than before.
+    @ivar _barriers: looks for what other firewalls drop; L{None}: nobody does.
     """
 
     _log = Logger()
@@ -69,6 +71,7 @@ class LanRoutes:
     _admits: Callable[[bytes, str], bool]
     _needed: Callable[[], Iterable[str]] = field(default=tuple)
     _changed: Callable[[], None] = field(default=lambda: None)
+    _barriers: Barriers | None = None
     _wish: Wish = field(factory=Wish, init=False)
     _addresses: tuple[str, ...] = field(default=(), init=False)
     _plan: Plan = field(factory=Plan, init=False)
@@ -160,6 +163,14 @@ class LanRoutes:
         if self._wish.offered or self._wish.used:
             self._schedule(COALESCE)
 
+    def rulesChanged(self) -> None:
+        """
+        Rules of firewalls have changed, whosever.
+        """
+        delay = None if self._barriers is None else self._barriers.stale()
+        if delay is not None:
+            self._schedule(max(delay, COALESCE))
+
     # What is true
 
     def offerRefusal(self, prefix: str) -> str:
@@ -189,6 +200,18 @@ class LanRoutes:
         @return: why a prefix that L{use} named is not used, one line, by tunnel key and prefix.
         """
         return self._plan.useProblems
+
+    def barriers(self) -> Mapping[str, tuple[str, list[str]]]:
+        """
+        @return: why another firewall of this computer drops what is forwarded for a prefix that is shared, one line, and the
+            commands that let it through, by prefix.
+        """
+        if self._barriers is None:
+            return {}
+        return {
+            prefix: (barrier.why, self._barriers.help(prefix))
+            for prefix, barrier in self._barriers.found.items()
+        }
 
     def holds(self, host: str) -> bool:
         """
@@ -237,8 +260,10 @@ class LanRoutes:
         if self._kernel is not None:
             plan = self._route(self._kernel, plan)
             plan = await self._forward(self._kernel, plan)
-        before, self._plan = self._plan, plan
-        if (plan.offerProblems, plan.useProblems) != (before.offerProblems, before.useProblems):
+        before, self._plan = (self._plan.offerProblems, self._plan.useProblems, self.barriers()), plan
+        if self._barriers is not None:
+            await self._barriers.look({prefix: plan.places[prefix] for prefix in plan.shared}, wish.overlay)
+        if before != (plan.offerProblems, plan.useProblems, self.barriers()):
             self._changed()
         if wish.offered or wish.used or self._mayHaveRoutes:
             self._schedule(LOOK_AGAIN)

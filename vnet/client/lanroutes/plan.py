@@ -81,7 +81,7 @@ class Plan:
     """
     What is to be.
 
-    @ivar shared: the prefixes that members may send to; C{lans}: the interfaces that these are at.
+    @ivar shared: the prefixes that members may send to; C{lans}: the interfaces that these are at; C{places}: those of each.
     @ivar used: prefixes by tunnel key; C{routes}: the gateway to each.
     @ivar offerProblems: why others are not shared, by prefix.
     @ivar useProblems: why others are not used, by tunnel key and prefix.
@@ -93,28 +93,34 @@ class Plan:
     routes: Mapping[str, str] = field(factory=dict)
     offerProblems: Mapping[str, str] = field(factory=dict)
     useProblems: Mapping[tuple[bytes, str], str] = field(factory=dict)
+    places: Mapping[str, tuple[str, ...]] = field(factory=dict, eq=False)
 
 
 def makePlan(wish: Wish, around: Surroundings) -> Plan:
     """
     Choose what is possible.  Of two prefixes that cannot be used together it is the first.
     """
-    shared: list[str] = []
-    lans: set[str] = set()
+    places: dict[str, tuple[str, ...]] = {}
     offerProblems: dict[str, str] = {}
     for text in wish.offered:
         try:
             prefix = sharablePrefix(text, wish.overlay)
-            lans |= _lansOf(prefix, around)
-            shared.append(str(prefix))
+            places[str(prefix)] = tuple(sorted(_lansOf(prefix, around)))
         except DecodeError as error:
             offerProblems[text] = str(error)
     uses = _Uses(wish, around)
     for gateway, prefixes in wish.used.items():
         for text in prefixes:
             uses.add(gateway, text)
+    lans = {name for names in places.values() for name in names}
     return Plan(
-        tuple(shared), tuple(sorted(lans)), uses.allowed(), uses.routes(), offerProblems, uses.problems
+        tuple(places),
+        tuple(sorted(lans)),
+        uses.allowed(),
+        uses.routes(),
+        offerProblems,
+        uses.problems,
+        places,
     )
 
 

@@ -210,7 +210,14 @@ class SharingVerbs:
             "address": None if member is None else member.address,
             "state": lan.state,
             "why": lan.why,
+            "help": list(lan.help) if lan.state == "shared" else [],
         }
+
+    def hindered(self) -> list[dict[str, Any]]:
+        """
+        @return: the LANs that this node shares or uses, and that do not work.
+        """
+        return [self._describe(lan) for lan in self._sharing.lans() if lan.isHindered]
 
     def ofNetwork(self, network: bytes) -> dict[bytes, list[dict[str, Any]]]:
         """

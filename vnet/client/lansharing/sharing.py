@@ -36,6 +36,7 @@ class Routes(Protocol):
     def useRefusal(self, gateway: Gateway, prefix: str) -> str: ...
     def offerProblems(self) -> Mapping[str, str]: ...
     def useProblems(self) -> Mapping[tuple[bytes, str], str]: ...
+    def barriers(self) -> Mapping[str, tuple[str, list[str]]]: ...
 
 
 @frozen
@@ -49,6 +50,8 @@ class SharedLan:
     @ivar isOffered: whether the mediator says that it is offered; C{isAccepted}: and accepted.
     @ivar isChosen: whether this node's user has offered it, or has chosen to use it.
     @ivar isKnown: whether the mediator has said anything of the network since the login.
+    @ivar barrier: why another firewall of this computer drops what is forwarded though it is shared, one line; C{help}: the
+        commands that let it through.
     @ivar problem: why it is not shared or used though all agree, one line; empty: it is.
     """
 
@@ -62,6 +65,8 @@ class SharedLan:
     isChosen: bool
     problem: str = ""
     isKnown: bool = True
+    barrier: str = ""
+    help: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -94,7 +99,14 @@ class SharedLan:
             return "the mediator says that this computer offers it, which it does not: nothing is forwarded"
         if self.state == "offered":
             return "the network's owner has not accepted it yet"
-        return self.problem or None
+        return self.problem or (self.barrier if self.state == "shared" else "") or None
+
+    @property
+    def isHindered(self) -> bool:
+        """
+        Whether this node shares or uses it, as all want, and it does not work for a reason that this computer knows.
+        """
+        return self.state in ("shared", "used", "blocked") and self.why is not None
 
 
 @define(eq=False, repr=False)
@@ -218,7 +230,9 @@ class Sharing:
         }
         chosen = [(self._ownKey, prefix) for prefix in choices.offered]
         chosen += [(bytes.fromhex(key), prefix) for key, prefix in choices.used]
+        barriers = self._routes.barriers()
         for key, prefix in dict.fromkeys([*chosen, *told]):
+            barrier, commands = barriers.get(prefix, ("", [])) if key == self._ownKey else ("", [])
             yield SharedLan(
                 identifier,
                 name,
@@ -230,6 +244,8 @@ class Sharing:
                 (key, prefix) in chosen,
                 self._problem(network, name, key, prefix),
                 network is not None,
+                barrier,
+                tuple(commands),
             )
 
     def _problem(self, network: Network | None, name: str, key: bytes, prefix: str) -> str:

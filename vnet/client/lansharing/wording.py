@@ -11,9 +11,9 @@ from typing import Any
 
 from vnet.client.wording import shown
 
-__all__ = ["briefLans", "lanNews", "lanWords", "sharedLines"]
+__all__ = ["briefLans", "hinderedLines", "lanNews", "lanWords", "sharedLines"]
 
-_NAME, _NICK = 64, 32
+_NAME, _NICK, _COMMAND = 64, 32, 300
 
 _WORDS = {
     "shared": "shared",
@@ -31,8 +31,11 @@ def lanWords(lan: Mapping[str, Any]) -> str:
     """
     The state of a LAN, and why.
     """
-    words, why = _WORDS.get(str(lan.get("state")), shown(lan.get("state"))), lan.get("why")
-    return f"{words}: {shown(why)}" if why and lan.get("state") != "offered" else words
+    state, why = lan.get("state"), lan.get("why")
+    words = _WORDS.get(str(state), shown(state))
+    if not why or state == "offered":
+        return words
+    return f"{words}, but {shown(why)}" if state == "shared" else f"{words}: {shown(why)}"
 
 
 def briefLans(lans: object) -> str:
@@ -40,9 +43,13 @@ def briefLans(lans: object) -> str:
     The LANs of a member, for one row of a list; empty: it offers none.
     """
     return ", ".join(
-        f"LAN {shown(each.get('prefix'))} {_WORDS.get(str(each.get('state')), '')}".rstrip()
+        f"LAN {shown(each.get('prefix'))} {_WORDS.get(str(each.get('state')), '')}{_dropped(each)}".rstrip()
         for each in _objects(lans)
     )
+
+
+def _dropped(lan: Mapping[str, Any]) -> str:
+    return ", but dropped" if lan.get("state") == "shared" and lan.get("why") else ""
 
 
 def sharedLines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -60,14 +67,28 @@ def sharedLines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"{who} in {shown(each.get('network'), _NAME)}; {lanWords(each)}{_next(each)}",
             )
         )
+        lines += [("", command) for command in _help(each)]
+    return lines
+
+
+def hinderedLines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """
+    The LANs that do not work, for the status.
+    """
+    lines = []
+    for each in _objects(status.get("lanProblems")):
+        where = f"{shown(each.get('prefix'))} in {shown(each.get('network'), _NAME)}"
+        lines.append(("LAN", f"{where}: {lanWords(each)}{_next(each)}"))
+        lines += [("", command) for command in _help(each)]
     return lines
 
 
 def lanNews(answer: Mapping[str, Any]) -> str:
     """
-    What came of a verb, in one line.
+    What came of a verb: a line, and one for each command that helps.
     """
-    return f"{shown(answer.get('prefix'))} in {shown(answer.get('network'), _NAME)}: {lanWords(answer)}{_next(answer)}"
+    news = f"{shown(answer.get('prefix'))} in {shown(answer.get('network'), _NAME)}: {lanWords(answer)}{_next(answer)}"
+    return "\n    ".join([news, *_help(answer)])
 
 
 def _next(lan: Mapping[str, Any]) -> str:
@@ -79,7 +100,12 @@ def _next(lan: Mapping[str, Any]) -> str:
         return f": {_command('use-lan', lan)}"
     if state == "offered":
         return f"; the owner of the network can: {_command('accept-lan', lan)}"
-    return ""
+    return "; to let it through:" if _help(lan) else ""
+
+
+def _help(lan: Mapping[str, Any]) -> list[str]:
+    commands = lan.get("help")
+    return [shown(each, _COMMAND) for each in commands] if isinstance(commands, list) else []
 
 
 def _command(verb: str, lan: Mapping[str, Any]) -> str:

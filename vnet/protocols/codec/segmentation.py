@@ -10,7 +10,7 @@ All headers of a train but the last are one number that grows by the same amount
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from operator import add
 from struct import Struct
@@ -62,6 +62,10 @@ def pseudoSum(addresses: Buffer, protocol: int, length: int) -> int:
 def _sum(data: Buffer) -> int:
     number = int.from_bytes(data, "big")
     return (number << 8 if len(data) & 1 else number) % _MOST
+
+
+def _withByte(head: bytes, place: int, value: int) -> bytes:
+    return b"".join((head[:place], bytes((value,)), head[place + 1 :]))
 
 
 def isPlainPartial(frame: bytes) -> bool:
@@ -131,6 +135,7 @@ class Segments:
         "_end",
         "_header",
         "_isTcp",
+        "_made",
         "_original",
         "_payload",
         "_pieces",
@@ -159,6 +164,7 @@ class Segments:
         self._version = original[0] >> 4
         self._transport, self._header, self._payload = transport, header, payload
         self._isTcp, self.finishes = isTcp, finishes
+        self._made: Sequence[bytes] | None = None
         self.count = -(-rest // payload)
         self.size = header + payload
         self.lastSize = header + rest - (self.count - 1) * payload
@@ -188,7 +194,7 @@ class Segments:
             return iter(())
         payloads = self._pieces.cut(IP + header, self._payload, self._payload, count)
         # Without a line of Python for each of them.
-        packets = map(add, self._heads(count), payloads)
+        packets = map(add, self._heads()[:count], payloads)
         return map(self._finished, packets) if self.finishes else packets
 
     def last(self) -> bytes:
@@ -196,27 +202,36 @@ class Segments:
         The last packet.
         """
         size = self._header + (self.count - 1) * self._payload
-        packet = self._head(self.count - 1) + self._pieces.memory[IP + size : self._end]
+        packet = self._heads()[-1] + self._pieces.memory[IP + size : self._end]
         return self._finished(packet) if self.finishes else packet
 
-    def _heads(self, count: int) -> Iterable[bytes]:
+    def _heads(self) -> Sequence[bytes]:
         """
-        The headers of all segments but the last.
+        The headers of all segments.
         """
-        first = self._head(0)
-        if count == 1:
-            return (first,)
-        second = self._head(1)
-        step = self._step(second, count)
+        if self._made is None:
+            self._made = self._makeHeads()
+        return self._made
+
+    def _makeHeads(self) -> Sequence[bytes]:
+        first, count = self._head(0), self.count
+        step = self._step(first, count) if count > 1 else None
         if step is None:
-            return (first, second, *map(self._head, range(2, count)))
-        size = len(first)
+            return [first, *map(self._head, range(1, count))]
+        size, flags = len(first), self._transport + 13
+        before = first
+        if self._isTcp and first[flags] & _CWR:
+            before = _withByte(first, flags, first[flags] & ~_CWR)
         cut = _CUTTERS.get((size, count))
         if cut is None:
             if len(_CUTTERS) >= _KEPT:
                 _CUTTERS.clear()
             cut = _CUTTERS[size, count] = Struct(f"{size}s" * count).unpack
-        return cut(b"".join((first, second, progression(second, step, count - 2))))
+        heads: Sequence[bytes] = cut(first + progression(before, step, count - 1))
+        more = self._original[flags] & _FIN_PSH if self._isTcp else 0
+        if self.lastSize != self.size:
+            return (*heads[:-1], self._head(count - 1))
+        return (*heads[:-1], _withByte(heads[-1], flags, heads[-1][flags] | more)) if more else heads
 
     def _step(self, head: bytes, count: int) -> int | None:
         """

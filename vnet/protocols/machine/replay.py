@@ -48,6 +48,15 @@ class ReplayWindow:
         last = first + count - 1
         ring = self._ring
         block, end = first >> 3, last >> 3
+        begin = block & _BLOCK_MASK
+        if first == greatest + 1 and (stop := begin + end - block + 1) <= _BLOCKS:
+            # What follows at once, as nearly always: the bits of one block are joined, the other blocks are new.
+            bits = (1 << count) - 1 << (first & 7)
+            if first & 7:
+                bits |= ring[begin]
+            ring[begin:stop] = bits.to_bytes(stop - begin, "little")
+            self.greatest = last
+            return True
         ahead = end - (greatest >> 3)
         if ahead >= _BLOCKS:
             ring[:] = bytes(_BLOCKS)

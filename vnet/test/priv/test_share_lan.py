@@ -4,6 +4,7 @@ Two home LANs joined through two members, with the real programs: plain hosts fe
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -41,6 +42,34 @@ def left(host: Host) -> str:
         " grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv6/conf/*/forwarding | sort"
     )
     return host.run(["sh", "-c", script]).stdout
+
+
+#: What Docker leaves of the table that iptables makes (docs.docker.com, packet filtering and firewalls).
+DOCKER = """table ip filter {
+chain DOCKER-USER {
+}
+chain FORWARD {
+type filter hook forward priority filter; policy drop;
+counter jump DOCKER-USER
+oifname "docker0" ct state related,established counter accept
+iifname "docker0" oifname != "docker0" counter accept
+}
+}
+"""
+#: And firewalld, at its end.
+FIREWALLD = """table inet firewalld {
+chain filter_FORWARD {
+type filter hook forward priority filter + 10; policy accept;
+ct state { established, related } accept
+ct state invalid drop
+jump filter_FORWARD_POLICIES
+reject with icmpx type admin-prohibited
+}
+chain filter_FORWARD_POLICIES {
+iifname "eth9" accept
+}
+}
+"""
 
 
 class Server:
@@ -93,6 +122,7 @@ class ShareLanTests(SynchronousTestCase):
             self.join()
             self.begin()
             self.pages()
+            self.otherFirewalls()
             self.overlap()
             self.end()
             self.crash()
@@ -168,6 +198,54 @@ class ShareLanTests(SynchronousTestCase):
             self.assertEqual("the page of near\n", fetch(who, self.near.address))
         seen = [server.seen() for server in self.servers]
         self.assertEqual([{self.alice.host.address}, {self.bob.host.address}], seen)
+
+    def otherFirewalls(self) -> None:
+        """
+        A firewall that begins to drop what is forwarded is told of everywhere, with what to type; when that is done, no more.
+        """
+        first, why = self.lans[0], "sudo iptables -I DOCKER-USER"
+        argv = self.alice._argv(("--json", "watch"))
+        watching = self.alice.host.popen(argv, stdout=subprocess.PIPE, cwd=self.alice.state)
+        assert watching.stdout is not None
+        self.assertEqual("watching", json.loads(watching.stdout.readline())["event"])
+        self.nft(self.alice, DOCKER)
+        waitUntil(lambda: self.lan(self.alice, first)["why"], SOON, "Docker's rules are seen")
+        lan = self.lan(self.alice, first)
+        self.assertEqual("shared", lan["state"])
+        self.assertIn(
+            "(Docker) drops what is forwarded: the chain FORWARD of the table ip filter", lan["why"]
+        )
+        self.assertEqual(lan, self.alice.ask("status")["lanProblems"][0])
+        self.assertIn(f"{why} -o vnet0 -s {first} -j ACCEPT", self.alice.text("status"))
+        self.assertIn(f"{why} -i vnet0 -d {first} -j ACCEPT", self.alice.text("share-lan"))
+        self.assertEqual("", fetch(self.bob.host, self.near.address, 0.5))
+        # What iptables makes of the one and the other.
+        for rule in (f'iifname "vnet0" ip daddr {first}', f'oifname "vnet0" ip saddr {first}'):
+            self.assertTrue(self.lan(self.alice, first)["why"])
+            self.nft(self.alice, f"insert rule ip filter DOCKER-USER {rule} counter accept")
+        waitUntil(lambda: not self.lan(self.alice, first)["why"], SOON, "it is let through")
+        self.assertEqual("the page of near\n", fetch(self.bob.host, self.near.address))
+        self.nft(self.alice, FIREWALLD)
+        waitUntil(lambda: self.lan(self.alice, first)["why"], SOON, "firewalld's rules are seen")
+        self.assertEqual("", fetch(self.bob.host, self.near.address, 0.5))
+        self.assertIn("--zone=trusted", self.lan(self.alice, first)["help"][0])
+        self.nft(self.alice, 'add rule inet firewalld filter_FORWARD_POLICIES iifname "vnet0" accept')
+        waitUntil(lambda: not self.lan(self.alice, first)["why"], SOON, "the zone lets it through")
+        self.assertEqual("the page of near\n", fetch(self.bob.host, self.near.address))
+        self.nft(self.alice, "delete table inet firewalld; delete table ip filter")
+        told = [json.loads(watching.stdout.readline()) for _ in range(4)]
+        watching.kill()
+        self.assertEqual(
+            [("lanProblem", first, isTold) for isTold in (True, False, True, False)],
+            [(each["event"], each.get("prefix"), bool(each.get("why"))) for each in told],
+        )
+        self.assertIn(why, told[0]["help"][0])
+
+    def nft(self, node: Node, script: str) -> None:
+        """
+        Change the rules of a computer, as another program does.
+        """
+        node.host.run(["nft", "-f", "-"], text=script)
 
     def overlap(self) -> None:
         """
