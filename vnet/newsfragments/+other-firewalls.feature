@@ -1,0 +1,1 @@
+While a LAN is shared, `vnet share-lan`, `vnet status` and `vnet watch` tell which table and chain of another firewall (Docker, ufw, firewalld) drops what is forwarded, and what to type to let it through.
