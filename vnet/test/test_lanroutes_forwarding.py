@@ -118,6 +118,34 @@ class ForwardingTests(SynchronousTestCase):
         self.start()
         self.assertEqual(self.take(), [])
 
+    def test_exception(self) -> None:
+        """
+        An interface that is left out where all others forward is turned on, and off again, also after a crash; who turns off all of
+        them meanwhile, and on again, keeps that.
+        """
+        self.sysctls.values.update({"all": "1", "vnet0": "1"})
+        self.assertEqual(self.forwarding.lacking(("eth0", "eth1", "vnet0")), {"eth0"})
+        for end in (lambda: self.forwarding.hold(()), self.start):
+            self.forwarding.hold(("eth0", "vnet0"))
+            self.forwarding.hold(("eth0", "vnet0"))
+            self.assertEqual(self.take(), [("eth0", "1")])
+            self.assertEqual(self.forwarding.lacking(("eth0", "vnet0")), {"eth0"})
+            end()
+            self.assertEqual(self.take(), [("eth0", "0")])
+        self.forwarding = self.start()
+        self.forwarding.hold(("eth0",))
+        self.sysctls.values.update(dict.fromkeys(self.sysctls.values, "0"))
+        self.forwarding.hold(("eth0",))
+        self.assertEqual(self.take(), [("eth0", "1"), ("eth0", "1")])
+        self.sysctls.values.update(dict.fromkeys(self.sysctls.values, "1"))
+        self.forwarding.hold(("eth0",))
+        self.assertFalse(self.memory.exists())
+        # And who leaves one out only now.
+        self.sysctls.values["eth0"] = "0"
+        self.forwarding.hold(("eth0",))
+        self.forwarding.hold(())
+        self.assertEqual(self.take(), [("eth0", "0"), ("eth0", "1")])
+
     def test_turnedOff(self) -> None:
         """
         Who turns off all of it does so until it is looked at again.
@@ -138,6 +166,7 @@ class ForwardingTests(SynchronousTestCase):
             b'"x"',
             b'{"kernel": "this"}',
             b'{"kernel": "this", "interfaces": 7}',
+            b'{"kernel": "this", "interfaces": [], "exceptions": 7}',
             b"\xff",
         ):
             self.memory.write_bytes(content)

@@ -2,15 +2,16 @@
 """
 For which interfaces this computer forwards IPv4 packets (Documentation/networking/ip-sysctl.rst, C{conf/*/forwarding}).
 
-Where it does so already, nothing is done.  Where it is turned on here, a file remembers that, so that it is turned off again also
-after a crash; until the computer starts anew, which forgets it itself.
+What comes in by an interface is forwarded if the switch of that interface is on; that of C{all} turns all of them on or off when it
+changes, and counts no more after that.  Where an interface forwards already, nothing is done.  Where it is turned on here, a file
+remembers that, so that it is turned off again also after a crash; until the computer starts anew, which forgets it itself.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -84,6 +85,7 @@ class Forwarding:
 
     @ivar _memory: the file.
     @ivar _kernel: see L{thisKernel}.
+    @ivar _held: the interfaces, each with what the switch C{all} was then.
     """
 
     _log = Logger()
@@ -91,7 +93,7 @@ class Forwarding:
     _memory: Path
     _sysctls: Sysctls
     _kernel: str
-    _held: frozenset[str] = field(default=frozenset(), init=False)
+    _held: Mapping[str, str] = field(factory=dict, init=False)
 
     def recover(self) -> None:
         """
@@ -100,8 +102,10 @@ class Forwarding:
         try:
             content = readPrivate(self._memory)
             found = {} if content is None else json.loads(content)
-            held = found["interfaces"] if found and found["kernel"] == self._kernel else []
-            self._held = frozenset(str(name) for name in held[:_MAXIMUM])
+            if found and found["kernel"] == self._kernel:
+                held = [(str(name), _OFF) for name in found["interfaces"][:_MAXIMUM]]
+                held += [(str(name), _ON) for name in found.get("exceptions", [])[:_MAXIMUM]]
+                self._held = dict(held)
         except (StateError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._log.warn("what was forwarded before is not known: {error}", error=error)
         self.hold(())
@@ -110,12 +114,15 @@ class Forwarding:
         """
         @return: those of them that forward only if it is turned on here, or do so because it was.
         """
-        if self._sysctls.read(4, "all") == _ON:
-            # Somebody has turned all of them on since.
-            return frozenset()
         return frozenset(
-            name for name in interfaces if name in self._held or self._sysctls.read(4, name) != _ON
+            name for name in interfaces if self._isOurs(name) or self._sysctls.read(4, name) != _ON
         )
+
+    def _isOurs(self, name: str) -> bool:
+        """
+        Whether an interface is on because of this program; else somebody has turned on all of them since.
+        """
+        return name in self._held and (self._held[name] == _ON or self._sysctls.read(4, "all") != _ON)
 
     def hold(self, interfaces: Collection[str]) -> None:
         """
@@ -123,25 +130,31 @@ class Forwarding:
 
         @raise OSError: the kernel refuses, or the disk.
         """
-        wanted = self.lacking(interfaces)
-        if wanted - self._held:
-            self._remember(self._held | wanted)
-        if self._sysctls.read(4, "all") != _ON:
-            for name in self._held - wanted:
-                with suppress(OSError):
-                    # It may be gone.
-                    self._sysctls.write(4, name, _OFF)
+        general = _ON if self._sysctls.read(4, "all") == _ON else _OFF
+        # Who turns all of them off, and on again, has turned on ours, too.
+        wanted = {
+            name: min(self._held[name], general) if self._isOurs(name) else general
+            for name in self.lacking(interfaces)
+        }
+        ended = [name for name in self._held if name not in wanted and self._isOurs(name)]
+        if wanted.keys() - self._held.keys():
+            self._remember({**self._held, **wanted})
+        for name in ended:
+            with suppress(OSError):
+                # It may be gone.
+                self._sysctls.write(4, name, _OFF)
         for name in wanted:
             if self._sysctls.read(4, name) != _ON:
                 self._sysctls.write(4, name, _ON)
         self._remember(wanted)
 
-    def _remember(self, held: frozenset[str]) -> None:
+    def _remember(self, held: Mapping[str, str]) -> None:
         if held == self._held and (held or not self._memory.exists()):
             return
         try:
             if held:
-                content = {"kernel": self._kernel, "interfaces": sorted(held)}
+                names = {kind: sorted(name for name in held if held[name] == kind) for kind in (_OFF, _ON)}
+                content = {"kernel": self._kernel, "interfaces": names[_OFF], "exceptions": names[_ON]}
                 writePrivate(self._memory, json.dumps(content).encode())
             else:
                 self._memory.unlink(missing_ok=True)

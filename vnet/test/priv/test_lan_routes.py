@@ -497,6 +497,29 @@ class LanTests(SynchronousTestCase):
         self.bob.restart()
         self.assertTrue(self.crosses())
 
+    def test_exception(self) -> None:
+        """
+        On a router that leaves out the LAN, or our interface, a LAN is shared all the same; it is no router for anything else from
+        there, and all is as it was afterwards, also after a crash.
+        """
+        space = self.bob.host.namespace
+        self.village.part()
+        configure(space, {"ipv4/ip_forward": 1})
+        self.addCleanup(configure, space, {"ipv4/ip_forward": 0})
+        configure(space, {"ipv4/conf/lan0/forwarding": 0, "ipv4/conf/vnet0/forwarding": 0})
+        before = self.bob.left()
+        self.village.join()
+        self.assertEqual(fetch(self.near, "10.2.0.2")[-1], "True")
+        self.assertTrue(self.far.ping("10.1.0.2", timeout=2))
+        self.assertEqual((self.bob.forwards("lan0"), self.crosses()), (True, False))
+        self.bob.kill()
+        self.bob.restart()
+        self.assertEqual((self.bob.left(), self.crosses()), (before, False))
+        self.village.join()
+        self.assertEqual(fetch(self.near, "10.2.0.2")[-1], "True")
+        self.village.part()
+        self.assertEqual(self.bob.left(), before)
+
     def test_overlap(self) -> None:
         """
         When a computer gets into such a network itself, its own one wins, and the reason is told; afterwards it is as before.
