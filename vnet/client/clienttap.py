@@ -47,6 +47,7 @@ from vnet.client.verbs import Verbs
 from vnet.directreads import installDirectReads
 from vnet.errors import ConfigurationError, DecodeError
 from vnet.fatal import startConditions
+from vnet.largepages import LargePages
 from vnet.linkwatcher import LinkWatcher
 from vnet.protocols.codec.llc import parseTypes
 from vnet.protocols.codec.names import validateNick
@@ -173,6 +174,7 @@ class ClientService(MultiService):
                 # A TUN has no frames.
                 etherTypes=None if device.isTun else parseTypes(self._options["ether-types"]),
                 groupRate=self._options["group-rate"],
+                carried=LargePages(self._reactor).carried,
                 groupSocket=GroupSocket(device.name),
             )
         )

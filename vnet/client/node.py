@@ -169,7 +169,9 @@ class Node:
             lambda: parts.state.remembered.mediator,
             self.sharing.lans,
         )
-        self._traffic = TrafficWatch(parts.clock, self.peers.opened, self.tunnels.carriedTotal)
+        self._traffic = TrafficWatch(
+            parts.clock, self.peers.opened, self.tunnels.carriedTotal, parts.carried
+        )
         self._roaming = Roaming(
             parts.clock,
             parts.port,

@@ -51,6 +51,7 @@ class NodeParts:
     @ivar fixedPort: whether the user named the UDP port, to forward it.
     @ivar etherTypes: the protocols beside IP that pass in networks for which nothing else was chosen, see
         L{vnet.protocols.codec.llc}; L{None}: the interface carries IP only.
+    @ivar carried: gets, twice a second, how many bytes all tunnels have carried.
     @ivar groupRate: packets a second to groups that are sent, and that are taken of one member.
     @ivar lanPriority: has limited broadcast reach our interface, too; L{None}: it does so where a program wants that.
     @ivar groupSocket: a membership on the interface, so that the operating system is known to report what programs join; L{None}:
@@ -82,5 +83,6 @@ class NodeParts:
     groupSocket: GroupSocket | None = None
     etherTypes: frozenset[int] | None = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
+    carried: Callable[[int], None] = lambda total: None
     kernel: Kernel | None = None
     wallClock: Callable[[], float] = time.time

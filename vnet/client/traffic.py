@@ -23,6 +23,12 @@ _PATIENCE = 0.15
 _CHECK = 2.0
 
 
+def _ignore(total: int) -> None:
+    """
+    Nobody wants to know.
+    """
+
+
 @define
 class _Carried:
     """
@@ -49,7 +55,8 @@ class TrafficWatch:
     Looks at each tunnel twenty times a second while it carries something, and at all of them twice a second, if any has.
 
     @ivar _peers: gives the peers.
-    @ivar _total: gives a number that is another one when any tunnel has carried something.
+    @ivar _total: how many bytes all tunnels have carried.
+    @ivar _told: gets that number, twice a second.
     """
 
     _log = Logger()
@@ -57,6 +64,7 @@ class TrafficWatch:
     _clock: IReactorTime
     _peers: Callable[[], Iterable[Peer]]
     _total: Callable[[], int]
+    _told: Callable[[int], None] = _ignore
     _carried: dict[bytes, _Carried] = field(factory=dict, init=False)
     _call: IDelayedCall | None = field(default=None, init=False)
     _busy: list[Peer] = field(factory=list, init=False)
@@ -98,6 +106,7 @@ class TrafficWatch:
             return False
         self._wholeAt = now + _IDLE - _BUSY / 2
         total = self._total()
+        self._told(total)
         if total == self._seenTotal and now < self._staleAt:
             return False
         self._seenTotal, self._staleAt = total, now + _STALE

@@ -13,9 +13,11 @@ but for an id that comes later.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import zlib
+
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from vnet.protocols.codec.stun import isStun
 from vnet.protocols.codec.stunattributes import FINGERPRINT, MAGIC_COOKIE, MESSAGE_INTEGRITY
@@ -27,8 +29,6 @@ _INTEGRITY = MESSAGE_INTEGRITY.code.to_bytes(2, "big") + b"\0\x14"
 _FINGERPRINT = FINGERPRINT.code.to_bytes(2, "big") + b"\0\4"
 _FINGERPRINT_XOR = 0x5354554E
 _TAIL = 24 + 8
-_BLOCK = 64
-_INNER, _OUTER = bytes(each ^ 0x36 for each in range(256)), bytes(each ^ 0x5C for each in range(256))
 
 
 class StencilKey:
@@ -36,23 +36,18 @@ class StencilKey:
     HMAC-SHA1 (RFC 2104) under one key.  What depends on the key alone is computed once, which halves the time.
     """
 
-    __slots__ = ("_inner", "_outer")
+    __slots__ = ("_keyed",)
 
     def __init__(self, key: bytes) -> None:
-        if len(key) > _BLOCK:
-            key = hashlib.sha1(key, usedforsecurity=False).digest()
-        block = key.ljust(_BLOCK, b"\0")
-        self._inner = hashlib.sha1(block.translate(_INNER), usedforsecurity=False)
-        self._outer = hashlib.sha1(block.translate(_OUTER), usedforsecurity=False)
+        self._keyed = HMAC(key, SHA1())
 
     def sign(self, data: bytes) -> bytes:
         """
         @return: the MAC, 20 bytes.
         """
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(data)
-        outer.update(inner.digest())
-        return outer.digest()
+        keyed = self._keyed.copy()
+        keyed.update(data)
+        return keyed.finalize()
 
 
 class Stencil:

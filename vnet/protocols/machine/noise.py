@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2s
-from hmac import digest as hmacDigest
 
 import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import BLAKE2s
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from vnet.protocols.codec.handshake import Initiation, Response
 from vnet.protocols.machine.wipe import wipe
@@ -49,11 +50,11 @@ def kdf(chain: bytes | bytearray, data: bytes | bytearray, count: int) -> list[b
     """
     HKDF with HMAC-BLAKE2s: C{count} outputs of 32 bytes.
     """
-    secret = hmacDigest(chain, data, "blake2s")
+    secret = _mac(chain, data)
     outputs: list[bytearray] = []
     block = bytearray(b"\x01")
     for number in range(1, count + 1):
-        output = hmacDigest(secret, block, "blake2s")
+        output = _mac(secret, block)
         wipe(block)
         outputs.append(bytearray(output))
         block = bytearray(33)
@@ -62,6 +63,12 @@ def kdf(chain: bytes | bytearray, data: bytes | bytearray, count: int) -> list[b
         wipe(output)
     wipe(secret, block)
     return outputs
+
+
+def _mac(key: bytes | bytearray, data: bytes | bytearray) -> bytes:
+    keyed = HMAC(key, BLAKE2s(32))
+    keyed.update(data)
+    return keyed.finalize()
 
 
 def agree(private: X25519PrivateKey, public: bytes) -> bytes | None:
