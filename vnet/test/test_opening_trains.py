@@ -9,6 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from vnet.protocols.codec.transport import readCounters
+from vnet.protocols.machine import opening
+from vnet.protocols.machine.keypair import Keypair
 from vnet.protocols.machine.wireguardevents import PacketsReceived, WireGuardEvent
 from vnet.test.segmentreference import Packet, cutUp, trainFrame
 from vnet.test.wgpair import ADDRESSES, INNER, STRANGER, Pair
@@ -180,3 +183,31 @@ class TrainTests(SynchronousTestCase):
         pair.machines[1].receiveTrains([Train.single(data, ADDRESSES[0]) for data in sealed], pair.now)
         counters = pair.machines[1].counters
         self.assertEqual((counters["wrongSource"], counters["notIp"], counters["badLength"]), (3, 1, 1))
+
+    def test_turns(self) -> None:
+        """
+        Two sessions of a peer that take turns in a long train do not have all of it looked at again for each message.
+        """
+        pair = established()
+        pair.now += 10.0
+        pair.machines[0].initiate(pair.publicKey(0), pair.now)
+        pair.run()
+        entries = pair.machines[1]._device.indices.entries
+        indices = [index for index, each in entries.items() if isinstance(each, Keypair)]
+        self.assertEqual(len(indices), 2)
+        looked: list[int] = []
+
+        def counters(data: memoryview, stride: int, head: int) -> list[int]:
+            looked.append(len(data) // stride)
+            return readCounters(data, stride, head)
+
+        self.patch(opening, "readCounters", counters)
+        messages = [
+            b"\4\0\0\0" + indices[number % 2].to_bytes(4, "little") + bytes(24) for number in range(4000)
+        ]
+        for until in (0.0, pair.now + 1.0):
+            pair.machines[1].mute(pair.publicKey(1), until)
+            pair.machines[1].receiveTrains([laid(messages, 0, ADDRESSES[0])], pair.now)
+            self.assertTrue(0 < sum(looked) <= 64 * len(messages), sum(looked))
+            looked.clear()
+        self.assertEqual(pair.machines[1].counters, {"badTag": 4000, "muted": 4000})

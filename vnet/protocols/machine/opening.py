@@ -79,7 +79,9 @@ class Opener:
         @return: the number of the first datagram after it.
         """
         data, stride, source, start, end = train
-        view = memoryview(data)[first * stride + start :]
+        begin = first * stride + start
+        # To look at all that follows, for each stretch, would take a second where two sessions take turns in a long train.
+        view = memoryview(data)[begin : begin + MOST_AHEAD * stride]
         head, counter = readHeader(view)
         keypair = self._keypair(head, now)
         if keypair is None:
