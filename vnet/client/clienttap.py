@@ -176,6 +176,7 @@ class ClientService(MultiService):
                 groupRate=self._options["group-rate"],
                 carried=LargePages(self._reactor).carried,
                 groupSocket=GroupSocket(device.name),
+                proxyHosts=dialer.proxyHosts,
             )
         )
         if self._options["metrics"]:

@@ -5,6 +5,9 @@ How the client gets its TCP connections out: directly, or through a proxy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field, frozen
@@ -20,12 +23,15 @@ from vnet.client.proxychoice import ProxyChoice
 from vnet.protocols.codec.proxyurl import Proxy
 from vnet.protocols.tunnel import ProxyLoginRefused
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "Dialer"]
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_HOSTS", "Dialer"]
 
 _CONNECT = 10.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds without another attempt after a login that the proxy refused: many servers lock the account of who insists."""
+
+MOST_HOSTS = 8
+"""Addresses of a proxy that are remembered."""
 
 
 @define
@@ -89,20 +95,60 @@ class _Careful:
         return connected.addCallbacks(self._refusals.succeeded, self._refusals.failed)
 
 
+@implementer(IStreamClientEndpoint)
+@frozen(eq=False)
+class _Noted:
+    """
+    An endpoint that tells where it led.
+    """
+
+    _endpoint: IStreamClientEndpoint
+    _note: Callable[[str], None]
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.
+        """
+        return self._endpoint.connect(protocolFactory).addCallback(self._connected)
+
+    def _connected(self, protocol: Any) -> IProtocol:
+        self._note(getattr(protocol.transport.getPeer(), "host", ""))
+        made: IProtocol = protocol
+        return made
+
+
 @define(eq=False, repr=False)
 class Dialer:
     """
     Makes endpoints.
 
     @ivar _reactor: with a C{nameResolver}.
+    @ivar _proxyHosts: see L{proxyHosts}.
     """
 
     _reactor: Any
     _choice: ProxyChoice
     _refusals: _Refusals = field(init=False)
+    _proxyHosts: dict[str, None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._refusals = _Refusals(self._reactor)
+        if self._choice.proxy is not None:
+            self._note(self._choice.proxy.host)
+
+    def _note(self, host: str) -> None:
+        with suppress(ValueError):
+            address = str(ip_address(host.partition("%")[0]))
+            self._proxyHosts.pop(address, None)
+            self._proxyHosts[address] = None
+        while len(self._proxyHosts) > MOST_HOSTS:
+            del self._proxyHosts[next(iter(self._proxyHosts))]
+
+    def proxyHosts(self) -> tuple[str, ...]:
+        """
+        @return: the addresses at which the proxy is, IP literals: where connections to it led last.  None where there is no proxy.
+        """
+        return tuple(self._proxyHosts)
 
     def usesProxy(self, host: str, port: int) -> bool:
         """
@@ -131,7 +177,7 @@ class Dialer:
         return HostnameEndpoint(preferIPv4(self._reactor), host, port, timeout=_CONNECT)
 
     def _toProxy(self, proxy: Proxy) -> IStreamClientEndpoint:
-        direct = self._direct(proxy.host, proxy.port)
+        direct = _Noted(self._direct(proxy.host, proxy.port), self._note)
         if proxy.scheme != "https":
             return direct
         secure: IStreamClientEndpoint = wrapClientTLS(optionsForClientTLS(proxy.host), direct, self._reactor)

@@ -116,6 +116,7 @@ class LanFront:
         found = {path.address.host for path in paths if not path.allocation}
         found.update(address.host for address in (welcome.stun if welcome else ()))
         found.update(self._relays.hosts())
+        found.update(self._parts.proxyHosts())
         if welcome is not None and welcome.mediatorHost:
             found.add(welcome.mediatorHost)
         return found

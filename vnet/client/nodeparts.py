@@ -58,6 +58,7 @@ class NodeParts:
         there is none.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
     @ivar kernel: routes to LANs behind nodes; L{None}: nothing is routed.
+    @ivar proxyHosts: gives the addresses of the proxy that this node uses.
     @ivar wallClock: seconds since 1970, for people to read.
     """
 
@@ -85,4 +86,5 @@ class NodeParts:
     groupRate: int = MEMBER_RATE
     carried: Callable[[int], None] = lambda total: None
     kernel: Kernel | None = None
+    proxyHosts: Callable[[], Sequence[str]] = tuple
     wallClock: Callable[[], float] = time.time

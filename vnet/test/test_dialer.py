@@ -40,6 +40,20 @@ class Literals:
         resolutionReceiver.resolutionComplete()
 
 
+class Named(Literals):
+    """
+    Knows one address for all names.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def resolveHostName(self, resolutionReceiver: Any, hostName: str, *arguments: Any, **more: Any) -> Any:
+        """See L{IHostnameResolver}."""
+        resolutionReceiver.addressResolved(IPv4Address("TCP", self._address, 0))
+        resolutionReceiver.resolutionComplete()
+
+
 class DialerTests(SynchronousTestCase):
     """
     L{Dialer}.
@@ -107,6 +121,29 @@ class DialerTests(SynchronousTestCase):
         for host, seen in (("192.0.2.7", "192.0.2.7"), ("127.0.0.1", "127.0.0.1")):
             self.dial(dialer, host)
             self.assertEqual(self.accept()[0], (seen, 443))
+
+    def test_proxyHosts(self) -> None:
+        """
+        Where the proxy is, is known from the beginning, or as soon as its name led there; the last few addresses count.
+        """
+        self.assertEqual(self.dialer(None).proxyHosts(), ())
+        dialer = self.dialer("http://203.0.113.1:3128")
+        self.assertEqual(dialer.proxyHosts(), ("203.0.113.1",))
+        for proxy in (
+            "http://proxy.example:3128",
+            "https://proxy.example:443",
+            "socks5://proxy.example:1080",
+        ):
+            dialer = self.dialer(proxy)
+            self.assertEqual(dialer.proxyHosts(), ())
+            for number in (*range(10), 9):
+                resolver = Named(f"192.0.2.{number}")
+                self.reactor.installNameResolver(resolver)
+                self.dial(dialer, "192.0.2.200").addErrback(lambda failure: None)
+                host, port, factory, _, _ = self.reactor.tcpClients[-1]
+                pipe = Pipe(IPv4Address("TCP", host, port))
+                factory.buildProtocol(IPv4Address("TCP", host, port)).makeConnection(pipe)
+            self.assertEqual(dialer.proxyHosts(), tuple(f"192.0.2.{number}" for number in range(2, 10)))
 
     def test_http(self) -> None:
         """

@@ -566,9 +566,14 @@ class RoutedTests(SynchronousTestCase):
 
     def test_needed(self) -> None:
         """
-        What holds the mediator, or the path to a peer, is not used: that would go into the tunnel.
+        What holds the mediator, the proxy, or the path to a peer, is not used: that would go into the tunnel.
         """
-        for prefix, host in (("198.51.100.0/24", "198.51.100.1"), ("203.0.113.0/24", "203.0.113.1")):
+        self.ann.core.parts.proxyHosts = lambda: ("192.168.9.1",)
+        for prefix, host in (
+            ("198.51.100.0/24", "198.51.100.1"),
+            ("203.0.113.0/24", "203.0.113.1"),
+            ("192.168.9.0/24", "192.168.9.1"),
+        ):
             self.share(prefix)
             refused = self.assertRaises(Refused, self.use, prefix)
             self.assertIn(f"holds {host}, which this node needs", str(refused))

@@ -54,7 +54,7 @@ class LanRoutes:
         offline, of a network in which the prefix is accepted.  It is asked once for each member and prefix, see
         L{membersChanged}.
     @ivar _needed: the addresses outside the overlay that this node sends to: the endpoints of peers, the mediator, the relays,
-        STUN servers.  A prefix that holds one of them is not used: what goes into the tunnel would go into the tunnel again.
+        STUN servers, the proxy.  A prefix that holds one of them is not used: what goes into the tunnel would go into the tunnel again.
     @ivar _changed: called, without arguments, when L{offerProblems}, L{useProblems} or L{barriers} are others than before.
     @ivar _barriers: looks for what other firewalls drop; L{None}: nobody does.
     """

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.protocols.codec.url import MediatorUrl, parseMediatorUrl
 from vnet.test.netlab import Home, Host
+from vnet.test.netlab._system import batch
 from vnet.test.priv.authority import Authority
 from vnet.test.priv.cluster import Cluster, Mediator, Node, waitUntil
 from vnet.test.priv.daemons import listens, refusal
@@ -259,6 +260,20 @@ class ProxyTests(SynchronousTestCase):
         bob.waitPing(alice.address)
         seen = bob.peer(alice.address)
         self.assertEqual((seen["path"], seen["transport"]), ("relayed", "tcp"))
+        self.keptOut(alice, bob)
+
+    def keptOut(self, alice: Node, bob: Node) -> None:
+        """
+        Alice does not use a LAN of Bob's that holds her proxy.
+        """
+        proxy = f"{self.proxies.host.address}/32"
+        gateway = bob.host.run(["ip", "route", "show", "default"]).stdout.split()[2]
+        batch([f"route add {proxy} via {gateway}"], bob.host.namespace)
+        bob.vnet("share-lan", proxy)
+        alice.vnet("accept-lan", bob.address, proxy)
+        line = refusal(alice.vnet, "use-lan", bob.address, proxy)
+        self.assertIn(f"holds {self.proxies.host.address}, which this node needs", line)
+        self.assertEqual(alice.status()["state"], "online")
 
     def test_restart(self) -> None:
         """
