@@ -17,7 +17,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python import log
 from zope.interface import Interface
 
-__all__ = ["IDirectReader", "installDirectReads"]
+__all__ = ["PASSES", "IDirectReader", "installDirectReads"]
+
+PASSES = 3
+"""How often packets are looked for before timers and threads have their turn."""
 
 
 class IDirectReader(Interface):
@@ -57,12 +60,23 @@ def _iteration(
     isDirect: dict[type, bool] = {}
 
     def iterate(timeout: float | None) -> None:
+        # What a packet sets off is often there at once: an answer, or the next packet.
+        for _ in range(PASSES):
+            if not once(-1 if timeout is None else timeout):
+                return
+            timeout = 0
+
+    def once(timeout: float) -> bool:
+        """
+        @return: whether packets were read.
+        """
+        hasRead = False
         try:
-            events = poll(-1 if timeout is None else timeout, max(len(selectables), 1))
+            events = poll(timeout, max(len(selectables), 1))
         except OSError as error:
             if error.errno != errno.EINTR:
                 raise
-            return
+            return False
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if selectable is None:
@@ -72,10 +86,12 @@ def _iteration(
             if direct is None:
                 direct = isDirect[kind] = IDirectReader.implementedBy(kind)
             if direct and event == select.EPOLLIN:
+                hasRead = True
                 why = selectable.doRead()
                 if why is not None:
                     disconnect(selectable, why, True)
             else:
                 log.callWithLogger(selectable, ordinary, selectable, descriptor, event)
+        return hasRead
 
     return iterate

@@ -16,7 +16,7 @@ from twisted.python.log import ILogContext
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from vnet.directreads import IDirectReader, installDirectReads
+from vnet.directreads import PASSES, IDirectReader, installDirectReads
 
 
 @implementer(IReadDescriptor)
@@ -78,6 +78,21 @@ class DirectTests(SynchronousTestCase):
         self.reactor.doIteration(1)
         self.assertEqual((self.direct.got, self.other.got), ([b"x"], [b"x"]))
         self.assertEqual((self.direct.contexts[0] == "reader", self.other.contexts[0]), (False, "reader"))
+
+    def test_setOff(self) -> None:
+        """What a packet sets off is read before the reactor turns to anything else, but not for ever."""
+        _, far = self.sockets[0]
+        far.send(b"x")
+        read = self.direct.doRead
+
+        def another() -> Failure | None:
+            why = read()
+            far.send(b"x")
+            return why
+
+        self.direct.doRead = another  # type: ignore[method-assign]
+        self.reactor.doIteration(1)
+        self.assertEqual(len(self.direct.got), PASSES)
 
     def test_nothing(self) -> None:
         """Where there is nothing to read the time passes."""
