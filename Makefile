@@ -5,6 +5,9 @@
 # make bench BENCHFLAGS="--links nic --only vnet,wireguard-go"
 # make fuzz FUZZFLAGS="--target stun --seconds 60"
 
+# From what was compiled before programs start sooner, and take less memory.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 # Most of the time tests wait: three of their files run at once, as vnet/test/distribution.py says.  WORKERS= runs one after the other.
 WORKERS ?= --numprocesses=3 --dist=loadfile
