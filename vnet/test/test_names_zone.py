@@ -10,7 +10,8 @@ from dns import flags, message, rcode, rdatatype, reversename
 from dns.message import Message
 from twisted.trial.unittest import SynchronousTestCase
 
-from vnet.client.names.zone import Zone, addressIn, reverseZones
+from vnet.client.names.reverse import addressIn, reverseZones
+from vnet.client.names.zone import Zone
 from vnet.errors import DecodeError
 
 BOB = ("100.64.0.7", "fd12:3456:789a::7")

@@ -19,9 +19,11 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.names import dns
 
-from vnet.client.names.zone import TTL, addressIn, decodeMessage
+from vnet.client.names.groups import GROUP4, GROUP4_MAC, GROUP6, GROUP6_MAC, isToGroup
+from vnet.client.names.reverse import addressIn
+from vnet.client.names.zone import TTL, decodeMessage
 from vnet.errors import DecodeError
-from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6, OWN_MAC, multicastMac6
+from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6, OWN_MAC
 from vnet.protocols.codec.ip import UDP, decodeIp, encodeIp4, encodeIp6, transportChecksum6
 from vnet.protocols.machine.ratelimit import KeyedLimit
 
@@ -32,8 +34,6 @@ DELAY = 0.1
 """Seconds: who may not be the only one with a name waits 0.02 to 0.12 (section 6)."""
 
 _PORT = 5353
-_GROUP4, _GROUP6 = ip_address("224.0.0.251").packed, ip_address("ff02::fb").packed
-_GROUP4_MAC, _GROUP6_MAC = b"\x01\x00\x5e\x00\x00\xfb", multicastMac6(_GROUP6)
 _HEADER = Struct("!HHHH")
 _HOPS = 255
 _RATE = 50
@@ -78,14 +78,14 @@ def decodeQuery(frame: bytes) -> MulticastQuery | None:
     @param frame: an Ethernet frame that the operating system sends.
     @return: the question in it; L{None}: it is something else, or a probe.
     """
-    if frame[:6] not in (_GROUP4_MAC, _GROUP6_MAC) or frame[12:14] not in (IPV4, IPV6):
+    if not isToGroup(frame) or frame[12:14] not in (IPV4, IPV6):
         return None
     packet = frame[HEADER:]
     try:
         header = decodeIp(packet)
         body = packet[header.headerLength : header.totalLength]
         if (
-            header.destination not in (_GROUP4, _GROUP6)
+            header.destination not in (GROUP4, GROUP6)
             or header.protocol != UDP
             or header.fragmentOffset
             or len(body) < _HEADER.size
@@ -102,7 +102,7 @@ def decodeQuery(frame: bytes) -> MulticastQuery | None:
     return MulticastQuery(header.source, frame[6:12], port, message)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class MulticastResponder:
     """
     Answers for members.
@@ -189,7 +189,7 @@ def _frame(
     written = message.toStr()
     version = 4 if len(query.source) == 4 else 6
     source = next(ip_address(each).packed for each in addresses if (":" in each) == (version == 6))
-    group = _GROUP4 if version == 4 else _GROUP6
+    group = GROUP4 if version == 4 else GROUP6
     target = query.source if alone else group
     head = (_PORT, query.port if alone else _PORT, _HEADER.size + len(written))
     datagram = _HEADER.pack(*head, 0) + written
@@ -199,5 +199,5 @@ def _frame(
         packet = encodeIp6(source, target, UDP, _HEADER.pack(*head, total) + written, _HOPS)
     else:
         packet = encodeIp4(source, target, UDP, datagram, _HOPS)
-    mac = query.mac if alone else (_GROUP4_MAC if version == 4 else _GROUP6_MAC)
+    mac = query.mac if alone else (GROUP4_MAC if version == 4 else GROUP6_MAC)
     return b"".join((mac, OWN_MAC, IPV4 if version == 4 else IPV6, packet))

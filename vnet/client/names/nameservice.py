@@ -11,21 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from vnet.client.calls import Calls
-from vnet.client.names.multicast import MulticastResponder
+from vnet.client.names.groups import isToGroup
 from vnet.client.names.registry import DOMAIN, Registry
 from vnet.client.names.resolved import Resolved
 from vnet.client.names.responder import Responder
+from vnet.client.names.reverse import reverseZones
 from vnet.client.names.roster import PeerTable, Roster
-from vnet.client.names.zone import Zone, reverseZones
 from vnet.client.welcome import Welcome
 from vnet.errors import StateError
+
+if TYPE_CHECKING:
+    from vnet.client.names.multicast import MulticastResponder
+    from vnet.client.names.zone import Zone
 
 __all__ = ["NameParts", "NameService"]
 
@@ -81,6 +85,7 @@ class NameService:
     _registry: Registry = field(factory=Registry, init=False)
     _responder: Responder | None = field(default=None, init=False)
     _multicast: MulticastResponder | None = field(default=None, init=False)
+    _zone: Zone | None = field(default=None, init=False)
     _welcome: Welcome | None = field(default=None, init=False)
     _told: tuple[tuple[str, ...], tuple[str, ...]] | None = field(default=None, init=False)
     _dirty: bool = field(default=False, init=False)
@@ -97,7 +102,6 @@ class NameService:
             return
         self._calls = Calls(parts.reactor)
         self._responder = Responder(parts.reactor)
-        self._multicast = MulticastResponder(parts.reactor, self, self._ownPacked, self._write)
         try:
             self._registry = Registry.load(parts.path)
         except (StateError, ValueError):
@@ -130,7 +134,12 @@ class NameService:
         """
         The operating system sends this frame to a group.
         """
-        if self._multicast is not None and self.by == "mdns":
+        if self.by == "mdns" and self._parts is not None and isToGroup(frame):
+            if self._multicast is None:
+                # As with the zone.
+                from vnet.client.names.multicast import MulticastResponder
+
+                self._multicast = MulticastResponder(self._parts.reactor, self, self._ownPacked, self._write)
             self._multicast.heard(frame)
 
     def stop(self) -> None:
@@ -262,9 +271,18 @@ class NameService:
         welcome = self._welcome
         if welcome is None or self._responder is None:
             return
-        zone = Zone(self, reverseZones(welcome.pool, welcome.pool6))
-        problem = self._responder.open((welcome.address, welcome.address6), zone.answer)
+        self._zone = None
+        problem = self._responder.open((welcome.address, welcome.address6), self._answer)
         self._set("mdns", problem or self.why)
+
+    def _answer(self, question: bytes, maximum: int) -> bytes | None:
+        welcome = self._welcome
+        if self._zone is None and welcome is not None:
+            # All kinds of records there are: in memory only where somebody asks for a name.
+            from vnet.client.names.zone import Zone
+
+            self._zone = Zone(self, reverseZones(welcome.pool, welcome.pool6))
+        return None if self._zone is None else self._zone.answer(question, maximum)
 
     def _look(self) -> None:
         """

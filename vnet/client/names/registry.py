@@ -32,7 +32,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _label = lru_cache(16_384)(labelOf)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Registry:
     """
     The labels of members, by network and over all, and those of the networks.

@@ -72,7 +72,7 @@ class _Run(ProcessProtocol):
         self.done.callback("" if reason.check(ProcessDone) else said or "it failed without a word")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Resolved:
     """
     The service on this computer.

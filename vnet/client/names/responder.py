@@ -32,7 +32,7 @@ _MAXIMUM_CONNECTIONS = 32
 _PATIENCE = 10.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Desk:
     """
     Where each question is weighed before it is answered.
@@ -155,7 +155,7 @@ class StreamFactory(ServerFactory):
         self.connections -= 1
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Responder:
     """
     The sockets.

@@ -19,7 +19,7 @@ _MAXIMUM_HINTS = 4096
 _HIGHEST = 500_000
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Scope:
     """
     Labels and their holders.

@@ -9,7 +9,6 @@ and asks nobody: a question about C{vnet.} does not leave this computer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from struct import error as StructError
 from typing import Protocol
 
@@ -17,15 +16,15 @@ from attrs import define, field
 from twisted.names import dns
 
 from vnet.client.names.registry import DOMAIN
+from vnet.client.names.reverse import addressIn
 from vnet.errors import DecodeError
 
-__all__ = ["TTL", "Book", "Zone", "addressIn", "decodeMessage", "reverseZones"]
+__all__ = ["TTL", "Book", "Zone", "decodeMessage"]
 
 TTL = 10
 """How long an answer may be kept, seconds: a nickname may change, and another member get the name."""
 
 _SERVER = f"dns.{DOMAIN}".encode()
-_REVERSE4, _REVERSE6 = ["in-addr", "arpa"], ["ip6", "arpa"]
 _PAYLOAD = 1232
 _MAXIMUM_UDP = 512
 _LONGEST_LABEL = 63
@@ -76,48 +75,16 @@ def decodeMessage(data: bytes) -> dns.Message:
     return message
 
 
-def reverseZones(pool: str, pool6: str) -> tuple[str, ...]:
-    """
-    The zones that together hold the reverse names of two blocks, and nothing else.
-
-    @param pool: IPv4, /8 to /24; C{pool6}: IPv6, of a length that four divides.
-    """
-    network, network6 = IPv4Network(pool), IPv6Network(pool6)
-    octets = -(-network.prefixlen // 8)
-    zones = [
-        ".".join([*str(each.network_address).split(".")[octets - 1 :: -1], *_REVERSE4])
-        for each in network.subnets(new_prefix=octets * 8)
-    ]
-    nibbles = network6.network_address.exploded.replace(":", "")[: network6.prefixlen // 4]
-    return (*zones, ".".join([*reversed(nibbles), *_REVERSE6]))
-
-
-def addressIn(name: str) -> str | None:
-    """
-    @return: the address whose reverse name this is (RFC 1035 section 3.5, RFC 3596 section 2.5).
-    """
-    labels = name.split(".")
-    kind, digits = labels[-2:], labels[-3::-1]
-    try:
-        if kind == _REVERSE4 and len(digits) == 4:
-            return str(IPv4Address(".".join(digits)))
-        if kind == _REVERSE6 and len(digits) == 32 and all(len(digit) == 1 for digit in digits):
-            return str(IPv6Address(int("".join(digits), 16)))
-    except ValueError:
-        pass
-    return None
-
-
 def _withDomain(zones: Sequence[str]) -> frozenset[str]:
     return frozenset((DOMAIN, *zones))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Zone:
     """
     Answers questions.
 
-    @ivar _zones: the names of the zones, see L{reverseZones}.
+    @ivar _zones: the names of the zones, see L{vnet.client.names.reverse.reverseZones}.
     """
 
     _book: Book

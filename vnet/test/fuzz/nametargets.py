@@ -12,7 +12,8 @@ from twisted.names import dns
 
 from vnet.client.names.labels import RESERVED, labelOf
 from vnet.client.names.multicast import MulticastResponder
-from vnet.client.names.zone import Zone, decodeMessage, reverseZones
+from vnet.client.names.reverse import reverseZones
+from vnet.client.names.zone import Zone, decodeMessage
 from vnet.protocols.codec.ethernet import HEADER, IPV4, IPV6
 from vnet.protocols.codec.ip import decodeIp, encodeIp4, encodeIp6
 from vnet.test.fuzz.codectargets import textOf
