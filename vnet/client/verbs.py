@@ -90,7 +90,7 @@ class Verbs:
             "mediator": node.parts.state.remembered.mediator or None,
             "udpPort": node.parts.port.port,
             "nat": self._nat(),
-            "relays": describeRelays(node.relays),
+            "relays": describeRelays(node.relayUse.relays),
             "relayError": node.relayUse.problem or None,
             "names": node.names.status(),
             "error": node.logins.error or None,
@@ -264,7 +264,7 @@ class Verbs:
     async def shareLan(self, prefix: str | None, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
         if prefix is None and not stop:
-            return self._node.lan.sharingVerbs.show(network)
+            return await self._node.lan.sharingVerbs.show(network)
         if prefix is None:
             raise Refused("name the prefix that is not to be shared any more")
         return await self._node.lan.sharingVerbs.share(prefix, network, stop)

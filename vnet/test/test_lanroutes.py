@@ -22,6 +22,7 @@ from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.nft import MISSING, NftError
 from vnet.client.firewall.passage import OtherTable
 from vnet.client.firewall.policy import PING_ONLY
+from vnet.client.lanroutes.firsthop import Probe
 from vnet.client.lanroutes.lanroutes import COALESCE, LOOK_AGAIN, LanRoutes
 from vnet.client.lanroutes.plan import Connected, Gateway, Surroundings
 from vnet.client.tunnels import TunnelTable
@@ -33,6 +34,25 @@ from vnet.testing import MemoryDevice, MemoryNetwork
 BOB = Gateway(StaticKey(os.urandom(32)).public, "100.64.0.2", "fd76:1:2::2")
 CAROL = Gateway(StaticKey(os.urandom(32)).public, "100.64.0.3", "fd76:1:2::3")
 LAN, FAR, FAR6 = "192.168.7.0/24", "192.168.9.0/24", "fd05::/64"
+
+
+@define
+class FakeProbe:
+    """
+    A datagram into a LAN.
+    """
+
+    host: str
+    isAnswered: bool = True
+    isClosed: bool = False
+
+    def answered(self) -> bool:
+        """Whether it is."""
+        return self.isAnswered
+
+    def close(self) -> None:
+        """It is forgotten."""
+        self.isClosed = True
 
 
 @define
@@ -52,6 +72,7 @@ class FakeKernel:
     held: tuple[str, ...] = ()
     refusing: set[str] = field(factory=set)
     failing: dict[str, str] = field(factory=dict)
+    probes: list[FakeProbe] = field(factory=list)
 
     def _try(self, what: str) -> None:
         if what in self.refusing:
@@ -83,6 +104,12 @@ class FakeKernel:
         """Keep it."""
         self._try("setLinkLocal")
         self.done.append(("link", isWanted))
+
+    def probe(self, host: str) -> Probe:
+        """One that is answered."""
+        self._try("probe")
+        self.probes.append(FakeProbe(host))
+        return self.probes[-1]
 
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
         """All of them."""
@@ -347,6 +374,20 @@ class LanRoutesTests(SynchronousTestCase):
         self.assertEqual(self.take(), [("nft", True), ("nft", False)])
         self.assertFalse(self.reaches("192.168.7.9"))
         self.assertIn("Operation not permitted", self.routes.offerProblems()[LAN])
+
+    def test_whenSettled(self) -> None:
+        """
+        Who asks what is true waits for what is about to be done, and causes nothing else.
+        """
+        self.routes.use({BOB: (FAR,)})
+        self.successResultOf(Deferred.fromCoroutine(self.routes.whenSettled()))
+        self.assertEqual(self.kernel.routes, {FAR: BOB.address})
+        self.kernel.refusing.add("surroundings")
+        self.routes.use({})
+        self.take()
+        self.successResultOf(Deferred.fromCoroutine(self.routes.whenSettled()))
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.routes.reach(FAR))))
+        self.assertFalse(self.successResultOf(Deferred.fromCoroutine(self.make(kernel=None).reach(FAR))))
 
     def test_barrier(self) -> None:
         """

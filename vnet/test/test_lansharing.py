@@ -41,6 +41,7 @@ class FakeRoutes:
     offered: tuple[str, ...] = ()
     used: dict[Gateway, tuple[str, ...]] = field(factory=dict)
     asked: int = 0
+    reached: list[str] = field(factory=list)
     inTheWay: dict[str, tuple[str, list[str]]] = field(factory=dict)
 
     def offer(self, prefixes: Iterable[str]) -> None:
@@ -50,6 +51,12 @@ class FakeRoutes:
         self.used = {gateway: tuple(prefixes) for gateway, prefixes in used.items()}
 
     async def settle(self) -> None: ...
+
+    async def whenSettled(self) -> None: ...
+
+    async def reach(self, prefix: str) -> bool:
+        self.reached.append(prefix)
+        return True
 
     def membersChanged(self) -> None:
         self.asked += 1
@@ -158,6 +165,7 @@ class NodeTests(SynchronousTestCase):
         self.assertEqual(((LAN,), "shared"), (self.routes[self.bea].offered, self.stateOf(self.bea)))
         self.assertEqual({}, self.routes[self.ann].used)
         self.assertEqual("used", self.use()["state"])
+        self.assertEqual([LAN], self.routes[self.ann].reached)
         self.assertEqual({self.gateway(self.bea): (LAN,)}, self.routes[self.ann].used)
         self.assertEqual("accepted", self.use(stop=True)["state"])
         self.assertEqual({}, self.routes[self.ann].used)

@@ -78,7 +78,7 @@ def thisKernel() -> str:
         return ""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Forwarding:
     """
     The switches that are on because of this program.

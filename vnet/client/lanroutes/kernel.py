@@ -15,6 +15,7 @@ from typing import Protocol
 
 from attrs import define, field
 
+from vnet.client.lanroutes.firsthop import Probe, SocketProbe
 from vnet.client.lanroutes.forwarding import Forwarding, ProcSysctls, thisKernel
 from vnet.client.lanroutes.plan import Connected, Surroundings
 from vnet.client.links import connectedNetworks
@@ -60,6 +61,11 @@ class Kernel(Protocol):
         """
         Give an interface a link-local address, or take it away.  What this computer forwards to a neighbour it asks for with that
         (RFC 4861 section 7.2.2).
+        """
+
+    def probe(self, host: str) -> Probe:
+        """
+        Send a datagram that lives for one hop.
         """
 
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
@@ -137,6 +143,10 @@ class LinuxKernel:
                 kernel.addAddress(index, _LINK_LOCAL, _LINK_LENGTH, flags=_IFA_F_NODAD)
             elif isThere and not isWanted:
                 kernel.deleteAddress(index, _LINK_LOCAL, _LINK_LENGTH)
+
+    def probe(self, host: str) -> Probe:
+        """See L{Kernel}."""
+        return SocketProbe(host)
 
     def lacking(self, interfaces: Collection[str]) -> frozenset[str]:
         """See L{Kernel}."""

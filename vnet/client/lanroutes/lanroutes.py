@@ -27,6 +27,7 @@ from vnet.client.firewall.barriers import Barriers
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.forwarded import Forwarded
 from vnet.client.firewall.nft import NftError
+from vnet.client.lanroutes.firsthop import whenForwarded
 from vnet.client.lanroutes.kernel import Kernel
 from vnet.client.lanroutes.plan import Gateway, Plan, Wish, makePlan
 from vnet.client.tunnels import TunnelTable
@@ -53,8 +54,8 @@ class LanRoutes:
     @ivar _admits: whether the member with a tunnel key may reach a prefix that this node shares: whether it is a member, and not
         offline, of a network in which the prefix is accepted.  It is asked once for each member and prefix, see
         L{membersChanged}.
-    @ivar _needed: the addresses outside the overlay that this node sends to: the endpoints of peers, the mediator, the relays,
-        STUN servers, the proxy.  A prefix that holds one of them is not used: what goes into the tunnel would go into the tunnel again.
+    @ivar _needed: the addresses outside the overlay that this node sends to: the endpoints of peers, the mediator, relays,
+        STUN servers, the proxy.  A prefix that holds one of them is not used: what goes into the tunnel would go into it again.
     @ivar _changed: called, without arguments, when L{offerProblems}, L{useProblems} or L{barriers} are others than before.
     @ivar _barriers: looks for what other firewalls drop; L{None}: nobody does.
     """
@@ -146,6 +147,20 @@ class LanRoutes:
                 await self._step()
         finally:
             self._lock.release()
+
+    async def whenSettled(self) -> None:
+        """
+        Fires when nothing is about to be done.
+        """
+        if self._call is not None or self._lock.locked:
+            await self.settle()
+
+    async def reach(self, prefix: str) -> bool:
+        """
+        Wait until the member forwards what goes to a prefix that is used, see L{whenForwarded}.
+        """
+        kernel = self._kernel
+        return kernel is not None and await whenForwarded(self._clock, prefix, kernel.probe)
 
     # What has changed
 

@@ -44,7 +44,7 @@ class SharingVerbs:
 
     # The verbs
 
-    def show(self, name: str | None) -> dict[str, Any]:
+    async def show(self, name: str | None) -> dict[str, Any]:
         """
         @param name: of one network; L{None}: all.
         @raise Refused: this node is in no such network.
@@ -52,6 +52,7 @@ class SharingVerbs:
         joined = self._memberships.joined
         if name is not None and all(each.name != name for each in joined.values()):
             raise Refused(f"this node is in no network named {name!r}: see 'vnet list'")
+        await self._routes.whenSettled()
         lans = [lan for lan in self._sharing.lans() if name in (None, lan.name)]
         return {"lans": [self._describe(lan) for lan in lans]}
 
@@ -122,6 +123,9 @@ class SharingVerbs:
                 now = self._sharing.choicesOf(network.network)
                 await self._choose(network, now.using(key, prefix, False))
             raise Refused(answer["why"])
+        if answer["state"] == "used":
+            # Else the first packets would be lost.
+            await self._routes.reach(prefix)
         return answer
 
     def _checkUsable(self, network: Network, key: bytes, prefix: str) -> None:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from vnet.errors import Refused
 from vnet.test.netlab import Home, Host
-from vnet.test.netlab._system import batch
+from vnet.test.netlab._system import batch, configure
 from vnet.test.priv.cluster import Cluster, Node, waitUntil
 from vnet.test.priv.daemons import refusal
 
@@ -121,6 +121,7 @@ class ShareLanTests(SynchronousTestCase):
                 daemon.waitReady()
             self.join()
             self.begin()
+            self.firstPacket()
             self.pages()
             self.otherFirewalls()
             self.overlap()
@@ -161,6 +162,24 @@ class ShareLanTests(SynchronousTestCase):
         self.assertEqual("used", self.alice.vnet("use-lan", "bob", second)["state"])
         self.assertEqual("used", self.bob.vnet("use-lan", self.alice.address, first)["state"])
         self.assertIn(f"LAN {second} used", self.alice.text("list"))
+
+    def firstPacket(self) -> None:
+        """
+        The first packet after C{use-lan} arrives, also where the owner has accepted the LAN just before, ten times out of ten.
+        """
+        second, bob = self.lans[1], self.bob.host
+        # Else the kernel answers about one datagram a second that has lived too long.
+        configure(bob.namespace, {"ipv4/icmp_ratelimit": 0})
+        lost = []
+        for number in range(10):
+            self.use(self.alice, "bob", second, stop=True)
+            for stop in (True, False):
+                self.alice.ask("accept-lan", member="bob", prefix=second, network=None, stop=stop)
+            self.use(self.alice, "bob", second)
+            ping = ["ping", "-n", "-c1", "-W2", self.far.address]
+            lost += [number] if self.alice.host.run(ping, check=False).returncode else []
+        configure(bob.namespace, {"ipv4/icmp_ratelimit": 1000})
+        self.assertEqual([], lost)
 
     def lan(self, node: Node, prefix: str) -> dict[str, Any]:
         """
