@@ -80,7 +80,7 @@ class Server:
     def __init__(self, host: Host, directory: str) -> None:
         self.host = host
         host.run(["sh", "-c", f"mkdir {directory} && echo 'the page of {host.name}' > {directory}/page"])
-        argv = [sys.executable, "-u", "-m", "http.server", str(PORT), "--directory", directory]
+        argv = [sys.executable, "-u", "-m", "http.server", str(PORT), "--bind=::", "--directory", directory]
         self._log = f"{directory}.log"
         with open(self._log, "w", encoding="utf-8") as log:
             host.popen(argv, stdout=log, stderr=subprocess.STDOUT)
@@ -91,7 +91,16 @@ class Server:
         The addresses of those who have fetched it.
         """
         with open(self._log, encoding="utf-8") as log:
-            return {line.split()[0] for line in log if "GET" in line} - {"127.0.0.1"}
+            found = {line.split()[0].removeprefix("::ffff:") for line in log if "GET" in line}
+        return found - {"127.0.0.1"}
+
+
+def lanOf(node: Node, prefix: str) -> dict[str, Any]:
+    """
+    What a node says of a LAN.
+    """
+    lans = node.ask("share-lan", prefix=None, network=None, stop=False)["lans"]
+    return next((dict(lan) for lan in lans if lan["prefix"] == prefix), {"state": "none"})
 
 
 @pytest.mark.timeout(180)
@@ -185,8 +194,7 @@ class ShareLanTests(SynchronousTestCase):
         """
         What a node says of a LAN.
         """
-        lans = node.ask("share-lan", prefix=None, network=None, stop=False)["lans"]
-        return next((dict(lan) for lan in lans if lan["prefix"] == prefix), {"state": "none"})
+        return lanOf(node, prefix)
 
     def share(self, node: Node, prefix: str, stop: bool = False) -> dict[str, Any]:
         """
@@ -342,3 +350,112 @@ class ShareLanTests(SynchronousTestCase):
         The LANs in which a node is not.
         """
         return [lan for lan in self.lans if not node.host.address.startswith(lan.removesuffix("0/24"))]
+
+
+@pytest.mark.timeout(120)
+class VersionsTests(SynchronousTestCase):
+    """
+    Alice, with a TAP, and Bob, with a TUN, share LANs that have IPv4 and IPv6.
+    """
+
+    SIX = ("fd06::", "fd05::")
+
+    def test_tunAndSix(self) -> None:
+        """
+        Plain hosts fetch from each other over IPv4 and IPv6, in both directions; IPv6 only where the computer forwards it. All is
+        there again after a crash, and as it was before at the end.
+        """
+        with Cluster("versions") as cluster:
+            cluster.startMediator(wait=False)
+            homes = [cluster.lab.addHome(name) for name in ("alice", "bob")]
+            plain = [home.addHost(name) for home, name in zip(homes, ("near", "far"), strict=True)]
+            lans = [str(home.network) for home in homes]
+            self.address(homes, plain, lans)
+            before = [left(home.host) for home in homes]
+            nodes = [
+                cluster.addNode(home.host.name, f"--device={device}", where=home, wait=False)
+                for home, device in zip(homes, ("tap", "tun"), strict=True)
+            ]
+            directory = cluster.lab.directory
+            servers = [Server(host, str(directory / f"{host.name}-web")) for host in plain]
+            for daemon in cluster.daemons:
+                daemon.waitReady()
+            self.join(nodes)
+            self.share(nodes, lans)
+            self.pages(nodes, plain)
+            seen = [{home.host.address, f"{six}1"} for home, six in zip(homes, self.SIX, strict=True)]
+            self.assertEqual(seen, [server.seen() for server in servers])
+            for node in nodes:
+                node.kill()
+                node.spawn()
+            for node in nodes:
+                node.waitReady()
+            for address in (plain[1].address, "[fd05::2]"):
+                waitUntil(lambda to=address: fetch(plain[0], to, 1), 30, "it works after a crash")  # type: ignore[misc]
+            self.pages(nodes, plain)
+            for node in nodes:
+                node.stop()
+            for home in homes:
+                configure(home.host.namespace, {"ipv6/conf/all/forwarding": 0})
+            self.assertEqual(before, [left(home.host) for home in homes])
+
+    def address(self, homes: list[Home], plain: list[Host], lans: list[str]) -> None:
+        """
+        Both LANs have IPv6, too, and the plain hosts know the way to the other one.
+        """
+        for number, (home, host) in enumerate(zip(homes, plain, strict=True)):
+            own, other = self.SIX[number], self.SIX[1 - number]
+            configure(home.host.namespace, {}, [f"addr add {own}1/64 dev eth0 nodad"])
+            ways = [
+                f"route add {lans[1 - number]} via {home.host.address}",
+                f"route add {other}/64 via {own}1",
+            ]
+            configure(host.namespace, {}, [f"addr add {own}2/64 dev eth0 nodad", *ways])
+
+    def join(self, nodes: list[Node]) -> None:
+        """
+        Both are in one network, and have a path.
+        """
+        for node in nodes:
+            node.ask("set-nick", nick=node.name)
+            node.ask("login", url=node.mediator.url if node.mediator else "")
+        nodes[0].ask("create", network="family", password=None)
+        nodes[1].ask("join", network="family", password=None)
+        nodes[0].waitPath(nodes[1])
+
+    def share(self, nodes: list[Node], lans: list[str]) -> None:
+        """
+        Each shares both its prefixes, and uses those of the other.
+        """
+        for number, node in enumerate(nodes):
+            six = f"{self.SIX[number]}/64"
+            line = refusal(node.vnet, "share-lan", six)
+            self.assertIn("does not forward IPv6: turn that on with 'sysctl -w net.ipv6.conf.all", line)
+            # As they say; the switches of the interfaces do not matter.
+            configure(node.host.namespace, {"ipv6/conf/all/forwarding": 1})
+            configure(node.host.namespace, {"ipv6/conf/eth0/forwarding": 0, "ipv6/conf/vnet0/forwarding": 0})
+            for prefix in (lans[number], six):
+                node.ask("share-lan", prefix=prefix, network="family", stop=False)
+                if number:
+                    self.waitState(nodes[0], prefix, "offered")
+                    nodes[0].ask("accept-lan", member="bob", prefix=prefix, network=None, stop=False)
+        for number, node in enumerate(nodes):
+            for prefix in (lans[1 - number], f"{self.SIX[1 - number]}/64"):
+                member = nodes[1 - number].name
+                answer = node.ask("use-lan", member=member, prefix=prefix, network=None, stop=False)
+                self.assertEqual("used", answer["state"])
+
+    def waitState(self, node: Node, prefix: str, state: str) -> None:
+        """
+        Wait until a node says this of a LAN.
+        """
+        waitUntil(lambda: lanOf(node, prefix)["state"] == state, SOON, f"{prefix} is {state}")
+
+    def pages(self, nodes: list[Node], plain: list[Host]) -> None:
+        """
+        Plain hosts, and nodes, fetch from the other LAN.
+        """
+        for number, six in enumerate(self.SIX):
+            for who in (plain[1 - number], nodes[1 - number].host):
+                for address in (plain[number].address, f"[{six}2]"):
+                    self.assertEqual(f"the page of {plain[number].name}\n", fetch(who, address), address)
