@@ -32,7 +32,6 @@ from vnet.client.nodeparts import NodeParts
 from vnet.client.nonip.allowed import Allowed
 from vnet.client.peercontext import Attempt, PeerContext
 from vnet.client.peers import Peers
-from vnet.client.relays import Relays
 from vnet.client.relayuse import RelayUse
 from vnet.client.roaming import Roaming
 from vnet.client.session import Session
@@ -77,7 +76,6 @@ class Node:
     peers: Peers = field(init=False)
     chronicle: Chronicle = field(init=False)
     relayUse: RelayUse = field(init=False)
-    relays: Relays | None = field(init=False)
     front: NatFront = field(init=False)
     lan: LanFront = field(init=False)
     names: NameService = field(init=False)
@@ -101,7 +99,6 @@ class Node:
         self.relayUse = RelayUse(
             parts, self._paths, self.logins, self.puncher, self.nat, lambda: self.welcome, self._changed
         )
-        self.relays = self.relayUse.relays
         self.clamp = Clamp(parts.device.mtu, parts.clock)
         self.forwarder = Forwarder(
             parts.device,
@@ -169,9 +166,7 @@ class Node:
             lambda: parts.state.remembered.mediator,
             self.sharing.lans,
         )
-        self._traffic = TrafficWatch(
-            parts.clock, self.peers.opened, self.tunnels.carriedTotal, parts.carried
-        )
+        self._traffic = TrafficWatch(parts.clock, self.peers.opened, self.tunnels.carriedTotal, parts.carried)
         self._roaming = Roaming(
             parts.clock,
             parts.port,
@@ -180,7 +175,7 @@ class Node:
             self.peers,
             self.front.lifetimes,
             self.logins,
-            lambda: self.relays,
+            lambda: self.relayUse.relays,
         )
         self.losses = Losses(parts.clock, self._counters)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -17,8 +17,10 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver, IStreamClientEndpoint
 from zope.interface import implementer
 
-from vnet.protocols.codec.turnuri import RelayUri
 from vnet.protocols.tls import relayClientOptions
+
+if TYPE_CHECKING:
+    from vnet.protocols.codec.turnuri import RelayUri
 
 __all__ = ["RelayReach", "reachRelays", "resolveHost"]
 
@@ -53,7 +55,7 @@ class Dials(Protocol):
 
 
 @implementer(IResolutionReceiver)
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Receiver:
     """
     Collects the addresses of a name, IPv4 first: where there is a choice, that is what relays share.

@@ -6,7 +6,8 @@ The use that a node makes of relays, or none.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -15,12 +16,14 @@ from vnet.client.dataplane.paths import Paths
 from vnet.client.logins import Logins
 from vnet.client.nat import NatDiscovery
 from vnet.client.nodeparts import NodeParts
-from vnet.client.relays import Relays
 from vnet.client.welcome import Welcome, parseTickets
 from vnet.errors import VnetError
 from vnet.protocols import control
 from vnet.protocols.punch import Puncher
 from vnet.values import Address
+
+if TYPE_CHECKING:
+    from vnet.client.relays import Relays
 
 __all__ = ["RelayUse"]
 
@@ -32,7 +35,7 @@ class RelayUse:
 
     @ivar _welcome: what the last login gave.
     @ivar _changed: something that a user sees has changed.
-    @ivar relays: L{None}: this node uses none.
+    @ivar relays: L{None}: this node uses none, or the mediator has named none so far.
     """
 
     _parts: NodeParts
@@ -44,26 +47,32 @@ class RelayUse:
     _changed: Callable[[], None]
     relays: Relays | None = field(default=None, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        parts = self._parts
-        if parts.relayReach is not None:
-            self.relays = Relays(
-                parts.clock,
-                parts.random,
-                self._paths,
-                parts.port,
-                parts.relayReach,
-                changed=self._relaysChanged,
-                renew=self._renewTickets,
-                accepts=self._mayBeRelay,
-            )
-
-    def setTickets(self, tickets: Iterable[tuple[str, str, str]]) -> None:
+    def setTickets(self, tickets: Sequence[tuple[str, str, str]]) -> None:
         """
         See L{Relays.setTickets}.
         """
+        if self.relays is None and tickets:
+            self.relays = self._makeRelays()
         if self.relays is not None:
             self.relays.setTickets(tickets)
+
+    def _makeRelays(self) -> Relays | None:
+        # TURN is in memory only where there are relays.
+        from vnet.client.relays import Relays
+
+        parts = self._parts
+        if parts.relayReach is None:
+            return None
+        return Relays(
+            parts.clock,
+            parts.random,
+            self._paths,
+            parts.port,
+            parts.relayReach,
+            changed=self._relaysChanged,
+            renew=self._renewTickets,
+            accepts=self._mayBeRelay,
+        )
 
     def check(self) -> None:
         """

@@ -6,17 +6,19 @@ What users are shown, as JSON values: docs/commands documents the keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vnet.client.listing import Selection
 from vnet.client.natwording import natSummary
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describe, stateOf
 from vnet.client.peers import Peers
-from vnet.client.relays import Relays
 from vnet.client.state import RememberedNetwork
 from vnet.client.sync import Network, NetworkView
 from vnet.values import Address, NatReport, PortMapping
+
+if TYPE_CHECKING:
+    from vnet.client.relays import Relays
 
 __all__ = ["describeNat", "describeNetworks", "describeRelays"]
 

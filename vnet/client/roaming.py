@@ -9,6 +9,7 @@ address, nobody tells: the paths fall silent.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -17,9 +18,11 @@ from vnet.client.lifetimes import LifetimeWatch
 from vnet.client.logins import Logins
 from vnet.client.nat import NatDiscovery
 from vnet.client.peers import Peers
-from vnet.client.relays import Relays
 from vnet.interfaces import IDatagramPort
 from vnet.protocols.punch import Puncher
+
+if TYPE_CHECKING:
+    from vnet.client.relays import Relays
 
 __all__ = ["Roaming"]
 

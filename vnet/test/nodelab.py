@@ -355,8 +355,7 @@ class Overlay:
         node.device.close()
         self.dropControl(node.port.hosts[0])
         node.core._traffic.stop()
-        if node.core.relays is not None:
-            node.core.relays.clear()
+        node.core.relayUse.clear()
 
     def stopAll(self) -> None:
         """
