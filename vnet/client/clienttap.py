@@ -6,6 +6,7 @@ C{twistd vnet-client}: the service that its options make.
 from __future__ import annotations
 
 import gc
+import linecache
 import os
 import socket
 import sys
@@ -262,4 +263,6 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)
     installDirectReads(reactor)
+    # The source of each method that attrs has made, kept for debuggers; what comes now takes its place.
+    linecache.clearcache()
     return ClientService(reactor, options)

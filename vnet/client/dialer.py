@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, fail
@@ -20,8 +20,10 @@ from zope.interface import implementer
 
 from vnet.client.ipv4first import preferIPv4
 from vnet.client.proxychoice import ProxyChoice
-from vnet.protocols.codec.proxyurl import Proxy
 from vnet.protocols.tunnel import ProxyLoginRefused
+
+if TYPE_CHECKING:
+    from vnet.protocols.codec.proxyurl import Proxy
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MOST_HOSTS", "Dialer"]
 

@@ -6,9 +6,11 @@ peers may guess its ports; and a relay is reached the way that it relays.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IAddress,
     IHostnameResolver,
@@ -22,7 +24,7 @@ __all__ = ["preferIPv4"]
 
 
 @implementer(IResolutionReceiver)
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Sorted:
     """
     Hands the addresses on when all are known, those of IPv4 first.
@@ -46,8 +48,32 @@ class _Sorted:
         self._receiver.resolutionComplete()
 
 
+@implementer(IHostResolution)
+@frozen
+class _Literal:
+    """
+    The resolution of an IP literal, which takes no thread.
+    """
+
+    name: str
+
+    def cancel(self) -> None:
+        """See L{IHostResolution}."""
+
+
+def _addressOf(host: str, port: int) -> IPv4Address | IPv6Address | None:
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return None
+    if version == 4:
+        return IPv4Address("TCP", host, port)
+    # With a zone it takes the system to say which interface that is.
+    return None if "%" in host else IPv6Address("TCP", host, port)
+
+
 @implementer(IHostnameResolver)
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Resolver:
     """
     A resolver whose answers are sorted.
@@ -56,11 +82,18 @@ class _Resolver:
     _resolver: Any
 
     def resolveHostName(
-        self, resolutionReceiver: Any, hostName: str, *arguments: Any, **more: Any
+        self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, *arguments: Any, **more: Any
     ) -> IHostResolution:
         """See L{IHostnameResolver}."""
+        literal = _addressOf(hostName, portNumber)
+        if literal is not None:
+            resolution = _Literal(hostName)
+            resolutionReceiver.resolutionBegan(resolution)
+            resolutionReceiver.addressResolved(literal)
+            resolutionReceiver.resolutionComplete()
+            return resolution
         found: IHostResolution = self._resolver.resolveHostName(
-            _Sorted(resolutionReceiver), hostName, *arguments, **more
+            _Sorted(resolutionReceiver), hostName, portNumber, *arguments, **more
         )
         return found
 

@@ -9,12 +9,15 @@ import os
 import stat
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from vnet.errors import ConfigurationError, DecodeError
-from vnet.protocols.codec.proxyurl import Proxy, parseProxy
+
+if TYPE_CHECKING:
+    from vnet.protocols.codec.proxyurl import Proxy
 
 __all__ = ["Exemptions", "ProxyChoice", "chooseProxy", "parseExemptions", "readPassword"]
 
@@ -138,6 +141,9 @@ def chooseProxy(option: str | None, environment: Mapping[str, str]) -> ProxyChoi
 
 
 def _read(origin: str, text: str) -> Proxy:
+    # In memory only where there is a proxy.
+    from vnet.protocols.codec.proxyurl import parseProxy
+
     try:
         return parseProxy(text)
     except DecodeError as error:

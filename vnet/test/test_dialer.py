@@ -113,6 +113,25 @@ class DialerTests(SynchronousTestCase):
         connecting.cancel()
         self.failureResultOf(connecting)
 
+    def test_literals(self) -> None:
+        """
+        An IP literal is connected to without a resolver, but for one with a zone.
+        """
+        asked: list[str] = []
+
+        @implementer(IHostnameResolver)
+        class Noting(Literals):
+            def resolveHostName(
+                self, resolutionReceiver: Any, hostName: str, *arguments: Any, **more: Any
+            ) -> Any:
+                asked.append(hostName)
+
+        self.reactor.installNameResolver(Noting())
+        for host in ("192.0.2.1", "2001:db8::1", "fe80::1%eth0"):
+            self.dialer(None).endpoint(host, 7443).connect(keptFactory())
+        self.assertEqual([each[0] for each in self.reactor.tcpClients], ["192.0.2.1", "2001:db8::1"])
+        self.assertEqual(asked, ["fe80::1%eth0"])
+
     def test_exempt(self) -> None:
         """
         Neither what is exempt nor this computer is reached through the proxy.
