@@ -13,9 +13,8 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.python import log
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 __all__ = ["PASSES", "IDirectReader", "installDirectReads"]
 
@@ -25,8 +24,12 @@ PASSES = 3
 
 class IDirectReader(Interface):
     """
-    An L{IReadDescriptor} whose C{doRead} raises nothing.
+    An L{twisted.internet.interfaces.IReadDescriptor} whose C{doRead} raises nothing.
     """
+
+    isFull = Attribute(
+        "Whether the last C{doRead} has read as much as it may in one turn, so that there may be more."
+    )
 
 
 def installDirectReads(reactor: Any) -> bool:
@@ -50,7 +53,7 @@ def installDirectReads(reactor: Any) -> bool:
 
 def _iteration(
     poll: Callable[..., list[tuple[int, int]]],
-    selectables: dict[int, IReadDescriptor],
+    selectables: dict[int, Any],
     ordinary: Callable[..., None],
     disconnect: Callable[..., None],
 ) -> Callable[[float | None], None]:
@@ -58,6 +61,7 @@ def _iteration(
     What the reactor does in each turn.
     """
     isDirect: dict[type, bool] = {}
+    full: set[int] = set()
 
     def iterate(timeout: float | None) -> None:
         # What a packet sets off is often there at once: an answer, or the next packet.
@@ -77,6 +81,9 @@ def _iteration(
             if error.errno != errno.EINTR:
                 raise
             return False
+        if full and len(events) > 1:
+            # A packet that is alone does not wait behind many.
+            events.sort(key=lambda event: event[0] in full)
         for descriptor, event in events:
             selectable = selectables.get(descriptor)
             if selectable is None:
@@ -90,6 +97,10 @@ def _iteration(
                 why = selectable.doRead()
                 if why is not None:
                     disconnect(selectable, why, True)
+                elif selectable.isFull:
+                    full.add(descriptor)
+                else:
+                    full.discard(descriptor)
             else:
                 log.callWithLogger(selectable, ordinary, selectable, descriptor, event)
         return hasRead

@@ -23,15 +23,17 @@ _AT_ONCE = 128
 
 
 @implementer(IReadDescriptor, IDirectReader)
-@define(eq=False)
+@define(eq=False, repr=False)
 class TrainPoller:
     """
     Watches sockets, in an epoll of its own.
 
+    @ivar isFull: see L{IDirectReader}; all sockets are read in turns here.
     @ivar _reactor: with C{addReader}.
     """
 
     _log = Logger()
+    isFull = False
 
     _reactor: Any
     _epoll: select.epoll | None = field(default=None, init=False)

@@ -5,6 +5,8 @@ Tests for L{vnet.directreads}, on a real reactor of Twisted's that the test turn
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from functools import partial
 
 from attrs import define, field
 from twisted.internet.epollreactor import EPollReactor
@@ -30,6 +32,7 @@ class Reader:
     contexts: list[object] = field(factory=list)
     got: list[bytes] = field(factory=list)
     why: Failure | None = None
+    isFull: bool = False
     lost: list[Failure] = field(factory=list)
 
     def fileno(self) -> int:
@@ -93,6 +96,28 @@ class DirectTests(SynchronousTestCase):
         self.direct.doRead = another  # type: ignore[method-assign]
         self.reactor.doIteration(1)
         self.assertEqual(len(self.direct.got), PASSES)
+
+    def test_full(self) -> None:
+        """Who has read all that it may is read after the others the next time."""
+        order: list[str] = []
+        second = DirectReader(self.sockets[1][0])
+        self.reactor.removeReader(self.other)
+        self.reactor.addReader(second)
+        for name, reader in (("first", self.direct), ("second", second)):
+            reader.doRead = partial(self.noted, order, name, reader.doRead)  # type: ignore[method-assign]
+        for full in (self.direct, second):
+            self.direct.isFull, second.isFull = full is self.direct, full is second
+            for _ in range(2):
+                for _, far in self.sockets:
+                    far.send(b"x")
+                order.clear()
+                self.reactor.doIteration(1)
+            self.assertEqual(order, ["second", "first"] if full is self.direct else ["first", "second"])
+
+    def noted(self, order: list[str], name: str, read: Callable[[], Failure | None]) -> Failure | None:
+        """Read, and say who."""
+        order.append(name)
+        return read()
 
     def test_nothing(self) -> None:
         """Where there is nothing to read the time passes."""

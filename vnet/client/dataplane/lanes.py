@@ -101,6 +101,7 @@ class _Lane:
     _received: Callable[[Sequence[Train]], None]
     _ended: Callable[[_Lane], None]
     isBusy: bool = field(default=True, init=False)
+    isFull: bool = field(default=True, init=False)
     _most: int = field(default=JOINED_SLOTS, init=False)
 
     def fileno(self) -> int:
@@ -123,7 +124,7 @@ class _Lane:
         """
         reader = sharedReader()
         trains = reader.read(self._socket.fileno(), self._most)
-        self._most = reader.most
+        self._most, self.isFull = reader.most, reader.isFull
         if not trains:
             return False
         self.isBusy = True

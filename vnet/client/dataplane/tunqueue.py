@@ -86,6 +86,7 @@ class TunQueue:
     """
     A queue.
 
+    @ivar isFull: see L{IDirectReader}.
     @ivar _name: of the interface.
     @ivar _lost: called when the interface is gone.
     """
@@ -98,6 +99,7 @@ class TunQueue:
     _lost: Callable[[Failure], None]
     _received: Callable[[Sequence[bytes | Superframe]], None] | None = attrs.field(default=None, init=False)
     _readAt: float = attrs.field(default=0.0, init=False)
+    isFull: bool = attrs.field(default=False, init=False)
 
     def start(self, received: Callable[[Sequence[bytes | Superframe]], None]) -> None:
         """
@@ -139,6 +141,7 @@ class TunQueue:
         self._readAt = now
         batch: list[bytes | Superframe] = []
         trains = 0
+        self.isFull = most > 1
         try:
             for _ in range(most):
                 frame = read(fd)
@@ -150,7 +153,7 @@ class TunQueue:
                     if trains == _TRAINS:
                         return None
         except BlockingIOError:
-            pass
+            self.isFull = False
         except OSError:
             self._give(batch)
             return Failure()

@@ -69,6 +69,7 @@ class UdpPort:
 
     @ivar port: the bound port; 0 before L{open}.
     @ivar counters: how many datagrams were not sent, by the error's name.
+    @ivar isFull: see L{IDirectReader}.
     @ivar _wanted: the port to bind; 0 for any.
     @ivar _excludedInterfaces: names of interfaces whose addresses no peer reaches: the overlay's own.
     @ivar _excludedPrefixes: networks of which the same is true, CIDR.
@@ -87,6 +88,7 @@ class UdpPort:
     _isJoining: bool = attrs.field(default=True, init=False)
     _destinations: dict[Address, _SocketAddress | None] = attrs.field(factory=dict, init=False)
     _addresses: tuple[float, Sequence[str]] | None = attrs.field(default=None, init=False)
+    isFull: bool = attrs.field(default=False, init=False)
     _most: int = attrs.field(default=SLOTS, init=False)
     _overflown: int = attrs.field(default=0, init=False)
     _lanes: Lanes = attrs.field(init=False)
@@ -287,6 +289,7 @@ class UdpPort:
             if self._socket is None or self._received is None:
                 return
             trains = reader.read(self._socket.fileno(), self._most)
+            self.isFull = reader.isFull
             if not trains:
                 return
             self._most = reader.most
