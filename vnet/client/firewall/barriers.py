@@ -6,17 +6,20 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from vnet.client.firewall.barrier import Barrier
 from vnet.client.firewall.nft import Nft, NftError
-from vnet.client.firewall.passage import Passage, barrierTo
 from vnet.protocols.codec.prefix import Prefix
+
+if TYPE_CHECKING:
+    from vnet.client.firewall.barrier import Barrier
+    from vnet.client.firewall.passage import OtherTable
 
 __all__ = ["REST", "Barriers"]
 
@@ -27,7 +30,7 @@ REST = 1.0
 _Places = Mapping[str, tuple[str, ...]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Barriers:
     """
     What is in the way of the LANs that are shared.
@@ -76,14 +79,7 @@ class Barriers:
                 )
                 self._looked, self.found = ({}, ()), {}
                 return
-            before, self.found = (
-                self.found,
-                {
-                    prefix: barrier
-                    for prefix in places
-                    if (barrier := barrierTo(tables, list(self._passages(prefix, *wanted)))) is not None
-                },
-            )
+            before, self.found = self.found, dict(self._barriers(tables, *wanted))
             for prefix, barrier in self.found.items():
                 if before.get(prefix) != barrier:
                     self._log.warn("{prefix} is shared, but {why}", prefix=prefix, why=barrier.why)
@@ -94,11 +90,18 @@ class Barriers:
         """
         return self.found[prefix].help(self._interface, prefix)
 
-    def _passages(self, prefix: str, places: _Places, overlay: Iterable[Prefix]) -> Iterator[Passage]:
-        lan = ip_network(prefix)
-        for block in overlay:
-            if block.version == lan.version:
-                for interface in places[prefix]:
-                    virtual = self._interface
-                    yield Passage(virtual, virtual, interface, block, lan, "new")
-                    yield Passage(virtual, interface, virtual, lan, block, "established")
+    def _barriers(
+        self, tables: Sequence[OtherTable], places: _Places, overlay: Iterable[Prefix]
+    ) -> Iterator[tuple[str, Barrier]]:
+        # In memory only where a LAN is shared.
+        from vnet.client.firewall.passage import Passage, barrierTo
+
+        virtual = self._interface
+        for prefix, interfaces in places.items():
+            lan, passages = ip_network(prefix), []
+            for block in (each for each in overlay if each.version == lan.version):
+                for interface in interfaces:
+                    passages.append(Passage(virtual, virtual, interface, block, lan, "new"))
+                    passages.append(Passage(virtual, interface, virtual, lan, block, "established"))
+            if (barrier := barrierTo(tables, passages)) is not None:
+                yield prefix, barrier

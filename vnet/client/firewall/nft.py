@@ -9,16 +9,18 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from vnet.client.firewall.passage import OtherTable, forwardingTables, readTable
 from vnet.client.firewall.ruleset import readCounters, tableName
 from vnet.errors import VnetError
 from vnet.protocols.codec.names import displayable
+
+if TYPE_CHECKING:
+    from vnet.client.firewall.passage import OtherTable
 
 __all__ = ["MISSING", "Nft", "NftError", "NftProgram", "findNft"]
 
@@ -111,7 +113,7 @@ def findNft() -> str | None:
     return shutil.which("nft", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_FURTHER]))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class NftProgram:
     """
     The program of this computer.
@@ -149,6 +151,9 @@ def _counted(output: bytes) -> dict[int, int]:
 
 
 def _others(program: str | None, own: str) -> list[OtherTable]:
+    # In memory only where a LAN is shared.
+    from vnet.client.firewall.passage import forwardingTables, readTable
+
     try:
         found = forwardingTables(_list(program, "chains"), own)[:_MOST_TABLES]
         return [readTable(_list(program, "table", *each), *each) for each in found]
