@@ -356,3 +356,30 @@ class TimeTests(SessionTestCase):
             pair.run()
             self.assertEqual(len(pair.sent(1, 2)), 1)
         self.assertEqual(pair.machines[1].counters["oldTimestamp"], 0)
+
+
+class SealedTimeTests(TimeTests):
+    """
+    The same with packets that are sealed for who sends them: their sessions' timers are not looked at for each.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pair.seals = True
+
+    def test_seldom(self) -> None:
+        """
+        While packets pass, timers are looked at every five seconds, on both sides.
+        """
+        self.establish()
+        pair = self.pair
+        pair.advance(5)
+        looks = 0
+        for _ in range(100):
+            pair.send(0, pair.packet(0))
+            for number, machine in enumerate(pair.machines):
+                looks += machine.isPending
+                pair.deadline(number)
+            pair.advance(0.2)
+        self.assertLessEqual(looks, 2 * (20 / 5 + 1))
+        self.assertEqual(len(pair.received(1)), 100)

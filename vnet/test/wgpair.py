@@ -107,6 +107,7 @@ class Pair:
     @ivar wire: each datagram that was sent: number of the sender, bytes, destination.
     @ivar drop: tells whether a datagram is lost, by number of the sender and bytes.
     @ivar told: the events of each machine.
+    @ivar seals: whether packets are sealed for who sends them, as the data path does it.
     """
 
     def __init__(self, *, presharedKeys: tuple[list[bytes], list[bytes]] = ([], [])) -> None:
@@ -117,6 +118,8 @@ class Pair:
         self.drop: Callable[[int, bytes], bool] = lambda sender, data: False
         self.told: tuple[list[WireGuardEvent], list[WireGuardEvent]] = ([], [])
         self.addresses = list(ADDRESSES)
+        self.seals = False
+        self._deadlines: list[float | None] = [None, None]
         for number, machine in enumerate(self.machines):
             machine.addPeer(
                 self.machines[1 - number].publicKey,
@@ -135,7 +138,13 @@ class Pair:
         """
         Send inner packets to the other, and let the network work.
         """
-        self.machines[sender].send(self.publicKey(sender), packets, self.now)
+        machine = self.machines[sender]
+        if self.seals:
+            for train in machine.sealPackets(self.publicKey(sender), packets, self.now):
+                for data in train.datagrams():
+                    self._carry(sender, data, train.address)
+        else:
+            machine.send(self.publicKey(sender), packets, self.now)
         self.run()
 
     def packet(self, sender: int, payload: bytes = b"hello") -> bytes:
@@ -154,12 +163,23 @@ class Pair:
             for number, machine in enumerate(self.machines):
                 for data, addr in machine.datagramsToSend(self.now):
                     busy = True
-                    self.wire.append((number, data, addr))
-                    if not self.drop(number, data) and addr == self.addresses[1 - number]:
-                        self.machines[1 - number].receive(data, self.addresses[number], self.now)
+                    self._carry(number, data, addr)
         for number, machine in enumerate(self.machines):
             while (event := machine.nextEvent()) is not None:
                 self.told[number].append(event)
+
+    def _carry(self, sender: int, data: bytes, addr: Address) -> None:
+        self.wire.append((sender, data, addr))
+        if not self.drop(sender, data) and addr == self.addresses[1 - sender]:
+            self.machines[1 - sender].receive(data, self.addresses[sender], self.now)
+
+    def deadline(self, number: int) -> float | None:
+        """
+        When a machine's timer fires: it is asked only where it has something new, as the data path does it.
+        """
+        if self.machines[number].isPending:
+            self._deadlines[number] = self.machines[number].deadline()
+        return self._deadlines[number]
 
     def advance(self, seconds: float) -> None:
         """
@@ -167,14 +187,15 @@ class Pair:
         """
         end = self.now + seconds
         while True:
-            deadlines = [at for at in (machine.deadline() for machine in self.machines) if at is not None]
+            deadlines = [at for at in map(self.deadline, (0, 1)) if at is not None]
             if not deadlines or min(deadlines) > end:
                 break
             self.now = max(self.now, min(deadlines))
-            for machine in self.machines:
-                at = machine.deadline()
+            for number, machine in enumerate(self.machines):
+                at = self.deadline(number)
                 if at is not None and at <= self.now:
                     machine.timerFired(self.now)
+                    self._deadlines[number] = machine.deadline()
             self.run()
         self.now = end
 
