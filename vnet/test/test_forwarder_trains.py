@@ -144,3 +144,16 @@ class InTests(Scripted):
         for offload in OFFLOADS:
             self.assertEqual(self.deliver(offload, cutUp(train, False)), cutUp(train, True))
             self.assertEqual(len(self.device.headers), 1 if offload.tcp else 5)
+
+    def test_passedOn(self) -> None:
+        """
+        Segments whose checksums are finished are one frame for us, but go to a LAN as they came: what the operating system passes
+        on it does not check, and of a train it would make the checksums right, of damaged segments too.
+        """
+        inside = b"\xc0\xa8\7\x09"
+        self.forwarder.shareLans(("192.168.7.0/24",), lambda key, prefix: True)
+        packet = between(Packet(payload=bytes(range(250))), False)
+        self.deliver(OFFLOADS[-1], cutUp(trainFrame(packet, 50), True))
+        self.assertEqual(len(self.device.headers), 1)
+        segments = cutUp(trainFrame(evolve(packet, destination=inside), 50), True)
+        self.assertEqual(self.deliver(OFFLOADS[-1], segments), segments)

@@ -5,7 +5,7 @@ Segments of TCP whose checksums are finished, joined without going through their
 A peer that is not vnet sends finished checksums.  What the checksum of a segment says about the sum of its payload follows from
 its header; so the checksum of all payloads together follows from the headers, and the kernel checks that in one go (RFC 1071
 section 2: the order of the words does not matter, and at an odd place their bytes are swapped).  If one segment is damaged, the
-sum is wrong and all are dropped; TCP sends them again.
+sum is wrong and all are dropped; TCP sends them again.  What the kernel does not take itself, but passes on, it does not check.
 """
 
 from __future__ import annotations
