@@ -22,7 +22,7 @@ from vnet.protocols.codec import virtio
 from vnet.protocols.codec.etherip import ETHERIP
 from vnet.protocols.codec.ethernet import IPV4, IPV6
 from vnet.protocols.codec.finishedruns import joinFinished
-from vnet.protocols.codec.ip import TCP, UDP
+from vnet.protocols.codec.ip import ICMP, ICMP6, TCP, UDP
 from vnet.protocols.codec.linkscope import DHCP4, DHCP6, concernsLink
 from vnet.protocols.codec.runs import Run, join, partialHeader
 from vnet.protocols.codec.segmentation import finishPacket
@@ -36,6 +36,8 @@ Frame = Sequence[Buffer]
 _WORTH = 3
 
 _OTHER = -1
+#: Types of ICMP that are no concern of a link.
+_ECHO4, _ECHO6 = frozenset((b"\0", b"\x08")), frozenset((b"\x80", b"\x81"))
 
 
 @define(eq=False, repr=False)
@@ -80,7 +82,11 @@ class Delivery:
                     self._frame(run, group, frames)
             elif version == 4:
                 kind = first[9] if first[0] == 0x45 else _OTHER
-                if kind == TCP or (kind == UDP and first[22:24] not in DHCP4):
+                if (
+                    kind == TCP
+                    or (kind == UDP and first[22:24] not in DHCP4)
+                    or (kind == ICMP and first[20:21] in _ECHO4)
+                ):
                     self._frame(run, ethernet4, frames)
                 elif kind == ETHERIP:
                     inner = [self._etherIp.receive(member, packet) for packet in run]
@@ -90,6 +96,7 @@ class Delivery:
             elif (
                 (kind := first[6]) == TCP
                 or (kind == UDP and first[42:44] not in DHCP6)
+                or (kind == ICMP6 and first[40:41] in _ECHO6)
                 or self._mayEnter(first, len(run))
             ):
                 self._frame(run, ethernet6, frames)

@@ -52,7 +52,7 @@ class Carrier(Protocol):
 
 
 @implementer(IDatagramPort)
-@define(eq=False)
+@define(eq=False, repr=False)
 class Paths:
     """
     The port that peers are reached through.
@@ -209,4 +209,5 @@ class Paths:
                 else:
                     leg.received(train, found)
             trains = found
-        self.deliver(trains)
+        if trains and self._received is not None:
+            self._received(trains)

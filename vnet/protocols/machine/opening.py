@@ -49,6 +49,8 @@ def _slices(stride: int, size: int, count: int) -> Sequence[slice]:
 class Opener:
     """
     Opens what peers send.
+
+    @ivar lent: the buffers of what was told of.
     """
 
     def __init__(
@@ -60,16 +62,16 @@ class Opener:
         self._device = device
         self._allowed = allowed
         self._passed = passed
-        self._lent: list[Slots] = []
+        self.lent: list[Slots] = []
         self._spare: list[Slots] = []
 
     def recycle(self) -> None:
         """
         What was told of has been used, and its memory may be used again.
         """
-        if self._lent and not self._device.events:
-            self._spare = (self._spare + self._lent)[:_MOST_SPARE]
-            self._lent = []
+        if self.lent and not self._device.events:
+            self._spare = (self._spare + self.lent)[:_MOST_SPARE]
+            self.lent = []
 
     def open(self, train: Train, first: int, now: float) -> int:
         """
@@ -118,7 +120,7 @@ class Opener:
         @raise InvalidTag: not all are authentic.
         """
         slots = self._spare.pop() if self._spare else Slots()
-        self._lent.append(slots)
+        self.lent.append(slots)
         overhead = OVERHEAD - HEADER_SIZE
         spaces = slots.take(len(sealed[0]) - overhead, len(sealed), len(sealed[-1]) - overhead)
         # Without a line of Python for each of them.

@@ -301,7 +301,8 @@ class WireGuard:
 
         @return: those that are not of this protocol.
         """
-        self._opener.recycle()
+        if self._opener.lent:
+            self._opener.recycle()
         strangers: list[tuple[bytes, Address]] = []
         for train in trains:
             data, stride, addr, start, end = train
