@@ -36,7 +36,7 @@ def _endWithParent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Child:
     """
     One child process.

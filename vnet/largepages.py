@@ -67,7 +67,7 @@ def _collapse(address: int) -> bool:
     return bool(advise(address, LARGE, _COLLAPSE) == 0)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class LargePages:
     """
     Makes them once, when much has been carried for the first time.

@@ -28,7 +28,7 @@ _MESSAGES = 64
 
 
 @implementer(IReadDescriptor)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class LinkWatcher:
     """
     Calls C{changed} when an interface, an address or a route has come, gone or changed: once, 100 ms after the first

@@ -52,7 +52,7 @@ class Settings:
     network: str = "home"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Run:
     """
     One run: the children, and what is asked of them.

@@ -20,7 +20,7 @@ __all__ = ["StateDirectory", "readPrivate", "writePrivate"]
 _MAXIMUM = 16 << 20
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class StateDirectory:
     """
     The directory in which a daemon keeps what it must not lose.

@@ -52,7 +52,7 @@ def _everything(source: Address, destination: Address) -> bool:
 
 
 @implementer(IDevice)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryDevice:
     """
     An interface without an operating system.
@@ -140,7 +140,7 @@ class MemoryDevice:
         return frames
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryNetwork:
     """
     An Internet in memory.  Every datagram arrives C{delay} seconds later, in order, unless it is lost.
@@ -218,7 +218,7 @@ class MemoryNetwork:
 
 
 @implementer(IDatagramPort)
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryPort:
     """
     A UDP port of a L{MemoryNetwork}.

@@ -139,7 +139,7 @@ class Pieces:
         return found
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Superframe:
     """
     An Ethernet frame with its virtio header (L{vnet.protocols.codec.virtio}) that is a segment train.

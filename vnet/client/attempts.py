@@ -15,7 +15,7 @@ from vnet.protocols.machine.pair import Path
 __all__ = ["Attempts"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Attempts:
     """
     At most two attempts.

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 __all__ = ["Doubts"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Doubts:
     """
     One timer.

@@ -18,7 +18,7 @@ _DOUBLED = 5.0
 _LEEWAY, _LONGEST_RESENT = 0.05, 2.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Endpoint:
     """
     The endpoint of one tunnel.

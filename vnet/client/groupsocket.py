@@ -20,7 +20,7 @@ __all__ = ["GroupSocket"]
 _GROUPS = ("224.0.0.254", "ff02::114")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class GroupSocket:
     """
     Sockets that are in a group, and get nothing.

@@ -271,7 +271,7 @@ class LocalControlProtocol(LineReceiver, TimeoutMixin):
             self.sendLine(json.dumps(answer, allow_nan=False).encode("ascii"))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class LocalControlFactory(Factory):
     """
     Serves L{node} to each connection.

@@ -24,7 +24,7 @@ def _nothing() -> None:
     """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watcher:
     """
     Sends events, the oldest first.

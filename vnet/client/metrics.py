@@ -26,7 +26,7 @@ __all__ = ["ClientCollector", "listenMetrics"]
 _PATHS = ("direct", "relayed", "none")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ClientCollector(Collector):
     """
     Looks at a node when it is asked.

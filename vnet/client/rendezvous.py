@@ -23,7 +23,7 @@ SEARCH = 15.0
 _ASK_INTERVAL = 0.5
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Rendezvous:
     """
     The rendezvous of one peer.

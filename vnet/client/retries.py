@@ -20,7 +20,7 @@ _FIRST_RETRY = 0.75
 _FIRST_ALONE, _LONGEST_ALONE = 6.25, 50.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Retries:
     """
     One timer.

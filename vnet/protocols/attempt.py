@@ -42,7 +42,7 @@ class Owner(Protocol):
     def forget(self, attempt: Attempt) -> None: ...
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Attempt:
     """
     The path to one peer: the search for it and, once it is found, the checks that keep it.

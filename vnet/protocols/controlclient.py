@@ -275,7 +275,7 @@ class ControlClient(QuietAMP):
         self._handler.replaced(byYou)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ControlClientFactory(Factory):
     """
     Makes a L{ControlClient} for each connection.

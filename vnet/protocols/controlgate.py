@@ -15,7 +15,7 @@ from vnet.protocols.machine.admission import Admission
 __all__ = ["Gate", "unmapped"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Gate(Factory):
     """
     Stands before TLS and turns connections away that are too many.

@@ -344,7 +344,7 @@ class ControlServer(QuietAMP):
                 self._server.backend.drained(self)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ControlServerFactory(Factory):
     """
     Makes a L{ControlServer} for each connection.  L{Gate} stands before it.

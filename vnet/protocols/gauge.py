@@ -18,7 +18,7 @@ from vnet.values import Address
 __all__ = ["Gauge"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Gauge:
     """
     The machine of one attempt, driven.

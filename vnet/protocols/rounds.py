@@ -69,7 +69,7 @@ class Round(Protocol):
         """The peer's prediction of the same round has come."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Repair:
     """
     Both sides use a fresh socket, and take turns in who is first.
@@ -109,7 +109,7 @@ class Repair:
         self._tools.later(_FIRST if isFirst else _SECOND, partial(self._found, candidate))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Predict:
     """
     A sequential NAT: samples before and after the mapping towards the peer.
@@ -152,7 +152,7 @@ class Predict:
         """See L{Round.answered}."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Birthday:
     """
     A random NAT: many sockets, of which the peer is to hit one.
@@ -189,7 +189,7 @@ class Birthday:
         """See L{Round.answered}."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Next:
     """
     A sequential NAT of which the next port is predicted.
@@ -236,7 +236,7 @@ class _Next:
         return at
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Meet(_Next):
     """
     Both NATs are sequential: both begin at once, at each other's next ports.
@@ -272,7 +272,7 @@ class Meet(_Next):
             )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Scatter(_Next):
     """
     A sequential NAT guesses in the peer's block, from ports at which the peer aims.

@@ -22,7 +22,7 @@ __all__ = ["Sampler"]
 _RTO, _SENDS, _LAST = 0.25, 3, 4
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Asking:
     """
     @ivar waiting: whose answer is missing; C{found} the answers so far.
@@ -33,7 +33,7 @@ class _Asking:
     found: dict[str, Address] = field(factory=dict)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Sampler:
     """
     Implements L{vnet.protocols.punch.Asker}.

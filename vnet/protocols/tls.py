@@ -232,7 +232,7 @@ def serverFactory(creator: IOpenSSLServerConnectionCreator, factory: Any, clock:
     return wrapping
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Verification:
     """
     Judges the certificate of one connection.

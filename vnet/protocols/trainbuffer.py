@@ -15,7 +15,7 @@ __all__ = ["TrainBuffer", "repeats"]
 _KEPT = 32
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TrainBuffer:
     """
     What trains are read into.  It keeps how it was cut: to cut it costs more than to send a train.

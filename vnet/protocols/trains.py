@@ -91,7 +91,7 @@ def cut(data: memoryview, segment: int) -> Iterator[memoryview]:
         yield data[start : start + segment]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TrainSocket:
     """
     The socket.

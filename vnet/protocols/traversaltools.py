@@ -78,7 +78,7 @@ class Target(Protocol):
     def probe(self) -> bytes | None: ...
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Means:
     """
     What all traversals of one node share.

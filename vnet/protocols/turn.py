@@ -54,7 +54,7 @@ _LISTENER_BUFFER, _RELAY_BUFFER = 7 << 20, 1 << 20
 _STRANGER_MESSAGE = 2048
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Listener:
     """
     A UDP port for clients.
@@ -67,7 +67,7 @@ class _Listener:
     routes: dict[SocketAddress, Served] = field(factory=dict)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Connection:
     """
     A connection of a client.
@@ -375,7 +375,7 @@ def _cancel(connection: _Connection) -> None:
         call.cancel()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Streams(Factory):
     """
     Makes the protocols of connections.

@@ -37,7 +37,7 @@ class Client(Protocol):
         """Send a message of STUN."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class UdpClient:
     """
     The way to a client that came over UDP.
@@ -66,7 +66,7 @@ class UdpClient:
         self._socket.send((data,), len(data), 1, self._to)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class StreamClient:
     """
     The way to a client that came over TCP or TLS.

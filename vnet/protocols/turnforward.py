@@ -37,7 +37,7 @@ _SOURCES = 256
 Parts = Sequence[Buffer]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _RelaySocket:
     """
     The socket of a relayed address.
@@ -60,7 +60,7 @@ class _RelaySocket:
         return address
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Way:
     """
     Where a channel leads.
@@ -75,7 +75,7 @@ class _Way:
     own: frozenset[str]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Forwarding:
     """
     Moves data between clients and peers.

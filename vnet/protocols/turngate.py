@@ -16,7 +16,7 @@ from vnet.protocols.trains import TrainSocket
 __all__ = ["TurnGate"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TurnGate(Factory):
     """
     Stands before TLS, and turns away who has too many connections without an allocation.

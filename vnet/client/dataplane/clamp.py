@@ -72,7 +72,7 @@ class Limit:
         return cls(fits, mtu, mtu if isSettled else interface, fits - _HEADERS4, fits - _HEADERS6)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Clamp:
     """
     The limits of all peers.

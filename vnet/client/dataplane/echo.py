@@ -32,7 +32,7 @@ class _Outstanding:
     timeout: IDelayedCall
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Echoes:
     """
     The echoes that wait for their replies.

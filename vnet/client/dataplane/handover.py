@@ -48,7 +48,7 @@ class _Move:
 
 
 @implementer(IDatagramPort)
-@define(eq=False)
+@define(eq=False, repr=False)
 class Handover:
     """
     The port of the tunnels.

@@ -27,7 +27,7 @@ def _nobody(publicKey: bytes, prefix: str) -> bool:
     return False
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Lans:
     """
     The prefixes.  False while none is shared.

@@ -44,7 +44,7 @@ class Member:
     mac: bytes
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Neighbours:
     """
     The table of members, and the answers to the operating system's questions about them.

@@ -14,7 +14,7 @@ __all__ = ["Overlay"]
 _MAX_CACHED = 4096
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Overlay:
     """
     The overlay's blocks, and the prefixes that are behind members.  A peer whose datagrams come from there sends them through a

@@ -22,7 +22,7 @@ __all__ = ["Filtered"]
 _parse = lru_cache(maxsize=1024)(parsePolicy)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Filtered:
     """
     The networks that this node joined, with their policies, and the members that may send to it.

@@ -60,7 +60,7 @@ class _Place:
             sets.setdefault(number, set()).update(self.addresses)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Table:
     """
     The table as it is in the kernel.
@@ -97,7 +97,7 @@ class _Table:
                 del self.members[key]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Firewall:
     """
     Lets in from each member what its networks' policies say.

@@ -22,7 +22,7 @@ from vnet.protocols.codec.names import displayable
 __all__ = ["FirewallVerb"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class FirewallVerb:
     """
     The verb C{firewall}, and what other verbs say of it.

@@ -15,7 +15,7 @@ from vnet.client.state import StateFile
 __all__ = ["Allowed"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Allowed:
     """
     The lists, for each member that is asked for.

@@ -19,7 +19,7 @@ from vnet.protocols.codec.llc import formatTypes
 __all__ = ["LanVerb"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class LanVerb:
     """
     The verb C{lan}.

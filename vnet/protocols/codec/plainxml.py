@@ -26,7 +26,7 @@ _DEPTH = 32
 _ELEMENTS = 4096
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Element:
     """
     An element.
@@ -57,7 +57,7 @@ class Element:
         return next((each.text for each in self.children if each.name == name), "")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Builder:
     """
     What the parser tells.

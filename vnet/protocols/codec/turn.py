@@ -202,7 +202,7 @@ def _repeats(view: memoryview, stride: int, head: bytes) -> int:
     return found
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Splitter:
     """
     Takes a stream apart into messages of STUN and ChannelData (whose padding is left away).

@@ -30,7 +30,7 @@ __all__ = ["Allocations"]
 _REMEMBERED = 1024
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _User:
     """
     What one user has here.

@@ -17,7 +17,7 @@ _LEAST_BURST = 65_536
 _OVERHEAD = 28
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Bandwidth:
     """
     A bucket.

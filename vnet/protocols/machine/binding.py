@@ -68,7 +68,7 @@ class ServerSilent:
 BindingEvent: TypeAlias = Mapped | MappingChanged | ServerSilent
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Server:
     """
     @ivar dueAt: when it is asked again, while it is not being asked.

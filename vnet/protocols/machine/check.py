@@ -70,7 +70,7 @@ class Request:
     foreign: tuple[int, ...]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Signer:
     """
     Writes and reads the checks of one agent.

@@ -73,7 +73,7 @@ def _between(interval: float, shares: tuple[float, float], random: Callable[[int
     return interval * (least + (most - least) * int.from_bytes(random(2), "big") / 0xFFFF)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Consent:
     """
     The timers of one selected path.
@@ -230,7 +230,7 @@ class Consent:
         return first if expiresAt is None else min(first, expiresAt)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Liveness:
     """
     The timers of one question whether the peer is there.

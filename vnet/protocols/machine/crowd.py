@@ -16,7 +16,7 @@ from vnet.protocols.machine.ratelimit import sourceKey
 __all__ = ["Crowd"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Crowd:
     """
     The strangers.

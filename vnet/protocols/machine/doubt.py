@@ -21,7 +21,7 @@ _LONGEST_STANDBY = 0.4
 _LONGEST = 3.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Doubt:
     """
     The timers of one doubt.

@@ -25,7 +25,7 @@ _FRESH = 15.0
 _READY, _ANSWERING = 50.0, 1.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Election:
     """
     @ivar selected: the pair in use.

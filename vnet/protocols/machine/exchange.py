@@ -30,7 +30,7 @@ PEER_REFLEXIVE = "prflx"
 _INTAKE_RATE = 0.5
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Exchange:
     """
     The checks of one agent, both ways.

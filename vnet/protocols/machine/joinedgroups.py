@@ -24,7 +24,7 @@ _ROUNDS = 3
 _MOST = 1024
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class JoinedGroups:
     """
     The groups, without those that all members get anyway (L{isForAll}).

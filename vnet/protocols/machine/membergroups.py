@@ -46,7 +46,7 @@ class _Report:
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class MemberGroups:
     """
     The table, by the member's tunnel key and the size of an address.

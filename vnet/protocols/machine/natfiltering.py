@@ -20,7 +20,7 @@ __all__ = ["FilteringTest"]
 _SENDS = 3
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Change:
     """
     @ivar place: from where the answer is to come.

@@ -17,7 +17,7 @@ from vnet.values import Address
 __all__ = ["Probe", "Probes", "reachedFrom"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Probe:
     """
     A Binding request that waits for its answer, or for itself.

@@ -70,7 +70,7 @@ class Path:
         return bool(self.address.allocation) or self.remoteKind == "relay"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pair:
     """
     @ivar state: of the search for a path; a pair that has succeeded stays so until it is reset.
@@ -156,7 +156,7 @@ class Transmission:
     controlling: bool
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Check:
     """
     A request that waits for its answer, sent again and again.

@@ -67,7 +67,7 @@ class Resized:
     isSettled: bool
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Round:
     """
     Sizes that are asked for together.

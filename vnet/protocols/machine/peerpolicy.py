@@ -50,7 +50,7 @@ def _canonical(hosts: Iterable[str]) -> frozenset[str]:
     return frozenset(str(_unmapped(host) or host) for host in hosts)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class PeerPolicy:
     """
     Which hosts may be peers.

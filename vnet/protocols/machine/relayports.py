@@ -26,7 +26,7 @@ class _Reservation:
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RelayPorts:
     """
     Gives ports out, in no order that could be guessed (RFC 6056).

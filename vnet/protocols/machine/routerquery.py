@@ -48,7 +48,7 @@ class Unanswered:
 QueryEvent = Answered[T] | Unanswered
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RouterQuery(Generic[T]):
     """
     The machine.  See L{vnet.driver.DatagramMachine} for its five verbs.

@@ -33,7 +33,7 @@ def familyOf(address: Address) -> int:
     return 6 if ":" in address.host else 4
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Permission:
     """
     A host that may send to the client.
@@ -42,7 +42,7 @@ class Permission:
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServedChannel:
     """
     A channel.
@@ -60,7 +60,7 @@ class ServedChannel:
     driver: Any = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Side:
     """
     The part of an allocation that is of one family; a dual allocation has two.
@@ -75,7 +75,7 @@ class Side:
     until: float
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Served:
     """
     An allocation.

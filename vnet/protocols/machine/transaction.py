@@ -19,7 +19,7 @@ from vnet.values import Address
 __all__ = ["Transaction", "Transactions"]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Transaction:
     """
     A request that waits for its answer.

@@ -37,7 +37,7 @@ _REST = 910.0
 _REFUSED = 60.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Channel:
     """
     The channel of one peer.
@@ -87,7 +87,7 @@ class Channel:
         self.refusedUntil = now + _REFUSED
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Channels:
     """
     The channels, by peer and by number.

@@ -25,7 +25,7 @@ _RETRIES = 3
 _INSISTED = 2
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TurnRequest:
     """
     A request that is under way.

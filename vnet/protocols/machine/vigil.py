@@ -14,7 +14,7 @@ from vnet.protocols.machine.search import Search
 __all__ = ["Vigil"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Vigil:
     """
     The judge of liveness, consent and doubt.
