@@ -1,7 +1,8 @@
 """
 Target: the ICE agent behind the one UDP port, under what strangers and a hostile peer send.
 
-The first byte of an input says where the datagram comes from, and in which role the agent is.
+The first byte of an input says where the datagram comes from, in which role the agent is, and whether something follows the
+integrity that looks like it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def _mend(data: bytes) -> bytes:
     key = _OURS.password if not body[0] & 1 else _REMOTE.password
     signed = body[:2] + (len(body) + 4).to_bytes(2, "big") + body[4:]
     mac = hmac.digest(stun.shortTermKey(key), signed, "sha1")
-    return data[:1] + mendStun(body + b"\0\x08\0\x14" + mac + b"\x80\x28\0\4" + bytes(4))
+    more = b"\xc0\1\0\x14" + mac if data[0] & 0x40 else b""
+    return data[:1] + mendStun(body + b"\0\x08\0\x14" + mac + more + b"\x80\x28\0\4" + bytes(4))
 
 
 _FIRST = _Punching(True)
