@@ -249,6 +249,16 @@ def _hostNick() -> str:
         return "unnamed"
 
 
+def _forgetLoading() -> None:
+    """
+    Free what only loading took: the rest of the start takes its place, and not more memory.
+    """
+    # The source of each method that attrs has made is kept for debuggers.
+    linecache.clearcache()
+    gc.collect()
+    gc.freeze()
+
+
 def makeService(options: Options, reactor: Any = None) -> ClientService:
     """
     Make the service; nothing is opened yet.
@@ -259,10 +269,9 @@ def makeService(options: Options, reactor: Any = None) -> ClientService:
         from twisted.internet import reactor as reactor
 
         takeShortTurns()
+        _forgetLoading()
     if sys.platform != "linux":
         raise SystemExit("vnet-client: only Linux is supported")
     installBootClock(reactor)
     installDirectReads(reactor)
-    # The source of each method that attrs has made, kept for debuggers; what comes now takes its place.
-    linecache.clearcache()
     return ClientService(reactor, options)

@@ -66,17 +66,9 @@ RULES = [
     ),
     Rule("values import nothing of ours but errors", ("vnet.values",), only=("attr", "attrs", "vnet.errors")),
     Rule(
-        "a codec imports the standard library, attrs, hashes and MACs, errors, values and codecs",
+        "a codec imports the standard library, attrs, errors, values and codecs",
         ("vnet.protocols.codec",),
-        only=(
-            *(
-                "attr",
-                "attrs",
-                "cryptography.hazmat.primitives.hashes",
-                "cryptography.hazmat.primitives.hmac",
-            ),
-            *("vnet.errors", "vnet.values", "vnet.protocols.codec"),
-        ),
+        only=("attr", "attrs", "vnet.errors", "vnet.values", "vnet.protocols.codec"),
         never=("asyncio", "socket.socket", "time", "random", "secrets", "os"),
     ),
     Rule(

@@ -30,10 +30,9 @@ from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 import attrs
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
 
 from vnet.errors import DecodeError
+from vnet.protocols.codec.hmacsha1 import HmacSha1
 from vnet.protocols.codec.stunattributes import (
     FINGERPRINT,
     MAGIC_COOKIE,
@@ -238,10 +237,10 @@ def encode(
             raise ValueError(f"{each.kind} is computed, not given")
         body += _tlv(each.kind.code, each.kind.format.write(each.value, message.transactionId))
     if key is not None:
-        mac = _mac(key, _header(message, len(body) + 24) + body, SHA1())
+        mac = HmacSha1(key).sign(_header(message, len(body) + 24) + body)
         body += _tlv(_INTEGRITY, mac)
     if key256 is not None:
-        mac = _mac(key256, _header(message, len(body) + 36) + body, SHA256())
+        mac = hmac.digest(key256, _header(message, len(body) + 36) + body, "sha256")
         body += _tlv(_INTEGRITY_SHA256, mac)
     if fingerprint:
         crc = zlib.crc32(_header(message, len(body) + 8) + body) ^ _FINGERPRINT_XOR
@@ -266,7 +265,8 @@ def authenticate(message: Message, key: bytes) -> Authentic | None:
             # The length that was signed ends with this attribute (RFC 8489 section 14.5).
             length = offset + 4 + len(value) - 20
             signed = data[:2] + length.to_bytes(2, "big") + data[4:offset]
-            if not hmac.compare_digest(_mac(key, signed, SHA256() if sha256 else SHA1()), value):
+            mac = hmac.digest(key, signed, "sha256") if sha256 else HmacSha1(key).sign(signed)
+            if not hmac.compare_digest(mac, value):
                 return None
             known = [each.kind for each in message.attributes]
             covered = message.attributes[: known.index(kind)]
@@ -321,13 +321,6 @@ def userHash(username: str, realm: str) -> bytes:
     The value of USERHASH (RFC 8489 section 14.4).
     """
     return hashlib.sha256(f"{opaqueString(username)}:{opaqueString(realm)}".encode()).digest()
-
-
-def _mac(key: bytes, signed: bytes, algorithm: SHA1 | SHA256) -> bytes:
-    # Not with hmac: its copy of OpenSSL would be in memory beside the one that the tunnels use.
-    keyed = HMAC(key, algorithm)
-    keyed.update(signed)
-    return keyed.finalize()
 
 
 def _covered(data: bytes) -> Iterator[tuple[int, int, bytes]]:

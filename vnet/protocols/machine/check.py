@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from vnet.protocols.codec.hmacsha1 import HmacSha1
 from vnet.protocols.codec.signal import Credentials
 from vnet.protocols.codec.stun import (
     BINDING,
@@ -40,7 +41,7 @@ from vnet.protocols.codec.stunattributes import (
     Attribute,
     ErrorCode,
 )
-from vnet.protocols.codec.stunstencil import Stencil, StencilKey
+from vnet.protocols.codec.stunstencil import Stencil
 from vnet.values import Address
 
 __all__ = ["ROLE_CONFLICT", "Request", "Signer"]
@@ -85,8 +86,8 @@ class Signer:
     remote: Credentials | None = None
     tieBreaker: int = attrs.field(init=False)
     _localKey: bytes = attrs.field(init=False)
-    _localStencils: StencilKey = attrs.field(init=False)
-    _remoteKeys: tuple[bytes, StencilKey] | None = attrs.field(default=None, init=False)
+    _localStencils: HmacSha1 = attrs.field(init=False)
+    _remoteKeys: tuple[bytes, HmacSha1] | None = attrs.field(default=None, init=False)
     _asked: tuple[tuple[int, bool, bool, int], Stencil] | None = attrs.field(default=None, init=False)
     _told: tuple[Address, Stencil] | None = attrs.field(default=None, init=False)
     _wasAsked: tuple[Request, Stencil] | None = attrs.field(default=None, init=False)
@@ -94,7 +95,7 @@ class Signer:
 
     def __attrs_post_init__(self) -> None:
         self._localKey = shortTermKey(self.local.password)
-        self._localStencils = StencilKey(self._localKey)
+        self._localStencils = HmacSha1(self._localKey)
         self._draw()
 
     def switchRole(self) -> None:
@@ -104,13 +105,13 @@ class Signer:
         self.controlling = not self.controlling
         self._draw()
 
-    def _keysOf(self, remote: Credentials) -> tuple[bytes, StencilKey]:
+    def _keysOf(self, remote: Credentials) -> tuple[bytes, HmacSha1]:
         """
         What the peer's credentials sign with.
         """
         if self._remoteKeys is None:
             key = shortTermKey(remote.password)
-            self._remoteKeys = key, StencilKey(key)
+            self._remoteKeys = key, HmacSha1(key)
         return self._remoteKeys
 
     def request(self, transactionId: bytes, priority: int, nominate: bool, size: int = 0) -> bytes:
@@ -244,7 +245,7 @@ class Signer:
         self.tieBreaker = int.from_bytes(self._random(8), "big")
 
 
-def _stencilOf(message: Message, key: StencilKey) -> Stencil | None:
+def _stencilOf(message: Message, key: HmacSha1) -> Stencil | None:
     """
     What an authentic message was made with; L{None} unless it has just one MESSAGE-INTEGRITY, followed by FINGERPRINT, at its end.
     """
