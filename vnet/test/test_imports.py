@@ -10,7 +10,8 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-# The parser of C, databases, what the command line, the relay and the metrics need, routers' HTTP and XML, proxies, tests.
+# The parser of C, databases, what the command line, the relay and the metrics need, routers' HTTP and XML, proxies, questions for
+# names, TURN, firewalls of others, tests.
 NEEDLESS = {
     *(
         "alembic",
@@ -25,8 +26,11 @@ NEEDLESS = {
         "rich",
     ),
     *("socksio", "sqlalchemy", "xml", "_pytest"),
-    *("twisted.conch", "twisted.names.client", "twisted.names.server", "twisted.web"),
+    *("twisted.conch", "twisted.names", "twisted.web"),
     *("vnet.client.cli", "vnet.client.portmapping.mapper", "vnet.server", "vnet.test"),
+    *("vnet.client.firewall.passage", "vnet.client.names.multicast", "vnet.client.names.zone"),
+    *("vnet.client.relays", "vnet.protocols.machine.allocation", "vnet.protocols.tlsrecords"),
+    *("vnet.protocols.codec.proxyurl", "vnet.protocols.httpconnect", "vnet.protocols.socks"),
 }
 _PLUGIN = "import json, sys, twisted.plugins.vnet_plugins; print(json.dumps(sorted(sys.modules)))"
 _CLIENT = """
@@ -69,7 +73,7 @@ class ImportTests(SynchronousTestCase):
 
     def test_client(self) -> None:
         """
-        A node that asks no router has nothing in memory that only others need.
+        A node that asks no router, uses no relay and is asked for no name has nothing in memory that only others need.
         """
         found = loaded(_CLIENT)
         self.assertIn("vnet.client.node", found)
