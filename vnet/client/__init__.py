@@ -1,0 +1,5 @@
+from vnet.unkeptsources import keepNone
+
+if not __debug__:
+    # With python -O nobody debugs.
+    keepNone()

@@ -197,13 +197,13 @@ class Options(OneLineOptions):
         self["accept-pool"] = []
 
     def opt_accept_pool(self, cidr: str) -> None:
-        """
-        Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times.
-        """
         try:
             self["accept-pool"].append(IPv4Network(cidr))
         except ValueError as error:
             raise usage.UsageError(f"--accept-pool: {cidr!r} is no IPv4 block such as 25.0.0.0/8") from error
+
+    # What --help says, with python -OO too.
+    opt_accept_pool.__doc__ = "Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times."
 
     def postOptions(self) -> None:
         """
