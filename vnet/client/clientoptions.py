@@ -203,7 +203,10 @@ class Options(OneLineOptions):
             raise usage.UsageError(f"--accept-pool: {cidr!r} is no IPv4 block such as 25.0.0.0/8") from error
 
     # What --help says, with python -OO too.
-    opt_accept_pool.__doc__ = "Take an overlay's address block that may be in use on the Internet, as CIDR; may be given several times."
+    opt_accept_pool.__doc__ = (
+        "Take an overlay's address block that may be in use on the Internet, "
+        "as CIDR; may be given several times."
+    )
 
     def postOptions(self) -> None:
         """

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from vnet.client.ipv4first import preferIPv4
 from vnet.client.proxychoice import ProxyChoice
-from vnet.protocols.tunnel import ProxyLoginRefused
+from vnet.protocols.proxied import ProxyLoginRefused
 
 if TYPE_CHECKING:
     from vnet.protocols.codec.proxyurl import Proxy

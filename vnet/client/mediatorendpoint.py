@@ -32,8 +32,8 @@ from vnet.client.securedlink import SecuredLink
 from vnet.errors import VnetError
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlclient import MediatorSilent
+from vnet.protocols.proxied import FarEnd, ProxyUnusable
 from vnet.protocols.tls import clientOptions, describeFailure
-from vnet.protocols.tunnel import FarEnd, ProxyUnusable
 
 __all__ = ["FALLBACK_PORT", "MediatorEndpoint", "Mediators", "NotReached"]
 

@@ -29,8 +29,8 @@ from vnet.client.welcome import Welcome, parseWelcome
 from vnet.errors import Refused, Unreachable, VnetError
 from vnet.protocols import control
 from vnet.protocols.controlclient import ControlClient, ControlClientFactory, Credentials
+from vnet.protocols.proxied import FarEnd
 from vnet.protocols.tls import describeFailure, identify
-from vnet.protocols.tunnel import FarEnd
 
 __all__ = ["Session", "SessionOwner"]
 

@@ -22,14 +22,8 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from vnet.errors import DecodeError
 from vnet.protocols.codec.httpauth import Challenge, ProxyLogin, authorization, isStale, parseChallenges
 from vnet.protocols.codec.names import displayable
-from vnet.protocols.tunnel import (
-    FarEnd,
-    ProxyError,
-    ProxyLoginRefused,
-    ProxyUnusable,
-    Reconnect,
-    TunnelEndpoint,
-)
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable, Reconnect
+from vnet.protocols.tunnel import TunnelEndpoint
 
 __all__ = ["HttpNegotiation", "wrapHttpConnect"]
 

@@ -35,7 +35,8 @@ from socksio.socks5 import (
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from vnet.protocols.codec.httpauth import ProxyLogin
-from vnet.protocols.tunnel import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable, TunnelEndpoint
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
+from vnet.protocols.tunnel import TunnelEndpoint
 
 __all__ = ["MAXIMUM_LOGIN", "SocksNegotiation", "wrapSocks"]
 

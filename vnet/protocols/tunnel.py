@@ -14,9 +14,8 @@ from typing import Protocol as Interface
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, NoProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
 from twisted.internet.interfaces import (
-    IAddress,
     IProtocol,
     IProtocolFactory,
     IReactorTime,
@@ -27,18 +26,13 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyUnusable, Reconnect
 from vnet.protocols.tls import describeFailure
-from vnet.values import Address
 
 __all__ = [
     "DEADLINE",
     "MAXIMUM_ANSWER",
-    "FarEnd",
     "Negotiation",
-    "ProxyError",
-    "ProxyLoginRefused",
-    "ProxyUnusable",
-    "Reconnect",
     "TunnelEndpoint",
 ]
 
@@ -47,52 +41,6 @@ DEADLINE = 15.0
 
 MAXIMUM_ANSWER = 64 * 1024
 """Bytes that a proxy may say before the far end does."""
-
-
-class ProxyError(ConnectError):
-    """
-    The proxy does not make this connection.  The text says why, in one line.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(None, text)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class ProxyUnusable(ProxyError):
-    """
-    The proxy makes no connection at all, wherever to.
-    """
-
-
-class ProxyLoginRefused(ProxyUnusable):
-    """
-    The proxy knows the name and the password, and refuses them.
-    """
-
-
-class Reconnect(ProxyError):
-    """
-    The negotiation goes on over another connection to the proxy, if it has not asked for that before.
-    """
-
-
-@implementer(IAddress)
-@frozen
-class FarEnd:
-    """
-    The peer of a connection through a proxy: what the proxy was asked for, which it need not have done.
-
-    @ivar host: a name or an IP address.
-    """
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return str(Address(self.host, self.port))
 
 
 class Negotiation(Interface):

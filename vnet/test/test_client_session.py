@@ -16,7 +16,7 @@ from vnet.client import session
 from vnet.client.mediatorclock import MediatorClock
 from vnet.client.session import _placeOf, retryDelay
 from vnet.protocols import control
-from vnet.protocols.tunnel import FarEnd
+from vnet.protocols.proxied import FarEnd
 from vnet.test.nodelab import URL, Overlay, TestNode
 
 HOST = "203.0.113.1"

@@ -20,7 +20,7 @@ from vnet.client.proxychoice import ProxyChoice, parseExemptions
 from vnet.client.reach import reachRelays
 from vnet.protocols.codec.proxyurl import parseProxy
 from vnet.protocols.codec.turnuri import parseRelayUri
-from vnet.protocols.tunnel import ProxyLoginRefused, ProxyUnusable
+from vnet.protocols.proxied import ProxyLoginRefused, ProxyUnusable
 from vnet.test.pipes import Pipe, keptFactory
 
 REFUSED = b"HTTP/1.1 407 x\r\nContent-Length: 0\r\nProxy-Authenticate: Basic\r\n\r\n"

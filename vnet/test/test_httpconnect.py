@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from vnet.protocols.codec.httpauth import ProxyLogin, parseChallenges
 from vnet.protocols.httpconnect import HttpNegotiation, wrapHttpConnect
-from vnet.protocols.tunnel import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
 from vnet.test.pipes import Pipe, Pipes, keptFactory
 
 LOGIN = ProxyLogin("ann", "s3cret")

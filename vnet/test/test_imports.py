@@ -30,7 +30,7 @@ NEEDLESS = {
     *("vnet.client.cli", "vnet.client.portmapping.mapper", "vnet.server", "vnet.test"),
     *("vnet.client.firewall.passage", "vnet.client.names.multicast", "vnet.client.names.zone"),
     *("vnet.client.relays", "vnet.protocols.machine.allocation", "vnet.protocols.tlsrecords"),
-    *("vnet.protocols.codec.proxyurl", "vnet.protocols.httpconnect", "vnet.protocols.socks"),
+    *("vnet.protocols.codec.proxyurl", "vnet.protocols.tunnel"),
 }
 _PLUGIN = "import json, sys, twisted.plugins.vnet_plugins; print(json.dumps(sorted(sys.modules)))"
 _CLIENT = """

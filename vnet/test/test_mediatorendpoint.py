@@ -32,8 +32,8 @@ from vnet.client.mediatorendpoint import Mediators, NotReached
 from vnet.client.proxychoice import ProxyChoice, chooseProxy
 from vnet.protocols.codec.url import MediatorUrl
 from vnet.protocols.controlclient import MediatorSilent
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyUnusable
 from vnet.protocols.tls import CertificateRefused, exportedKey, serverFactory, serverOptions, spkiHash
-from vnet.protocols.tunnel import FarEnd, ProxyError, ProxyUnusable
 from vnet.test.pipes import Kept, Pipes
 from vnet.test.test_tls import Authority
 

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from vnet.protocols.codec.httpauth import ProxyLogin
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
 from vnet.protocols.socks import wrapSocks
-from vnet.protocols.tunnel import FarEnd, ProxyError, ProxyLoginRefused, ProxyUnusable
 from vnet.test.pipes import Pipe, Pipes, keptFactory
 
 LOGIN = ProxyLogin("ann", "s3cret")

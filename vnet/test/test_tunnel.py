@@ -14,14 +14,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from vnet.protocols.tunnel import (
-    MAXIMUM_ANSWER,
-    FarEnd,
-    ProxyError,
-    ProxyUnusable,
-    Reconnect,
-    TunnelEndpoint,
-)
+from vnet.protocols.proxied import FarEnd, ProxyError, ProxyUnusable, Reconnect
+from vnet.protocols.tunnel import MAXIMUM_ANSWER, TunnelEndpoint
 from vnet.test.pipes import Kept, Pipes, keptFactory
 
 FAR = FarEnd("host.example", 443)

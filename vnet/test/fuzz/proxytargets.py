@@ -15,8 +15,9 @@ from vnet.errors import DecodeError
 from vnet.protocols.codec.httpauth import ProxyLogin, authorization, parseChallenges
 from vnet.protocols.codec.proxyurl import parseProxy
 from vnet.protocols.httpconnect import HttpNegotiation
+from vnet.protocols.proxied import FarEnd, ProxyError
 from vnet.protocols.socks import SocksNegotiation
-from vnet.protocols.tunnel import FarEnd, Negotiation, ProxyError, TunnelEndpoint
+from vnet.protocols.tunnel import Negotiation, TunnelEndpoint
 from vnet.test.fuzz.codectargets import textOf
 from vnet.test.fuzz.target import Target, accepting, logged, require
 from vnet.test.pipes import Pipes, keptFactory
