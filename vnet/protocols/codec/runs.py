@@ -49,6 +49,12 @@ _MOST = 0xFFFF
 _SHORTEST = 29
 _DONT_FRAGMENT = 0x40
 _PROTOCOLS = {TCP: virtio.TCP_OFFSET, UDP: virtio.UDP_OFFSET}
+#: The virtio headers of what is unfinished, by where its header begins and where in that the checksum is.
+_UNFINISHED = {
+    (transport, offset): virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, HEADER + transport, offset)
+    for transport in (20, 40)
+    for offset in _PROTOCOLS.values()
+}
 _word = Struct("!H")
 
 
@@ -332,9 +338,9 @@ def partialHeader(packet: bytes) -> bytes:
     offset = _PROTOCOLS[protocol]
     place = transport + offset
     addresses = packet[12:20] if transport == 20 else packet[8:40]
-    if packet[place : place + 2] != _word.pack(pseudoSum(addresses, protocol, size - transport)):
+    if packet[place] << 8 | packet[place + 1] != pseudoSum(addresses, protocol, size - transport):
         return virtio.FINISHED
-    return virtio.packHeader(virtio.NEEDS_CSUM, virtio.NONE, 0, 0, HEADER + transport, offset)
+    return _UNFINISHED[transport, offset]
 
 
 def _last(run: Run) -> Buffer:

@@ -23,7 +23,7 @@ _MOST, _LONGEST = 64, 65_000
 _PADDING = [bytes(size) for size in range(16)]
 _NONCE_HEAD = bytes(4)
 #: Packets for which it is worth to make a train.
-_ENOUGH = 4
+_ENOUGH = 6
 
 
 class PacketTrain(Protocol):
