@@ -26,6 +26,7 @@ from vnet.protocols.codec.ip import ICMP, ICMP6, TCP, UDP
 from vnet.protocols.codec.linkscope import DHCP4, DHCP6, concernsLink
 from vnet.protocols.codec.runs import Run, join, partialHeader
 from vnet.protocols.codec.segmentation import finishPacket
+from vnet.protocols.codec.slots import SlotRun
 from vnet.values import Buffer
 
 __all__ = ["Delivery"]
@@ -108,6 +109,10 @@ class Delivery:
 
     def _frame(self, run: Run, ethernet: bytes, frames: list[Frame]) -> None:
         first, offload = run[0], self._device.offload
+        if type(run) is SlotRun and (offload.tcp if run.header > run.transport + 8 else offload.udp):
+            # Only what is unfinished is in such a run.
+            frames.append(join(run, ethernet))
+            return
         header = partialHeader(first)
         if len(run) == 1 and (offload.checksum or header == virtio.FINISHED):
             frames.append((header + ethernet, first))

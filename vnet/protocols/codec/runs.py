@@ -71,32 +71,27 @@ def runsOf(packets: Sequence[bytes]) -> list[Run]:
     slots = packets if type(packets) is Slots else None
     count, place = len(packets), 0
     while place < count:
-        first = packets[place]
+        first = packets[place] if slots is None else slots.copy(place)
         run: list[bytes] | SlotRun = [first]
         place += 1
-        if place < count and _sizeOf(packets, place) <= len(first):
+        if place < count and (len(packets[place]) if slots is None else slots.sizeOf(place)) <= len(first):
             header = headerSize(first)
             if header and _mayBegin(first):
+                length = lengthOf(first)
                 if slots is not None:
-                    run = SlotRun(slots, place - 1, first)
-                place = _extend(run, packets, place, header)
-                if len(run) > 1:
-                    _trim(run)
-                else:
+                    transport = 20 if first[0] == 0x45 else 40
+                    run = SlotRun(slots, place - 1, first, length, header, transport)
+                before = place
+                place = _extend(run, first, length, packets, place, header)
+                if place == before:
                     run = [first]
+                elif type(run) is list:
+                    _trim(run, length)
         runs.append(run)
     return runs
 
 
-def _sizeOf(packets: Sequence[bytes], place: int) -> int:
-    return packets.sizeOf(place) if type(packets) is Slots else len(packets[place])
-
-
-def _trim(run: list[bytes] | SlotRun) -> None:
-    length = lengthOf(run[0])
-    if type(run) is SlotRun:
-        run.trim(length, lengthOf(run.last()))
-        return
+def _trim(run: list[bytes], length: int) -> None:
     if len(run[0]) != length:
         run[:] = [packet[:length] for packet in run]
     last = lengthOf(run[-1])
@@ -156,14 +151,16 @@ def _mayBegin(packet: bytes) -> bool:
     return held == pseudoSum(addresses, protocol, lengthOf(packet) - transport)
 
 
-def _extend(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, header: int) -> int:
+def _extend(
+    run: list[bytes] | SlotRun, first: bytes, length: int, packets: Sequence[bytes], place: int, header: int
+) -> int:
     """
     Add to a run what follows in it.
 
+    @param first: its first packet, of so many bytes.
     @return: the place of the first packet that does not.
     """
-    first = run[0]
-    size, number, payload = len(first), int.from_bytes(first[:header], "big"), lengthOf(first) - header
+    size, number, payload = len(first), int.from_bytes(first[:header], "big"), length - header
     if payload * 2 > LONGEST:
         return place
     transport = 20 if first[0] == 0x45 else 40
@@ -171,22 +168,26 @@ def _extend(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, he
     if isTcp and first[transport + 13] & _CWR:
         number -= _CWR << (header - transport - 14) * 8
     steps = stepsOf(first, header, transport, payload if isTcp else 0)
-    second = packets[place]
+    second, isAsLong = (
+        (packets.head(place, header), packets.sizeOf(place) == size)
+        if type(packets) is Slots
+        else (packets[place], len(packets[place]) == size)
+    )
     for step in steps:
-        if len(second) == size and second.startswith((number + step).to_bytes(header, "big")):
+        if isAsLong and second.startswith((number + step).to_bytes(header, "big")):
             break
     else:
         return _close(run, packets, place, header)
     most = min(roomAfter(first, transport, payload if isTcp else 0), LONGEST // payload - 1)
     most = min(most, len(packets) - place)
     count = _following(packets, place, most, size, header, number, step)
-    _grow(run, packets, place, count)
+    _grow(run, packets, place, count, length)
     place += count
     # No packet may follow a header whose checksum is 0: C{most} is below that then.
     if count >= most or place == len(packets):
         return place
     if isTcp and _ends(packets, place, header, number + (count + 1) * step, transport + 13):
-        _grow(run, packets, place, 1)
+        _grow(run, packets, place, 1, length)
         return place + 1
     return _close(run, packets, place, header)
 
@@ -197,17 +198,21 @@ def _ends(packets: Sequence[bytes], place: int, header: int, number: int, flags:
 
     @param number: its header, but for FIN and PSH, and C{flags}: where they are.
     """
-    packet = packets.view(place) if type(packets) is Slots else packets[place]
-    begin = packet[:header]
+    if type(packets) is Slots:
+        begin, size = packets.head(place, header), packets.sizeOf(place)
+    else:
+        begin, size = packets[place][:header], len(packets[place])
     if len(begin) < header:
         return False
     more = (begin[flags] & _FIN_PSH) << (header - flags - 1) * 8
-    return int.from_bytes(begin, "big") == number + more and len(packet) >= lengthOf(begin)
+    return int.from_bytes(begin, "big") == number + more and size >= lengthOf(begin)
 
 
-def _grow(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, count: int) -> None:
+def _grow(
+    run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, count: int, lastSize: int
+) -> None:
     if type(run) is SlotRun:
-        run.grow(count)
+        run.grow(count, lastSize)
     else:
         run += packets[place : place + count]
 
@@ -291,7 +296,7 @@ def _close(run: list[bytes] | SlotRun, packets: Sequence[bytes], place: int, hea
     setLengths(wanted, transport, isTcp, size)
     if not packet.startswith(wanted):
         return place
-    _grow(run, packets, place, 1)
+    _grow(run, packets, place, 1, size)
     return place + 1
 
 
@@ -354,9 +359,14 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
     @param ethernet: the Ethernet header.
     @return: the frame with its virtio header, in parts.
     """
-    first = run[0]
-    header = headerSize(first)
-    transport = 20 if first[0] == 0x45 else 40
+    if type(run) is SlotRun:
+        first, header, transport = run.first, run.header, run.transport
+        count, lastSize = run.packetCount, run.lastSize
+    else:
+        first = run[0]
+        header = headerSize(first)
+        transport = 20 if first[0] == 0x45 else 40
+        count, lastSize = len(run), len(run[-1])
     isTcp = header - transport != 8
     head = bytearray(first[:header])
     kind = virtio.UDP
@@ -368,10 +378,9 @@ def join(run: Run, ethernet: bytes) -> list[Buffer]:
             kind |= virtio.ECN
         head[transport + 13] |= _last(run)[transport + 13] & _FIN_PSH
     payload = len(first) - header
-    last = run.lastSize if type(run) is SlotRun else len(run[-1])
-    setLengths(head, transport, isTcp, payload * (len(run) - 1) + last)
+    setLengths(head, transport, isTcp, payload * (count - 1) + lastSize)
     start = HEADER + transport
     front = virtio.packHeader(virtio.NEEDS_CSUM, kind, HEADER + header, payload, start, offset)
     parts: list[Buffer] = [front + ethernet + head]
-    parts += run.payloads(header) if type(run) is SlotRun else map(itemgetter(slice(header, None)), run)
+    parts += run.payloads() if type(run) is SlotRun else map(itemgetter(slice(header, None)), run)
     return parts

@@ -22,13 +22,16 @@ ROOM = 68_000
 class Slots(Sequence[bytes]):
     """
     A buffer of packets.
+
+    @ivar packetCount: how many there are.
+    @ivar size: bytes of each but the last; C{lastSize}: of that.
     """
 
-    __slots__ = ("_count", "_lastSize", "_pieces", "_size")
+    __slots__ = ("_pieces", "lastSize", "packetCount", "size")
 
     def __init__(self) -> None:
         self._pieces = Pieces(ROOM)
-        self._count = self._size = self._lastSize = 0
+        self.packetCount = self.size = self.lastSize = 0
 
     def take(self, size: int, count: int, lastSize: int) -> Sequence[memoryview]:
         """
@@ -37,7 +40,7 @@ class Slots(Sequence[bytes]):
         @param size: of each but the last, which has C{lastSize} at most: together at most L{ROOM}.
         @return: where they are to be written.
         """
-        self._count, self._size, self._lastSize = count, size, lastSize
+        self.packetCount, self.size, self.lastSize = count, size, lastSize
         spaces = self._pieces.cut(0, size, size, count)[:count]
         if lastSize != size:
             spaces[-1] = spaces[-1][:lastSize]
@@ -48,7 +51,7 @@ class Slots(Sequence[bytes]):
         """
         Bytes of all packets.
         """
-        return (self._count - 1) * self._size + self._lastSize
+        return (self.packetCount - 1) * self.size + self.lastSize
 
     def heads(self, place: int, most: int, size: int) -> tuple[bytes, int]:
         """
@@ -59,35 +62,51 @@ class Slots(Sequence[bytes]):
         @param size: of each beginning.
         @return: them, and how many there are.
         """
-        end = min(place + most, self._count - (self._lastSize != self._size))
-        return b"".join(self._pieces.cut(0, self._size, size, end)[place:end]), max(end - place, 0)
+        end = min(place + most, self.packetCount - (self.lastSize != self.size))
+        return b"".join(self._pieces.cut(0, self.size, size, end)[place:end]), max(end - place, 0)
 
     def payloads(self, place: int, count: int, begin: int, end: int, lastEnd: int) -> list[Buffer]:
         """
         What packets in a row hold between two places, of the last one to another place.
         """
         found: list[Buffer] = [
-            *self._pieces.cut(begin, self._size, end - begin, place + count)[place : place + count]
+            *self._pieces.cut(begin, self.size, end - begin, place + count)[place : place + count]
         ]
         if lastEnd != end:
             found[-1] = self.view(place + count - 1)[begin:lastEnd]
         return found
 
+    def copy(self, index: int) -> bytes:
+        """
+        One packet.
+        """
+        begin = index * self.size
+        end = begin + (self.lastSize if index == self.packetCount - 1 else self.size)
+        return bytes(self._pieces.memory[begin:end])
+
+    def head(self, index: int, size: int) -> bytes:
+        """
+        The beginning of one packet, or all of it if it is not so long.
+        """
+        begin = index * self.size
+        end = begin + min(size, self.lastSize if index == self.packetCount - 1 else self.size)
+        return bytes(self._pieces.memory[begin:end])
+
     def view(self, index: int) -> memoryview:
         """
         One packet, where it is.
         """
-        begin = index * self._size
+        begin = index * self.size
         return self._pieces.memory[begin : begin + self.sizeOf(index)]
 
     def sizeOf(self, index: int) -> int:
         """
         Bytes of a packet.
         """
-        return self._lastSize if index == self._count - 1 else self._size
+        return self.lastSize if index == self.packetCount - 1 else self.size
 
     def __len__(self) -> int:
-        return self._count
+        return self.packetCount
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -96,12 +115,8 @@ class Slots(Sequence[bytes]):
     def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
     def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
-        places = range(self._count)[index]
-        return (
-            bytes(self.view(places))
-            if isinstance(places, int)
-            else [bytes(self.view(each)) for each in places]
-        )
+        places = range(self.packetCount)[index]
+        return self.copy(places) if isinstance(places, int) else [self.copy(each) for each in places]
 
 
 @final
@@ -109,47 +124,47 @@ class SlotRun(Sequence[bytes]):
     """
     A run of packets in slots.
 
+    @ivar first: the first packet.
+    @ivar header: how long its headers are; C{transport}: where the second of them begins.
+    @ivar packetCount: how many packets there are.
     @ivar size: bytes of each packet but the last, without what follows it in its slot; C{lastSize}: of the last one.
     """
 
-    __slots__ = ("_count", "_first", "_place", "_slots", "lastSize", "size")
+    __slots__ = ("_place", "_slots", "first", "header", "lastSize", "packetCount", "size", "transport")
 
-    def __init__(self, slots: Slots, place: int, first: bytes) -> None:
+    def __init__(
+        self, slots: Slots, place: int, first: bytes, size: int, header: int, transport: int
+    ) -> None:
         """
-        @param first: the packet at this place.
+        @param first: the packet at this place, and what follows it in its slot.
         """
-        self._slots, self._place, self._first = slots, place, first
-        self._count = 1
-        self.size = self.lastSize = len(first)
+        self._slots, self._place = slots, place
+        self.first = first[:size]
+        self.header, self.transport = header, transport
+        self.packetCount = 1
+        self.size = self.lastSize = size
 
-    def grow(self, count: int) -> None:
+    def grow(self, count: int, lastSize: int) -> None:
         """
         So many more packets belong to the run.
         """
-        self._count += count
-        self.lastSize = self._slots.sizeOf(self._place + self._count - 1)
-
-    def trim(self, size: int, lastSize: int) -> None:
-        """
-        Say how long the packets are.
-        """
-        self.size, self.lastSize = size, lastSize
-        self._first = self._first[:size]
+        self.packetCount += count
+        self.lastSize = lastSize
 
     def last(self) -> memoryview:
         """
-        The last packet, where it is.
+        The last packet, where it is, and what follows it in its slot.
         """
-        return self._slots.view(self._place + self._count - 1)
+        return self._slots.view(self._place + self.packetCount - 1)
 
-    def payloads(self, header: int) -> list[Buffer]:
+    def payloads(self) -> list[Buffer]:
         """
         All packets without their headers, where they are.
         """
-        return self._slots.payloads(self._place, self._count, header, self.size, self.lastSize)
+        return self._slots.payloads(self._place, self.packetCount, self.header, self.size, self.lastSize)
 
     def __len__(self) -> int:
-        return self._count
+        return self.packetCount
 
     @overload
     def __getitem__(self, index: int) -> bytes: ...
@@ -159,10 +174,10 @@ class SlotRun(Sequence[bytes]):
 
     def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
         if index == 0:
-            return self._first
-        places = range(self._count)[index]
+            return self.first
+        places = range(self.packetCount)[index]
         return self._packet(places) if isinstance(places, int) else [self._packet(each) for each in places]
 
     def _packet(self, index: int) -> bytes:
-        size = self.lastSize if index == self._count - 1 else self.size
+        size = self.lastSize if index == self.packetCount - 1 else self.size
         return bytes(self._slots.view(self._place + index)[:size])

@@ -17,7 +17,7 @@ from itertools import repeat
 from cryptography.exceptions import InvalidTag
 
 from vnet.protocols.codec.runs import Run, runsOf
-from vnet.protocols.codec.slots import ROOM, Slots
+from vnet.protocols.codec.slots import ROOM, SlotRun, Slots
 from vnet.protocols.codec.transport import HEADER_SIZE, OVERHEAD, packNonce, readCounters, readHeader
 from vnet.protocols.machine.allowedips import AllowedIps
 from vnet.protocols.machine.device import Device
@@ -186,7 +186,7 @@ class Opener:
             return
         newest = source if keypair.replay.greatest > before else None
         if type(fresh) is Slots:
-            size, hasEmpty = fresh.byteCount, not fresh.sizeOf(len(fresh) - 1)
+            size, hasEmpty = fresh.byteCount, not fresh.lastSize
         else:
             size, hasEmpty = sum(map(len, fresh)), b"" in fresh
         packets = [packet for packet in fresh if packet] if hasEmpty else fresh
@@ -225,9 +225,12 @@ class Opener:
         hosts, find = self._allowed.hosts.get, self._allowed.find
         runs: list[Run] = []
         for run in runsOf(packets):
-            first = run[0]
-            if len(run) == 1:
-                packet = self._checkOne(session, first)
+            if type(run) is SlotRun:
+                first = run.first
+            elif len(run) > 1:
+                first = run[0]
+            else:
+                packet = self._checkOne(session, run[0])
                 if packet:
                     runs.append([packet])
                 continue
