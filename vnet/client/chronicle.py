@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from vnet.client.lansharing.sharing import SharedLan
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.peer import Peer
 from vnet.client.peerreport import describe
 from vnet.client.peers import Peers
 from vnet.client.sync import NetworkView
+
+if TYPE_CHECKING:
+    from vnet.client.lansharing.sharing import SharedLan
 
 __all__ = ["Chronicle"]
 

@@ -33,7 +33,6 @@ from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
 from vnet.client.lanpriority import LanPriority
-from vnet.client.lanroutes.kernel import LinuxKernel
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
 from vnet.client.names.nameservice import NameParts
@@ -60,6 +59,7 @@ from vnet.statedir import StateDirectory
 from vnet.timeslice import takeShortTurns
 
 if TYPE_CHECKING:
+    from vnet.client.lanroutes.kernel import Kernel
     from vnet.client.portmapping.mapper import RouterNetwork
 
 __all__ = ["ClientService", "Options", "makeService"]
@@ -168,7 +168,7 @@ class ClientService(MultiService):
                 routerNetwork=self._routerNetwork(),
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
-                kernel=LinuxKernel(self._state.path / "forwarding.json"),
+                makeKernel=self._makeKernel,
                 lanPriority=LanPriority(self._reactor, device.name)
                 if self._options["lan-priority"]
                 else None,
@@ -187,15 +187,27 @@ class ClientService(MultiService):
         LocalControl(Verbs(self.node), self._options["socket"], self._reactor).setServiceParent(self)
         self._watchers = [LinkWatcher(self._reactor, self.node.linksChanged)]
         self._watchers.append(tableWatcher(self._reactor, self.node.firewall.check))
-        self._watchers.append(ruleWatcher(self._reactor, self.node.lanRoutes.rulesChanged))
+        self._watchers.append(ruleWatcher(self._reactor, self.node.lans.rulesChanged))
         self._watchers[0].start()
         with suppress(ConfigurationError):
             # A system without nftables.
             for watcher in self._watchers[1:]:
                 watcher.start()
-        self.node.lanRoutes.prepare()
+        if self._forwarding.exists():
+            # Of a client that died.
+            self.node.lans.load().routes.prepare()
         self.node.firewall.prepare()
         self._opened = True
+
+    @property
+    def _forwarding(self) -> Path:
+        return self._state.path / "forwarding.json"
+
+    def _makeKernel(self) -> Kernel:
+        # In memory only where LANs are shared.
+        from vnet.client.lanroutes.kernel import LinuxKernel
+
+        return LinuxKernel(self._forwarding)
 
     def _routerNetwork(self) -> RouterNetwork | None:
         if self._options["no-port-mapping"]:

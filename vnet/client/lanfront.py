@@ -10,13 +10,9 @@ from collections.abc import Callable
 from attrs import define, field
 
 from vnet.client.dataplane.forwarder import Forwarder
-from vnet.client.firewall.barriers import Barriers
 from vnet.client.firewall.filtered import Filtered
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.firewall.report import FirewallVerb
-from vnet.client.lanroutes.lanroutes import LanRoutes
-from vnet.client.lansharing.report import SharingVerbs
-from vnet.client.lansharing.sharing import Sharing
 from vnet.client.logins import Logins
 from vnet.client.memberships import Memberships
 from vnet.client.names.nameservice import NameService
@@ -26,6 +22,7 @@ from vnet.client.nonip.allowed import Allowed
 from vnet.client.nonip.report import LanVerb
 from vnet.client.peers import Peers
 from vnet.client.relayuse import RelayUse
+from vnet.client.sharedlans import SharedLans
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.tunnels import TunnelTable
@@ -59,9 +56,7 @@ class LanFront:
     firewallVerb: FirewallVerb = field(init=False)
     allowed: Allowed = field(init=False)
     lanVerb: LanVerb = field(init=False)
-    lanRoutes: LanRoutes = field(init=False)
-    sharing: Sharing = field(init=False)
-    sharingVerbs: SharingVerbs = field(init=False)
+    lans: SharedLans = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         parts = self._parts
@@ -78,33 +73,18 @@ class LanFront:
         self.firewallVerb = FirewallVerb(parts.state, filtered, self.firewall)
         self.allowed = Allowed(parts.state, filtered, self._peers, parts.etherTypes)
         self.lanVerb = LanVerb(parts.state, filtered, self.allowed)
-        self._shareLans()
-
-    def _shareLans(self) -> None:
-        parts, own = self._parts, self._parts.identity.publicKey
-        self.lanRoutes = LanRoutes(
-            parts.clock,
-            parts.device.name,
-            parts.etherTypes is None,
+        self.lans = SharedLans(
+            parts,
+            self._view,
+            self._memberships,
+            self._peers,
+            self._logins,
             self._tunnels,
             self._forwarder,
             self.firewall,
-            parts.kernel,
-            admits=lambda key, prefix: self.sharing.admits(key, prefix),
-            needed=self._needed,
-            changed=self._changed,
-            barriers=Barriers(parts.clock, parts.device.name, parts.nft),
-        )
-        self.sharing = Sharing(own, parts.state, self._view, self._memberships, self._peers, self.lanRoutes)
-        self.sharingVerbs = SharingVerbs(
-            own,
-            parts.state,
-            self._view,
-            self._memberships,
-            self._logins,
-            self.sharing,
-            self.lanRoutes,
-            lambda: welcome.blocks if (welcome := self._welcome()) else (),
+            self._welcome,
+            self._needed,
+            self._changed,
         )
 
     def _needed(self) -> set[str]:
@@ -137,7 +117,7 @@ class LanFront:
         """
         This node has these addresses now.
         """
-        self.lanRoutes.configure(welcome.address, welcome.pool, welcome.address6, welcome.pool6)
+        self.lans.configured(welcome)
         self.names.configured(welcome)
         if self._parts.lanPriority is not None:
             self._parts.lanPriority.configured(welcome.address)
@@ -149,7 +129,7 @@ class LanFront:
         Members, networks, or what they may do here, have changed.
         """
         self.allowed.changed()
-        self.sharing.changed()
+        self.lans.changed()
         self.firewall.changed()
 
     def stop(self) -> None:

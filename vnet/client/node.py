@@ -20,8 +20,6 @@ from vnet.client.dataplane.handover import Handover
 from vnet.client.dataplane.paths import Paths
 from vnet.client.firewall.firewall import Firewall
 from vnet.client.lanfront import LanFront
-from vnet.client.lanroutes.lanroutes import LanRoutes
-from vnet.client.lansharing.sharing import Sharing
 from vnet.client.logins import Logins
 from vnet.client.losses import Losses, countersOf
 from vnet.client.memberships import Memberships
@@ -35,6 +33,7 @@ from vnet.client.peers import Peers
 from vnet.client.relayuse import RelayUse
 from vnet.client.roaming import Roaming
 from vnet.client.session import Session
+from vnet.client.sharedlans import SharedLans
 from vnet.client.sync import NetworkView
 from vnet.client.synchroniser import Synchroniser
 from vnet.client.traffic import TrafficWatch
@@ -81,8 +80,7 @@ class Node:
     names: NameService = field(init=False)
     firewall: Firewall = field(init=False)
     allowed: Allowed = field(init=False)
-    lanRoutes: LanRoutes = field(init=False)
-    sharing: Sharing = field(init=False)
+    lans: SharedLans = field(init=False)
     losses: Losses = field(init=False)
     _paths: Paths = field(init=False)
     _handover: Handover = field(init=False)
@@ -154,7 +152,7 @@ class Node:
             self._changed,
         )
         self.names, self.firewall, self.allowed = self.lan.names, self.lan.firewall, self.lan.allowed
-        self.lanRoutes, self.sharing = self.lan.lanRoutes, self.lan.sharing
+        self.lans = self.lan.lans
         self.chronicle = Chronicle(
             parts.clock,
             parts.wallClock,
@@ -164,7 +162,7 @@ class Node:
             self.peers,
             self.logins,
             lambda: parts.state.remembered.mediator,
-            self.sharing.lans,
+            self.lans.all,
         )
         self._traffic = TrafficWatch(parts.clock, self.peers.opened, self.tunnels.carriedTotal, parts.carried)
         self._roaming = Roaming(
@@ -208,7 +206,7 @@ class Node:
         An address of this computer has come or gone.
         """
         self._roaming.linksChanged()
-        self.lanRoutes.linksChanged()
+        self.lans.linksChanged()
         self.front.linksChanged()
 
     async def stop(self) -> None:
@@ -228,7 +226,7 @@ class Node:
         self.relayUse.clear()
         self.front.close()
         self.forwarder.stop()
-        await self.lanRoutes.close()
+        await self.lans.close()
         self.parts.device.close()
         await self.firewall.close()
         self._handover.close()
@@ -315,7 +313,7 @@ class Node:
                 self.peers.updateOne(key, self.view.peer(key, self.memberships.joined), self.welcome)
                 self.firewall.changed((key,))
             self.allowed.changed()
-            self.sharing.changed()
+            self.lans.changed()
             self.names.changed()
             self.chronicle.note(keys)
             self._changed()
@@ -387,7 +385,7 @@ class Node:
         Whether checks may go to an address that a peer names: not into the overlay itself.
         """
         inside = self.welcome is not None and self.welcome.holds(address.host)
-        return checkable(address) and not inside and not self.lanRoutes.holds(address.host)
+        return checkable(address) and not inside and not self.lans.holds(address.host)
 
     def _mapped(self) -> None:
         self._roaming.mapped()
@@ -407,9 +405,9 @@ class Node:
 
     def _peerChanged(self, key: bytes) -> None:
         peer = self.peers.get(key)
-        if peer is not None and peer.path is not None and self.lanRoutes.holds(peer.path.address.host):
+        if peer is not None and peer.path is not None and self.lans.holds(peer.path.address.host):
             # It is as old as the route to the LAN, and would go into itself.
-            self.lanRoutes.linksChanged()
+            self.lans.linksChanged()
         self.chronicle.note((key,))
         self._changed()
 

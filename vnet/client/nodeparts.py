@@ -18,7 +18,6 @@ from vnet.client.firewall.nft import Nft
 from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import Identity
 from vnet.client.lanpriority import LanPriority
-from vnet.client.lanroutes.kernel import Kernel
 from vnet.client.names.nameservice import NameParts
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
@@ -30,6 +29,7 @@ from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.tls import identify
 
 if TYPE_CHECKING:
+    from vnet.client.lanroutes.kernel import Kernel
     from vnet.client.portmapping.mapper import RouterNetwork
 
 __all__ = ["NodeParts"]
@@ -57,7 +57,7 @@ class NodeParts:
     @ivar groupSocket: a membership on the interface, so that the operating system is known to report what programs join; L{None}:
         there is none.
     @ivar nft: sets the firewall of the interface; L{None}: this node has none.
-    @ivar kernel: routes to LANs behind nodes; L{None}: nothing is routed.
+    @ivar makeKernel: makes what routes to LANs behind nodes; L{None}: nothing is routed.
     @ivar proxyHosts: gives the addresses of the proxy that this node uses.
     @ivar wallClock: seconds since 1970, for people to read.
     """
@@ -85,6 +85,6 @@ class NodeParts:
     etherTypes: frozenset[int] | None = DEFAULT_TYPES
     groupRate: int = MEMBER_RATE
     carried: Callable[[int], None] = lambda total: None
-    kernel: Kernel | None = None
+    makeKernel: Callable[[], Kernel] | None = None
     proxyHosts: Callable[[], Sequence[str]] = tuple
     wallClock: Callable[[], float] = time.time

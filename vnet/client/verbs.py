@@ -95,7 +95,7 @@ class Verbs:
             "names": node.names.status(),
             "error": node.logins.error or None,
             "firewall": node.lan.firewallVerb.policies(),
-            "lanProblems": node.lan.sharingVerbs.hindered(),
+            "lanProblems": node.lans.hindered(),
             "dropped": node.losses.dropped(),
             "droppedLately": node.losses.lately(),
         }
@@ -170,7 +170,7 @@ class Verbs:
             node.logins.online,
             selection,
             node.names.nameIn,
-            node.lan.sharingVerbs.ofNetwork,
+            node.lans.ofNetwork,
         )
         if network is not None and not described:
             raise Refused(f"this node is in no network named {network!r}: see 'vnet list'")
@@ -188,7 +188,7 @@ class Verbs:
         if welcome is not None:
             answers = await answersPing(found, partial(self._echo, found, welcome), self._node.parts.clock)
         described = describeFully(found, answers, "" if welcome is None else welcome.pool)
-        described["lans"] = self._node.lan.sharingVerbs.ofMember(found.key)
+        described["lans"] = self._node.lans.ofMember(found.key)
         return self._node.lan.firewallVerb.withPolicy(found.key, described)
 
     @_deferred
@@ -264,20 +264,20 @@ class Verbs:
     async def shareLan(self, prefix: str | None, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
         if prefix is None and not stop:
-            return await self._node.lan.sharingVerbs.show(network)
+            return await self._node.lans.load().verbs.show(network)
         if prefix is None:
             raise Refused("name the prefix that is not to be shared any more")
-        return await self._node.lan.sharingVerbs.share(prefix, network, stop)
+        return await self._node.lans.load().verbs.share(prefix, network, stop)
 
     @_deferred
     async def acceptLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
-        return await self._node.lan.sharingVerbs.accept(member, prefix, network, stop)
+        return await self._node.lans.load().verbs.accept(member, prefix, network, stop)
 
     @_deferred
     async def useLan(self, member: str, prefix: str, network: str | None, stop: bool) -> dict[str, Any]:
         """See L{INode}."""
-        return await self._node.lan.sharingVerbs.use(member, prefix, network, stop)
+        return await self._node.lans.load().verbs.use(member, prefix, network, stop)
 
     @_deferred
     async def lan(self, name: str | None, nonIp: str | None, etherTypes: str | None) -> dict[str, Any]:

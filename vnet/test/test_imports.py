@@ -11,7 +11,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 # The parser of C, databases, what the command line, the relay and the metrics need, routers' HTTP and XML, proxies, questions for
-# names, TURN, firewalls of others, tests.
+# names, TURN, LANs that nodes share, firewalls of others, tests.
 NEEDLESS = {
     *(
         "alembic",
@@ -28,7 +28,9 @@ NEEDLESS = {
     *("socksio", "sqlalchemy", "xml", "_pytest"),
     *("twisted.conch", "twisted.names", "twisted.web"),
     *("vnet.client.cli", "vnet.client.portmapping.mapper", "vnet.server", "vnet.test"),
-    *("vnet.client.firewall.passage", "vnet.client.names.multicast", "vnet.client.names.zone"),
+    *("vnet.client.firewall.barriers", "vnet.client.firewall.forwarded", "vnet.client.firewall.passage"),
+    *("vnet.client.lanroutes", "vnet.client.lansharing.report", "vnet.client.lansharing.sharing"),
+    *("vnet.client.names.multicast", "vnet.client.names.zone"),
     *("vnet.client.relays", "vnet.protocols.machine.allocation", "vnet.protocols.tlsrecords"),
     *("vnet.protocols.codec.proxyurl", "vnet.protocols.tunnel"),
 }

@@ -111,7 +111,8 @@ class NodeTests(SynchronousTestCase):
 
     def add(self, name: str, host: str, **parts: Any) -> TestNode:
         node = self.overlay.add(name, host, **parts)
-        self.routes[node] = node.core.sharing._routes = node.core.lan.sharingVerbs._routes = FakeRoutes()
+        loaded = node.core.lans.load()
+        self.routes[node] = loaded.sharing._routes = loaded.verbs._routes = FakeRoutes()
         return node
 
     def create(self, name: str) -> None:
@@ -308,7 +309,7 @@ class NodeTests(SynchronousTestCase):
         cea.do(cea.node.login(URL))
         cea.do(cea.node.join("work", "secret"))
         self.overlay.advance(1)
-        admits = self.bea.core.sharing.admits
+        admits = self.bea.core.lans.load().sharing.admits
         self.assertEqual(
             [True, False], [admits(self.gateway(each).tunnelKey, LAN) for each in (self.ann, cea)]
         )
@@ -539,7 +540,12 @@ class RoutedTests(SynchronousTestCase):
         self.kernels = [FakeKernel([]), FakeKernel([])]
         self.kernels[0].around = Surroundings()
         self.ann, self.bea = (
-            self.overlay.add(name, f"203.0.113.{number}", kernel=self.kernels[number], nft=FakeNft())
+            self.overlay.add(
+                name,
+                f"203.0.113.{number}",
+                makeKernel=partial(self.kernels.__getitem__, number),
+                nft=FakeNft(),
+            )
             for number, name in enumerate(("ann", "bea"))
         )
         for node in (self.ann, self.bea):
@@ -571,6 +577,21 @@ class RoutedTests(SynchronousTestCase):
         self.ann.do(self.ann.node.logout())
         self.overlay.advance(1)
         self.assertEqual({}, self.kernels[0].routes)
+
+    def test_loaded(self) -> None:
+        """
+        What shares and routes is loaded when a LAN is offered in a network of this node, or something was chosen before the start,
+        and has this node's addresses then.
+        """
+        self.assertIsNone(self.ann.core.lans._loaded)
+        self.ann.core.firewall.changed()
+        self.overlay.advance(1)
+        self.assertEqual([], self.ann.do(self.ann.node.status())["lanProblems"])
+        self.assertIsNone(self.ann.core.lans._loaded)
+        self.share(LAN)
+        self.assertEqual("used", self.use(LAN)["state"])
+        sources = self.ann.core.lans.load().routes._addresses
+        self.assertIn(self.ann.address, sources)
 
     def test_needed(self) -> None:
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
@@ -18,12 +18,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vnet.client.firewall.forwarded import Forwarded
 from vnet.client.firewall.nft import Nft, NftError
 from vnet.client.firewall.policy import OPEN, Policy
 from vnet.client.firewall.ruleset import OTHER, Ruled, change, install, remove
 from vnet.errors import ConfigurationError
 from vnet.protocols.codec.names import displayable
+
+if TYPE_CHECKING:
+    from vnet.client.firewall.forwarded import Forwarded
 
 __all__ = ["Firewall", "Population"]
 

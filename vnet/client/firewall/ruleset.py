@@ -22,12 +22,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from vnet.client.firewall.forwarded import Forwarded, forwardRules, inputRules
 from vnet.client.firewall.policy import PROTOCOLS, Policy
 from vnet.protocols.codec.ethernet import OWN_MAC
+
+if TYPE_CHECKING:
+    from vnet.client.firewall.forwarded import Forwarded
 
 __all__ = ["OTHER", "Ruled", "change", "install", "readCounters", "remove", "tableName"]
 
@@ -91,11 +94,15 @@ def install(interface: str, networks: Sequence[Ruled], forwarded: Forwarded | No
         lines += _network(number, network)
     if networks:
         lines += ["counter other { }", *_refused(len(networks)), *_virtual(len(networks))]
+    first: Mapping[str, Iterable[str]] = {}
     if forwarded is not None:
+        # In memory only where LANs are shared.
+        from vnet.client.firewall.forwarded import forwardRules, inputRules
+
         lines += forwardRules(interface, forwarded)
+        first = {"forward": ["jump lan"], "input": inputRules(interface)}
     for hook in _HOOKS:
-        first = [] if forwarded is None else ["jump lan"] if hook == "forward" else inputRules(interface)
-        rules = [*first, *([f'iifname "{interface}" goto virtual'] if networks else [])]
+        rules = [*first.get(hook, ()), *([f'iifname "{interface}" goto virtual'] if networks else [])]
         body = "".join(f"{rule}; " for rule in rules)
         lines.append(f"chain {hook} {{ type filter hook {hook} priority filter; policy accept; {body}}}")
     lines.append("}")
