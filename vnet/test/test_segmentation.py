@@ -272,6 +272,18 @@ class FinishTests(SynchronousTestCase):
         packet = begin + rest
         self.assertIn(partialHeader(packet)[:1], (b"\0", b"\1"))
 
+    def test_partialHeaderShort(self) -> None:
+        """
+        A packet that ends before its checksum, or in it, is not seen as unfinished.
+        """
+        for head, protocol in ((b"\x45", 9), (b"\x60", 6)):
+            size, place = (20, 36) if protocol == 9 else (40, 56)
+            for kind, end in ((6, place + 2), (17, size + 8)):
+                packet = bytearray(head + bytes(79))
+                packet[protocol] = kind
+                for length in range(40, end):
+                    self.assertEqual(partialHeader(bytes(packet[:length])), virtio.FINISHED)
+
     @given(st.sampled_from((8, 32)), st.integers(0, 0xFFFF), st.sampled_from((6, 17)), st.randoms())
     def test_pseudoSum(self, size: int, length: int, protocol: int, random: object) -> None:
         """

@@ -342,6 +342,8 @@ def partialHeader(packet: bytes) -> bytes:
     protocol = packet[9 if transport == 20 else 6]
     offset = _PROTOCOLS[protocol]
     place = transport + offset
+    if size < place + 2:
+        return virtio.FINISHED
     addresses = packet[12:20] if transport == 20 else packet[8:40]
     if packet[place] << 8 | packet[place + 1] != pseudoSum(addresses, protocol, size - transport):
         return virtio.FINISHED
