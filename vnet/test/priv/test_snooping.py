@@ -82,6 +82,7 @@ for group in sys.argv[2:]:
 # Counts the frames of a game with IPX, until something that always passes has come, and nothing more for a while.
 TAKE = """
 import socket
+import time
 taker = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 taker.bind(("vnet0", 0))
 taker.settimeout(15)
@@ -210,12 +211,21 @@ class SnoopingTests(SynchronousTestCase):
         """Bytes that came to Bob and Cid through the tunnel from Ann."""
         return [int(node.ask("peer", name=self.addresses[0])["rxBytes"]) for node in self.nodes[1:]]
 
+    def _settled(self) -> list[int]:
+        """The same, when nothing is on its way any more."""
+        carried = self._carried()
+        while True:
+            time.sleep(0.05)
+            before, carried = carried, self._carried()
+            if carried == before:
+                return carried
+
     def _reached(self, *groups: str) -> list[bool | None]:
         """Whom Ann's packets to groups reach through the tunnel; L{None}: some do."""
         before = self._carried()
         self.nodes[0].host.python(SEND, str(COUNT), *groups)
         found: list[bool | None] = []
-        for new, old in zip(self._carried(), before, strict=True):
+        for new, old in zip(self._settled(), before, strict=True):
             isAll = new - old >= COUNT * SIZE * len(groups)
             found.append(isAll if isAll or new - old < QUIET else None)
         return found
