@@ -8,6 +8,7 @@ import base64
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from nacl.public import PrivateKey
