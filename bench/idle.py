@@ -1,9 +1,10 @@
 """
 What an idle node costs: memory and processor time with one peer, and with a thousand, each with a path and a tunnel that are kept.
 
-    python bench/idle.py [--peers 1,1000] [--seconds N] [--json [FILE]] [--document FILE]
+    python bench/idle.py [--peers 1,1000] [--optimized 1] [--seconds N] [--json [FILE]] [--document FILE]
 
-The node is the real program; its peers are a L{crowd} on another host.  Needs root; leaves nothing behind.
+The node is the real program, as C{twistd} starts it, and with C{PYTHONOPTIMIZE=2}; its peers are a L{crowd} on another host.
+Needs root; leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Cost:
     @ivar cpu: percent of one core.
     @ivar arrival: seconds of CPU for each peer, from when it was told of until its path was found.
     @ivar datagrams: UDP datagrams per second, out and in.
+    @ivar isOptimized: whether it was started with C{PYTHONOPTIMIZE=2}.
     """
 
     peers: int
@@ -58,6 +60,7 @@ class Cost:
     cpu: float
     arrival: float
     datagrams: float
+    isOptimized: bool
 
 
 def paths(node: Node) -> Counter[str]:
@@ -80,7 +83,7 @@ class Measurement:
     """
 
     cluster: Cluster
-    progress: Console
+    isOptimized: bool
     _crowd: subprocess.Popen[str] = attrs.field(init=False)
     _mediator: subprocess.Popen[str] = attrs.field(init=False)
     _node: Node = attrs.field(init=False)
@@ -94,7 +97,13 @@ class Measurement:
         self._mediator = self._spawn(far, "mediator", far.address, str(lab.directory / "mediator"))
         url = self._line(self._mediator)
         self._crowd = self._spawn(far, "peers", url)
-        self._node = self.cluster.addNode("idle-node", "--no-port-mapping", where=near)
+        self._node = self.cluster.addNode(
+            "idle-node",
+            "--no-port-mapping",
+            where=near,
+            # Compiled modules are kept, as they are for users.
+            variables={"PYTHONOPTIMIZE": "2" if self.isOptimized else "", "PYTHONDONTWRITEBYTECODE": ""},
+        )
         self._node.login(url)
         self._node.create(NETWORK)
 
@@ -153,6 +162,7 @@ class Measurement:
             (cpuSeconds(self.pid) - spent) / took * 100,
             arrival,
             (_datagrams(self._node.host) - packets) / took,
+            self.isOptimized,
         )
         kept = paths(self._node)["direct"]
         if kept != peers:
@@ -195,7 +205,8 @@ def _cells(cost: Cost) -> list[str]:
         isMet = cost.rss <= memoryLimit and cost.cpu <= cpuLimit
         asked = f"{memoryLimit:g} MB, {cpuLimit:g} %: {'met' if isMet else 'not met'}"
     numbers = (f"{cost.rss:.1f}", f"{cost.pss:.1f}", f"{cost.cpu:.2f}", f"{cost.arrival * 1000:.1f}")
-    return [f"{cost.peers:,}", *numbers, f"{cost.datagrams:.1f}", asked]
+    peers = f"{cost.peers:,}" + (", PYTHONOPTIMIZE=2" if cost.isOptimized else "")
+    return [peers, *numbers, f"{cost.datagrams:.1f}", asked]
 
 
 def markdown(facts: dict[str, Any], costs: Sequence[Cost]) -> str:
@@ -207,21 +218,31 @@ def markdown(facts: dict[str, Any], costs: Sequence[Cost]) -> str:
     return text + f"\n{facts['processor']}, {facts['cores']} cores, Python {facts['python']}.\n"
 
 
+def costsOf(isOptimized: bool, numbers: Iterable[int], seconds: float, progress: Console) -> Iterator[Cost]:
+    """
+    Measure one node with ever more peers.
+    """
+    with Cluster("idle") as cluster:
+        measurement = Measurement(cluster, isOptimized)
+        measurement.start()
+        try:
+            for peers in numbers:
+                with progress.status(f"{peers} peers"):
+                    cost = measurement.measure(peers, seconds)
+                progress.print("  ".join(_cells(cost)), style="dim")
+                yield cost
+        finally:
+            measurement.stop()
+
+
 def perform(chosen: argparse.Namespace, progress: Console) -> None:
     """
     Measure and show.
     """
-    facts, costs = machineFacts(), []
-    with Cluster("idle") as cluster:
-        measurement = Measurement(cluster, progress)
-        measurement.start()
-        try:
-            for peers in chosen.peers:
-                with progress.status(f"{peers} peers"):
-                    costs.append(measurement.measure(peers, chosen.seconds))
-                progress.print("  ".join(_cells(costs[-1])), style="dim")
-        finally:
-            measurement.stop()
+    facts, costs = machineFacts(), [*costsOf(False, chosen.peers, chosen.seconds, progress)]
+    if chosen.optimized:
+        costs += costsOf(True, chosen.optimized, chosen.seconds, progress)
+    costs.sort(key=lambda cost: cost.peers)
     if chosen.json:
         text = json.dumps({"machine": facts, "costs": [attrs.asdict(cost) for cost in costs]}, indent=2)
         if chosen.json == "-":
@@ -237,20 +258,31 @@ def perform(chosen: argparse.Namespace, progress: Console) -> None:
     (console if console.is_terminal else Console(highlight=False, width=140)).print(table, markup=False)
 
 
+def _numbers(text: str) -> list[int]:
+    return sorted(int(each) for each in text.split(",") if each)
+
+
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     The command line.
     """
     parser = argparse.ArgumentParser(description="Measure what an idle node costs.")
     parser.add_argument("--peers", default="1,1000", help="how many, with commas (default %(default)s)")
+    parser.add_argument(
+        "--optimized",
+        default="1",
+        metavar="PEERS",
+        help="with how many of these once more, with PYTHONOPTIMIZE=2 (default %(default)s)",
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="print JSON, or write it too")
     parser.add_argument("--document", type=Path, help="a file to write the table into, docs/performance.md")
     found = parser.parse_args(argv)
     try:
-        found.peers = sorted(int(each) for each in found.peers.split(","))
-    except ValueError:
-        parser.error(f"--peers has numbers with commas: {found.peers}")
+        found.peers = _numbers(found.peers)
+        found.optimized = [each for each in _numbers(found.optimized) if each in found.peers]
+    except ValueError as error:
+        parser.error(f"--peers and --optimized have numbers with commas: {error}")
     return found
 
 
