@@ -32,7 +32,6 @@ from vnet.client.firewall.tablewatch import ruleWatcher, tableWatcher
 from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import loadIdentity
 from vnet.client.keptclock import KeptClock
-from vnet.client.lanpriority import LanPriority
 from vnet.client.localcontrol import LocalControl
 from vnet.client.mediatorendpoint import Mediators
 from vnet.client.names.nameservice import NameParts
@@ -59,6 +58,7 @@ from vnet.statedir import StateDirectory
 from vnet.timeslice import takeShortTurns
 
 if TYPE_CHECKING:
+    from vnet.client.lanpriority import LanPriority
     from vnet.client.lanroutes.kernel import Kernel
     from vnet.client.portmapping.mapper import RouterNetwork
 
@@ -169,9 +169,7 @@ class ClientService(MultiService):
                 names=None if self._options["no-names"] else self._nameParts(),
                 nft=NftProgram(),
                 makeKernel=self._makeKernel,
-                lanPriority=LanPriority(self._reactor, device.name)
-                if self._options["lan-priority"]
-                else None,
+                lanPriority=self._lanPriority(device.name),
                 # A TUN has no frames.
                 etherTypes=None if device.isTun else parseTypes(self._options["ether-types"]),
                 groupRate=self._options["group-rate"],
@@ -198,6 +196,13 @@ class ClientService(MultiService):
             self.node.lans.load().routes.prepare()
         self.node.firewall.prepare()
         self._opened = True
+
+    def _lanPriority(self, interface: str) -> LanPriority | None:
+        if not self._options["lan-priority"]:
+            return None
+        from vnet.client.lanpriority import LanPriority
+
+        return LanPriority(self._reactor, interface)
 
     @property
     def _forwarding(self) -> Path:

@@ -20,7 +20,6 @@ from vnet.client.logins import Logins
 from vnet.client.nat import NatDiscovery
 from vnet.client.nodeparts import NodeParts
 from vnet.client.obstacles import OwnNat
-from vnet.client.porttest import PortTest
 from vnet.client.traits import traitsOf
 from vnet.protocols.machine.pathmtu import OVERHEAD
 from vnet.protocols.punch import Puncher
@@ -28,6 +27,7 @@ from vnet.values import Address, NatReport, PortMapping
 
 if TYPE_CHECKING:
     from vnet.client.portmapping.mapper import PortMapper
+    from vnet.client.porttest import PortTest
 
 __all__ = ["NatFront"]
 
@@ -84,6 +84,8 @@ class NatFront:
             parts.clock, self.puncher, send, parts.random, self.sockets, self.nat.learnLifetime
         )
         if parts.fixedPort:
+            from vnet.client.porttest import PortTest
+
             self.portTest = PortTest(
                 parts.clock, parts.port.port, self._logins.ask, parts.random, self._changed
             )

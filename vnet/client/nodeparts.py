@@ -17,7 +17,6 @@ from vnet.client.dataplane.groups import MEMBER_RATE
 from vnet.client.firewall.nft import Nft
 from vnet.client.groupsocket import GroupSocket
 from vnet.client.identity import Identity
-from vnet.client.lanpriority import LanPriority
 from vnet.client.names.nameservice import NameParts
 from vnet.client.reach import RelayReach
 from vnet.client.state import StateFile
@@ -29,6 +28,7 @@ from vnet.protocols.machine.wireguard import WireGuard
 from vnet.protocols.tls import identify
 
 if TYPE_CHECKING:
+    from vnet.client.lanpriority import LanPriority
     from vnet.client.lanroutes.kernel import Kernel
     from vnet.client.portmapping.mapper import RouterNetwork
 

@@ -31,6 +31,7 @@ NEEDLESS = {
     *("vnet.client.firewall.barriers", "vnet.client.firewall.forwarded", "vnet.client.firewall.passage"),
     *("vnet.client.lanroutes", "vnet.client.lansharing.report", "vnet.client.lansharing.sharing"),
     *("vnet.client.names.multicast", "vnet.client.names.zone"),
+    *("vnet.client.lanpriority", "vnet.client.porttest"),
     *("vnet.client.relays", "vnet.protocols.machine.allocation", "vnet.protocols.tlsrecords"),
     *("vnet.protocols.codec.proxyurl", "vnet.protocols.tunnel"),
 }
