@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,12 +42,14 @@ class Child:
     One child process.
 
     @ivar name: for messages.
+    @ivar variables: for its environment, beside those of this process.
     @ivar log: gets what the process writes; that of the run before is kept beside it, with C{.1} at its end.
     """
 
     name: str
     command: Sequence[str]
     log: Path
+    variables: Mapping[str, str] = field(factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -65,6 +67,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
+                env={**os.environ, **self.variables},
                 # A session of its own: Ctrl-C reaches the parent alone, which stops the children in order.
                 start_new_session=True,
                 preexec_fn=_endWithParent,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,8 @@ _START_TIMEOUT = 40.0
 _GRACE = 15.0
 _POLL = 0.05
 _REFRESH = 1.0
+# Without docstrings, of which a node needs none.
+_SMALL = {"PYTHONOPTIMIZE": "2"}
 
 
 class Died(VnetError):
@@ -98,12 +100,19 @@ class Run:
     def _startNode(self) -> None:
         state = self.settings.state / "node"
         # No proxy leads to the mediator on this computer.
-        self._startChild("node", "vnet-client", state, ["--proxy=none", *self.settings.nodeOptions])
+        self._startChild("node", "vnet-client", state, ["--proxy=none", *self.settings.nodeOptions], _SMALL)
         self._wait("the node to start", self._answers)
 
-    def _startChild(self, name: str, service: str, state: Path, options: Sequence[str]) -> None:
+    def _startChild(
+        self,
+        name: str,
+        service: str,
+        state: Path,
+        options: Sequence[str],
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         log = self.settings.state / f"{name}.log"
-        child = Child(name, twistd(service, f"--state={state}", *options), log)
+        child = Child(name, twistd(service, f"--state={state}", *options), log, variables or {})
         self._children.append(child)
         child.start()
 

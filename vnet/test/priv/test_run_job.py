@@ -91,6 +91,17 @@ class RunTests(SynchronousTestCase):
             self.assertEqual([alive(pid) for pid in pids], [False, False])
             self.assertTrue((self.directory / "state/node/loggedOut").exists())
 
+    def test_small(self) -> None:
+        """The node runs without docstrings, and all else as the run itself."""
+        process = self.begin("--network", "family", PYTHONOPTIMIZE="")
+        self.readUntil(process, "family  online")
+        for name, value in (("node", b"2"), ("mediator", b"")):
+            pid = (self.directory / "state" / name / "pid").read_text()
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            self.assertIn(b"PYTHONOPTIMIZE=" + value, variables)
+        process.terminate()
+        process.communicate(timeout=TIMEOUT)
+
     def test_passphrase(self) -> None:
         """The passphrase has 128 bits, and is shown nowhere."""
         process = self.begin("--network", "family")
