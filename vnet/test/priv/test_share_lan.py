@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,6 +354,29 @@ class ShareLanTests(SynchronousTestCase):
 
 
 @pytest.mark.timeout(120)
+class CrashTests(SynchronousTestCase):
+    """
+    A client that died, and whose user shares nothing now.
+    """
+
+    def test_forgotten(self) -> None:
+        """
+        What it has left on is off when the next one has started.
+        """
+        with Cluster("forgotten") as cluster:
+            host = cluster.lab.addHost("node", ipv6=False)
+            switch = "/proc/sys/net/ipv4/conf/eth0/forwarding"
+            found = host.run(["sh", "-c", f"echo 1 > {switch}; stat -Lc %i /proc/self/ns/net"]).stdout
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            memory = cluster.lab.directory / "node" / "forwarding.json"
+            memory.parent.mkdir(mode=0o700)
+            memory.write_text(json.dumps({"kernel": f"{boot} {found.strip()}", "interfaces": ["eth0"]}))
+            memory.chmod(0o600)
+            cluster.addNode("node", where=host)
+            self.assertEqual("0", host.run(["cat", switch]).stdout.strip())
+            self.assertFalse(memory.exists())
+
+
 class VersionsTests(SynchronousTestCase):
     """
     Alice, with a TAP, and Bob, with a TUN, share LANs that have IPv4 and IPv6.
