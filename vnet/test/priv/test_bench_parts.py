@@ -142,8 +142,8 @@ class CostTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """
-        A node's memory and datagrams are measured with so many peers as were asked for, each with a path: as C{twistd} starts it, and
-        without docstrings, which takes less.
+        A node's memory and datagrams are measured with so many peers as were asked for, each with a path: as C{twistd}
+        starts it, and without docstrings, which takes less.
         """
         document = Path(self.mktemp())
         document.write_text("<!-- idle: here -->\n<!-- end of idle -->\n")
