@@ -18,9 +18,9 @@ _TESTING = frozenset({"argparse", "difflib", "twisted.trial", "twisted.trial.itr
 
 def forgetTests() -> None:
     """
-    Forget what runs tests, if this program is C{twistd}; who asks for it again gets it.
+    Forget what runs tests, if this program is C{twistd vnet-client}; who asks for it again gets it.
     """
-    if Path(sys.argv[0]).name == "twistd":
+    if Path(sys.argv[0]).name == "twistd" and "vnet-client" in sys.argv:
         for name in list(sys.modules):
             if name in _TESTING or name.startswith("unittest."):
                 parent, _, child = name.rpartition(".")

@@ -20,11 +20,11 @@ print(itrial.ITestCase.__name__, unittest.case is sys.modules["unittest.case"], 
 """
 
 
-def ran(name: str) -> list[str]:
+def ran(*argv: str) -> list[str]:
     """
-    What a program of this name prints that has loaded the options of the node as C{twistd} does.
+    What a program of these arguments prints that has loaded the options of the node as C{twistd} does.
     """
-    program = f"import sys; sys.argv = [{name!r}]\n{_PROGRAM}"
+    program = f"import sys; sys.argv = {[*argv]!r}\n{_PROGRAM}"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
@@ -38,12 +38,13 @@ class ForgetTests(SynchronousTestCase):
 
     def test_forgotten(self) -> None:
         """
-        C{twistd} has nothing of what runs tests in memory, and gets it if it asks.
+        The node has nothing of what runs tests in memory, and gets it if it asks.
         """
-        self.assertEqual(ran("/usr/bin/twistd"), ["[]", "ITestCase True TestCase"])
+        self.assertEqual(ran("/usr/bin/twistd", "-n", "vnet-client"), ["[]", "ITestCase True TestCase"])
 
     def test_others(self) -> None:
         """
-        From other programs nothing is taken.
+        From other programs nothing is taken, nor from a C{twistd} that runs something of which we are a part.
         """
-        self.assertEqual(ran("trial")[0], "['twisted.trial.itrial', 'unittest', 'unittest.case']")
+        for argv in (["trial"], ["twistd", "-y", "home.tac"]):
+            self.assertEqual(ran(*argv)[0], "['twisted.trial.itrial', 'unittest', 'unittest.case']")

@@ -33,16 +33,14 @@ __all__ = ["Opener"]
 #: Packets for which it is worth to take a buffer for all, and how long they are at least.
 _ENOUGH, _LARGE = 4, 512
 _MOST_SPARE = 4
-#: The places of messages are kept for so many, twice as many and so on.
-_FEW = 64
 
 
-@lru_cache(64)
-def _slices(stride: int, size: int, count: int) -> Sequence[slice]:
+@lru_cache(16)
+def _slices(stride: int, size: int) -> Sequence[slice]:
     """
-    Of a train: its messages without their headers.
+    Of a stretch: its messages without their headers.
     """
-    places = range(HEADER_SIZE, HEADER_SIZE + count * stride, stride)
+    places = range(HEADER_SIZE, HEADER_SIZE + MOST_AHEAD * stride, stride)
     return [slice(place, place + size) for place in places]
 
 
@@ -100,7 +98,7 @@ class Opener:
         count = len(counters)
         size = end - start - HEADER_SIZE
         # Of the last one what there is.
-        sealed = list(map(view.__getitem__, _slices(stride, size, -(-count // _FEW) * _FEW)[:count]))
+        sealed = list(map(view.__getitem__, _slices(stride, size)[:count]))
         plaintexts: Sequence[bytes]
         try:
             if count >= _ENOUGH and size >= _LARGE and count * size <= ROOM:
